@@ -1,0 +1,29 @@
+// Files: mapped for reading, and written so that a crash at any moment leaves either the old file or the new one.
+#pragma once
+#include "base/buffer.h"
+
+typedef struct {
+    const uint8_t *data; // NULL when size is 0
+    size_t size;
+} qn_mapping;
+
+qn_status qn_map_file(const char *path, qn_mapping *out); // read-only; refuses folders, devices and pipes
+void qn_unmap(qn_mapping *mapping);
+qn_status qn_read_file(const char *path, size_t limit, qn_buffer *out); // whole file; QN_ERROR_FORMAT when it is above `limit` bytes
+
+// A writer collects bytes in a temporary file beside `path`; commit syncs, renames over `path` and syncs the folder. Abort (or a crash)
+// leaves `path` as it was. After commit or abort the writer is gone. Write errors are sticky and are reported by commit.
+typedef struct qn_writer qn_writer;
+qn_status qn_writer_open(const char *path, qn_writer **out);
+qn_status qn_writer_write(qn_writer *writer, const void *data, size_t size);
+qn_status qn_writer_commit(qn_writer *writer);
+void qn_writer_abort(qn_writer *writer); // NULL is allowed
+qn_status qn_write_file(const char *path, const void *data, size_t size);
+
+bool qn_is_file(const char *path);
+bool qn_is_folder(const char *path);
+qn_status qn_make_folders(const char *path);             // like mkdir -p
+qn_status qn_remove_tree(const char *path);              // like rm -rf; a missing path is fine; does not follow links
+qn_status qn_rename_folder(const char *from, const char *to); // replaces an existing folder `to`; syncs the parent
+qn_status qn_sync_folder(const char *path);
+char *qn_path_join(const char *folder, const char *name); // on the heap; caller frees
