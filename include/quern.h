@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#if defined(QN_SHARED) && defined(__GNUC__)
+#if defined(__GNUC__)
 #define QN_API __attribute__((visibility("default")))
 #else
 #define QN_API
