@@ -1,4 +1,5 @@
-// Shared helpers of the tests: cmocka with its includes, temporary folders, whole files, and a count of heap allocations.
+// Shared helpers of the tests: cmocka with its includes, temporary folders, whole files, and a count of heap
+// allocations.
 #pragma once
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,21 +25,24 @@
             fail_msg("%s: the error is \"%s\" (expected \"%s\" in it)", #expression, qn_last_error(), (part));         \
     } while (0)
 
-// A new folder under $TMPDIR (or /tmp). It is removed, with all that lies in it, when the process ends. The string stays valid until then.
+// A new folder under $TMPDIR (or /tmp). It is removed, with all that lies in it, when the process ends. The string
+// stays valid until then.
 char *test_folder(void);
 
 // "folder/name" in one of eight rotating static buffers, for use within one statement or a few.
 const char *test_path(const char *folder, const char *name);
 
-// A whole file, with a NUL after its last byte; *size (where not NULL) is its size. Fails the test when it cannot be read.
+// A whole file, with a NUL after its last byte; *size (where not NULL) is its size. Fails the test when it cannot be
+// read.
 char *test_read(const char *path, size_t *size);
 void test_write(const char *path, const void *data, size_t size);
 void test_write_text(const char *path, const char *text);
 
-// The number of calls to malloc, calloc, realloc, aligned_alloc, posix_memalign, strdup and strndup by Quern and the test so far, in all
-// threads. Memory that other libraries take for themselves is not counted.
+// The number of calls to malloc, calloc, realloc, aligned_alloc, posix_memalign, strdup and strndup by Quern and the
+// test so far, in all threads. Memory that other libraries take for themselves is not counted.
 size_t test_allocations(void);
 
-// From now on lets `count` allocations of Quern and the test succeed and all later ones fail, until test_fail_allocations_off().
+// From now on lets `count` allocations of Quern and the test succeed and all later ones fail, until
+// test_fail_allocations_off().
 void test_fail_allocations_after(size_t count);
 void test_fail_allocations_off(void);

@@ -1,4 +1,5 @@
-// Status texts and the last error of each thread. The message lives in thread-local storage, so that failing never needs memory.
+// Status texts and the last error of each thread. The message lives in thread-local storage, so that failing never
+// needs memory.
 #include "base/status.h"
 #include "base/utf8.h"
 #include <errno.h>
@@ -17,7 +18,8 @@ const char *qn_last_error(void) {
 const char *qn_status_text(qn_status status) {
     switch (status) {
 #define STATUS_CASE(name, value, text)                                                                                 \
-    case QN_##name: return text;
+    case QN_##name:                                                                                                    \
+        return text;
         QN_STATUS_MAP(STATUS_CASE)
 #undef STATUS_CASE
     }

@@ -1,0 +1,218 @@
+// Checked heap allocation, and the arena: a list of chunks that becomes one chunk at the next reset.
+#include "base/memory.h"
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define QN_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define QN_ASAN 1
+#endif
+#endif
+#ifdef QN_ASAN
+#include <sanitizer/asan_interface.h>
+#define GUARD 64 // forbidden bytes between two allocations, so that AddressSanitizer sees an overrun inside an arena
+#else
+#define ASAN_POISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#define GUARD 0
+#endif
+
+#define ALIGNMENT 64
+
+static void *no_memory(size_t count, size_t size) {
+    qn_fail(QN_ERROR_MEMORY, "out of memory (%zu x %zu bytes asked for)", count, size);
+    return NULL;
+}
+
+// count * size into *bytes, at least 1 so that NULL always means failure. Above PTRDIFF_MAX pointer differences would
+// be undefined.
+static bool multiply(size_t count, size_t size, size_t *bytes) {
+    if (__builtin_mul_overflow(count, size, bytes) || *bytes > PTRDIFF_MAX - 4096) return false;
+    if (*bytes == 0) *bytes = 1;
+    return true;
+}
+
+void *qn_malloc(size_t count, size_t size) {
+    size_t bytes;
+    void *pointer = multiply(count, size, &bytes) ? malloc(bytes) : NULL;
+    return pointer != NULL ? pointer : no_memory(count, size);
+}
+
+void *qn_calloc(size_t count, size_t size) {
+    size_t bytes;
+    void *pointer = multiply(count, size, &bytes) ? calloc(bytes, 1) : NULL;
+    return pointer != NULL ? pointer : no_memory(count, size);
+}
+
+void *qn_realloc(void *pointer, size_t count, size_t size) {
+    size_t bytes;
+    void *moved = multiply(count, size, &bytes) ? realloc(pointer, bytes) : NULL;
+    return moved != NULL ? moved : no_memory(count, size);
+}
+
+void *qn_aligned_alloc(size_t bytes) {
+    size_t checked;
+    if (!multiply(bytes, 1, &checked)) return no_memory(bytes, 1);
+    void *pointer = aligned_alloc(ALIGNMENT, (checked + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    return pointer != NULL ? pointer : no_memory(bytes, 1);
+}
+
+void qn_aligned_free(void *pointer) {
+    free(pointer);
+}
+
+char *qn_strdup(const char *text) {
+    return qn_strndup(text, strlen(text));
+}
+
+char *qn_strndup(const char *text, size_t length) {
+    char *copy = length == SIZE_MAX ? no_memory(length, 1) : qn_malloc(length + 1, 1);
+    if (copy == NULL) return NULL;
+    if (length > 0) memcpy(copy, text, length);
+    copy[length] = '\0';
+    return copy;
+}
+
+qn_status qn_grow(void **array, size_t *capacity, size_t need, size_t size) {
+    if (need <= *capacity) return QN_OK;
+    size_t wanted = *capacity < SIZE_MAX / 2 ? 2 * *capacity : need;
+    if (wanted < 16) wanted = 16;
+    if (wanted < need) wanted = need;
+    void *grown = qn_realloc(*array, wanted, size);
+    if (grown == NULL) return QN_ERROR_MEMORY;
+    *array = grown;
+    *capacity = wanted;
+    return QN_OK;
+}
+
+// --- Arena ---
+
+typedef struct chunk {
+    struct chunk *next;
+    size_t size, used; // bytes of `data`
+    char *data;
+} chunk;
+
+struct qn_arena {
+    chunk *first, *current; // chunks after `current` are empty and wait to be used again
+    size_t first_size;      // of the first chunk
+    size_t in_use, peak;
+};
+
+static chunk *chunk_create(size_t size) {
+    chunk *c = qn_malloc(1, sizeof *c);
+    if (c == NULL) return NULL;
+    *c = (chunk){.size = size, .data = qn_aligned_alloc(size)};
+    if (c->data == NULL) {
+        free(c);
+        return NULL;
+    }
+    ASAN_POISON_MEMORY_REGION(c->data, size);
+    return c;
+}
+
+static void free_chunks(qn_arena *arena) {
+    for (chunk *c = arena->first, *next; c != NULL; c = next) {
+        next = c->next;
+        ASAN_UNPOISON_MEMORY_REGION(c->data, c->size);
+        qn_aligned_free(c->data);
+        free(c);
+    }
+    arena->first = arena->current = NULL;
+}
+
+qn_arena *qn_arena_create(size_t initial_bytes) {
+    qn_arena *arena = qn_calloc(1, sizeof *arena);
+    if (arena == NULL) return NULL;
+    arena->first_size = initial_bytes > 4096 ? initial_bytes : 4096;
+    return arena;
+}
+
+void qn_arena_destroy(qn_arena *arena) {
+    if (arena == NULL) return;
+    free_chunks(arena);
+    free(arena);
+}
+
+// Makes `current` a chunk with `bytes` free: the next one that waits, or a new one of at least all the memory that the
+// arena has.
+static bool next_chunk(qn_arena *arena, size_t bytes) {
+    chunk **link = arena->current != NULL ? &arena->current->next : &arena->first;
+    while (*link != NULL && (*link)->size < bytes) link = &(*link)->next;
+    if (*link == NULL) {
+        size_t size = arena->first_size;
+        for (chunk *c = arena->first; c != NULL; c = c->next)
+            size = c->size > SIZE_MAX / 4 - size ? SIZE_MAX / 4 : size + c->size;
+        chunk *created = chunk_create(size > bytes ? size : bytes);
+        // Memory may be short for doubling, and still enough for what is needed.
+        if (created == NULL && size > bytes) created = chunk_create(bytes);
+        if (created == NULL) return false;
+        *link = created;
+    }
+    // A waiting chunk that is too small stays in the list, with nothing used.
+    arena->current = *link;
+    return true;
+}
+
+void *qn_arena_alloc(qn_arena *arena, size_t count, size_t size) {
+    size_t bytes;
+    if (!multiply(count, size, &bytes)) return no_memory(count, size);
+    size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT + GUARD;
+    chunk *c = arena->current;
+    if (c == NULL || c->size - c->used < rounded) {
+        if (!next_chunk(arena, rounded)) return NULL;
+        c = arena->current;
+    }
+    void *pointer = c->data + c->used;
+    c->used += rounded;
+    arena->in_use += rounded;
+    if (arena->in_use > arena->peak) arena->peak = arena->in_use;
+    ASAN_UNPOISON_MEMORY_REGION(pointer, bytes);
+    return pointer;
+}
+
+void *qn_arena_zalloc(qn_arena *arena, size_t count, size_t size) {
+    void *pointer = qn_arena_alloc(arena, count, size);
+    if (pointer != NULL) memset(pointer, 0, count * size);
+    return pointer;
+}
+
+char *qn_arena_strndup(qn_arena *arena, const char *text, size_t length) {
+    char *copy = length == SIZE_MAX ? no_memory(length, 1) : qn_arena_alloc(arena, length + 1, 1);
+    if (copy == NULL) return NULL;
+    if (length > 0) memcpy(copy, text, length);
+    copy[length] = '\0';
+    return copy;
+}
+
+void qn_arena_reset(qn_arena *arena) {
+    if (arena->first != NULL && arena->first->next != NULL) {
+        // One chunk for the largest use so far and an eighth more, so that a slowly growing step does not come here
+        // each time. When there is no memory now, the next allocation will say so.
+        size_t size = arena->peak + arena->peak / 8;
+        free_chunks(arena);
+        arena->first = chunk_create(size > arena->first_size ? size : arena->first_size);
+    }
+    qn_arena_restore(arena, (qn_arena_mark){0});
+}
+
+qn_arena_mark qn_arena_save(const qn_arena *arena) {
+    return (qn_arena_mark){.chunk = arena->current, .used = arena->current != NULL ? arena->current->used : 0};
+}
+
+void qn_arena_restore(qn_arena *arena, qn_arena_mark mark) {
+    chunk *c = mark.chunk != NULL ? mark.chunk : arena->first;
+    if (c == NULL) return;
+    arena->current = c;
+    for (size_t keep = mark.chunk != NULL ? mark.used : 0; c != NULL; c = c->next, keep = 0) {
+        ASAN_POISON_MEMORY_REGION(c->data + keep, c->size - keep);
+        arena->in_use -= c->used - keep;
+        c->used = keep;
+    }
+}
+
+size_t qn_arena_peak(const qn_arena *arena) {
+    return arena->peak;
+}
