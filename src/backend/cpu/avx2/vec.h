@@ -1,0 +1,116 @@
+// Eight floats in a register and the few operations that the kernels are written in; avx512/vec.h has the same names
+// for sixteen. A kernel file includes this header and then its formulas from vector/.
+#pragma once
+#include "backend/cpu/kernels.h"
+#include <immintrin.h>
+
+#define QN_NAME(name) qn_avx2_##name
+#define QN_PROTOTYPE(name, result, parameters) result QN_NAME(name) parameters;
+QN_KERNEL_MAP(QN_PROTOTYPE)
+#undef QN_PROTOTYPE
+
+#define V_WIDTH ((size_t)8)
+
+typedef __m256 v_float;
+typedef __m256 v_mask; // all bits of a lane set: true
+
+// The first n (0 .. V_WIDTH) lanes.
+static inline __m256i v_tail(size_t n) {
+    static const int32_t edge[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+    return _mm256_loadu_si256((const __m256i *)(edge + 8 - n));
+}
+static inline v_float v_load(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+static inline void v_store(float *p, v_float v) {
+    _mm256_storeu_ps(p, v);
+}
+// The first n (0 .. V_WIDTH) floats, the other lanes zero; memory behind them is not touched.
+static inline v_float v_load_tail(const float *p, size_t n) {
+    return _mm256_maskload_ps(p, v_tail(n));
+}
+static inline void v_store_tail(float *p, size_t n, v_float v) {
+    _mm256_maskstore_ps(p, v_tail(n), v);
+}
+static inline v_float v_zero(void) {
+    return _mm256_setzero_ps();
+}
+static inline v_float v_set1(float x) {
+    return _mm256_set1_ps(x);
+}
+static inline v_float v_add(v_float a, v_float b) {
+    return _mm256_add_ps(a, b);
+}
+static inline v_float v_sub(v_float a, v_float b) {
+    return _mm256_sub_ps(a, b);
+}
+static inline v_float v_mul(v_float a, v_float b) {
+    return _mm256_mul_ps(a, b);
+}
+static inline v_float v_div(v_float a, v_float b) {
+    return _mm256_div_ps(a, b);
+}
+static inline v_float v_sqrt(v_float a) {
+    return _mm256_sqrt_ps(a);
+}
+static inline v_float v_fma(v_float a, v_float b, v_float c) { // a b + c
+    return _mm256_fmadd_ps(a, b, c);
+}
+static inline v_float v_fms(v_float a, v_float b, v_float c) { // a b - c
+    return _mm256_fmsub_ps(a, b, c);
+}
+static inline v_float v_fnma(v_float a, v_float b, v_float c) { // c - a b
+    return _mm256_fnmadd_ps(a, b, c);
+}
+// Smaller and larger of a bound, which is not NaN, and x; NaN when x is.
+static inline v_float v_min_bound(v_float bound, v_float x) {
+    return _mm256_min_ps(bound, x);
+}
+static inline v_float v_max_bound(v_float bound, v_float x) {
+    return _mm256_max_ps(bound, x);
+}
+// The larger, NaN when either is.
+static inline v_float v_max(v_float a, v_float b) {
+    return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+}
+static inline v_float v_abs(v_float a) {
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+static inline v_float v_copysign(v_float magnitude, v_float sign) {
+    __m256 bit = _mm256_set1_ps(-0.0f);
+    return _mm256_or_ps(_mm256_andnot_ps(bit, magnitude), _mm256_and_ps(bit, sign));
+}
+static inline v_float v_round(v_float a) {
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+static inline v_mask v_less(v_float a, v_float b) {
+    return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
+}
+static inline v_mask v_less_equal(v_float a, v_float b) {
+    return _mm256_cmp_ps(a, b, _CMP_LE_OQ);
+}
+static inline v_float v_select(v_mask condition, v_float yes, v_float no) {
+    return _mm256_blendv_ps(no, yes, condition);
+}
+// a 2^n for an integral n of -150 .. 128, in two steps, since 2^n itself may leave the range of floats.
+static inline v_float v_scale(v_float a, v_float n) {
+    __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
+    __m256i bias = _mm256_set1_epi32(127);
+    __m256i low = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
+    __m256i high = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23);
+    return _mm256_mul_ps(_mm256_mul_ps(a, _mm256_castsi256_ps(low)), _mm256_castsi256_ps(high));
+}
+// Sum of the lanes, by halves: a fixed order.
+static inline float v_sum(v_float a) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+// Maximum of the lanes, NaN when one is.
+static inline float v_max_lane(v_float a) {
+    a = v_max(a, _mm256_permute2f128_ps(a, a, 1));
+    a = v_max(a, _mm256_permute_ps(a, 0x4e));
+    return _mm256_cvtss_f32(v_max(a, _mm256_permute_ps(a, 0xb1)));
+}
+
+#include "backend/cpu/vector/math.inc.h"
