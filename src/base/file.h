@@ -16,6 +16,8 @@ qn_status qn_read_file(const char *path, size_t limit, qn_buffer *out); // whole
 typedef struct qn_writer qn_writer;
 qn_status qn_writer_open(const char *path, qn_writer **out);
 qn_status qn_writer_write(qn_writer *writer, const void *data, size_t size);
+// Overwrites bytes that were written before: for a header that is known only at the end.
+qn_status qn_writer_patch(qn_writer *writer, uint64_t offset, const void *data, size_t size);
 qn_status qn_writer_commit(qn_writer *writer);
 void qn_writer_abort(qn_writer *writer); // NULL is allowed
 qn_status qn_write_file(const char *path, const void *data, size_t size);
