@@ -217,6 +217,24 @@ qn_status qn_writer_write(qn_writer *writer, const void *data, size_t size) {
     return QN_OK;
 }
 
+qn_status qn_writer_patch(qn_writer *writer, uint64_t offset, const void *data, size_t size) {
+    if (writer->error != 0) return writer_failed(writer);
+    QN_TRY(writer_flush(writer));
+    const char *from = data;
+    while (size > 0) {
+        ssize_t done = pwrite(writer->file, from, size < 1u << 30 ? size : 1u << 30, (off_t)offset);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) {
+            writer->error = errno;
+            return writer_failed(writer);
+        }
+        from += done;
+        offset += (uint64_t)done;
+        size -= (size_t)done;
+    }
+    return QN_OK;
+}
+
 qn_status qn_writer_commit(qn_writer *writer) {
     qn_status status = writer_flush(writer);
     if (status != QN_OK) {

@@ -1,6 +1,6 @@
-// float32 to and from the 16-bit formats: IEEE 754 binary16 ("f16") and its truncated sibling "bf16". Both roundings are to nearest,
-// ties to even. Loops over these functions vectorize, and none of them meets a subnormal float32 of its own making, so that they give
-// the same results in threads that flush subnormals to zero.
+// float32 to and from the 16-bit formats: IEEE 754 binary16 ("f16") and its truncated sibling "bf16". Both roundings
+// are to nearest, ties to even. Loops over these functions vectorize, and none of them meets a subnormal float32 of its
+// own making, so that they give the same results in threads that flush subnormals to zero.
 #pragma once
 #include <stdint.h>
 #include <string.h>
