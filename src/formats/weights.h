@@ -1,0 +1,63 @@
+// The weights of a model folder: one model.safetensors, or the shards that model.safetensors.index.json names, seen as
+// one set of tensors.
+#pragma once
+#include "formats/safetensors.h"
+
+// Reading marks tensors as used, so a set of weights is for one thread at a time.
+typedef struct qn_weights qn_weights;
+
+// `path` is a folder, or a .safetensors file. model.safetensors wins over an index, as in transformers. Every shard is
+// opened and checked against the index: each tensor stands in the shard that the index names, and in no other.
+qn_status qn_weights_open(const char *path, qn_weights **out);
+void qn_weights_close(qn_weights *weights); // NULL is allowed
+
+const char *qn_weights_path(const qn_weights *weights); // as given to open
+size_t qn_weights_count(const qn_weights *weights);
+const qn_st_tensor *qn_weights_at(const qn_weights *weights, size_t index); // sorted by name
+const qn_st_tensor *qn_weights_find(const qn_weights *weights,
+                                    const char *name); // NULL when there is none; marks nothing
+const char *qn_weights_metadata(const qn_weights *weights,
+                                const char *key); // of the first file; NULL when there is none
+
+// Copies a tensor of F32, F16, BF16 or F64 into `out` as float32, and marks it as used. Fails, naming the file, when
+// the tensor is missing, of another dtype, or not of exactly this shape.
+qn_status qn_weights_read_f32(qn_weights *weights, const char *name, int dims, const int64_t *shape, float *out);
+
+// The same without a copy: *out points into the mapped file when the tensor is F32 and aligned, and is NULL otherwise
+// (then read it).
+qn_status qn_weights_view_f32(qn_weights *weights, const char *name, int dims, const int64_t *shape, const float **out);
+
+// Converts `count` elements of a float dtype from unaligned bytes; the dtype must be one that qn_st_is_float() accepts.
+bool qn_st_is_float(qn_st_dtype dtype); // F32, F16, BF16, F64
+void qn_st_to_f32(qn_st_dtype dtype, const uint8_t *data, size_t count, float *out);
+
+// Tensors that nobody read, for a warning: start with *cursor = 0; NULL at the end. Marking as used silences a name
+// that is known to be without effect (such as "embeddings.position_ids"); it returns false when there is no such
+// tensor.
+const qn_st_tensor *qn_weights_unused(const qn_weights *weights, size_t *cursor);
+bool qn_weights_mark_used(qn_weights *weights, const char *name);
+
+// The same weights stand under "bert.encoder..." or under "encoder...", depending on the head they were saved with.
+// Returns the first of `count` prefixes for which prefix + probe is a tensor; NULL when none is.
+const char *qn_weights_prefix(const qn_weights *weights, const char *const *prefixes, size_t count, const char *probe);
+
+// Writes `count` tensors into `folder` as model.safetensors, or, when they take more than `max_shard` bytes (0: 5 GB),
+// as model-00001-of-0000N.safetensors and an index. Each file is atomic; files of an earlier layout are removed at the
+// end, and until then a reader finds either the old or the new weights, unless both are sharded into the same number of
+// files.
+qn_status qn_weights_write(const char *folder, const qn_st_entry *entries, size_t count, const char *const *metadata,
+                           size_t max_shard);
+
+// The content of model.safetensors.index.json: which shard holds which tensor. Sorted by tensor name.
+typedef struct {
+    char **shards; // file names without folders, sorted
+    size_t shard_count;
+    struct qn_shard_entry {
+        char *tensor;
+        size_t shard;
+    } * entries;
+    size_t count;
+} qn_shard_index;
+
+qn_status qn_shard_index_parse(const char *text, size_t size, const char *source, qn_shard_index *out);
+void qn_shard_index_free(qn_shard_index *index);
