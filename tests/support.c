@@ -93,9 +93,9 @@ char *test_folder(void) {
 }
 
 const char *test_path(const char *folder, const char *name) {
-    static char buffers[8][1200];
+    static char buffers[64][1200];
     static unsigned next;
-    char *buffer = buffers[next++ % 8];
+    char *buffer = buffers[next++ % 64];
     snprintf(buffer, sizeof buffers[0], "%s/%s", folder, name);
     return buffer;
 }

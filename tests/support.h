@@ -29,7 +29,7 @@
 // stays valid until then.
 char *test_folder(void);
 
-// "folder/name" in one of eight rotating static buffers, for use within one statement or a few.
+// "folder/name" in one of 64 static buffers that are used in turn: good within one test, not for keeping.
 const char *test_path(const char *folder, const char *name);
 
 // A whole file, with a NUL after its last byte; *size (where not NULL) is its size. Fails the test when it cannot be

@@ -12,7 +12,9 @@ void qn_unmap(qn_mapping *mapping);
 qn_status qn_read_file(const char *path, size_t limit, qn_buffer *out); // whole file; QN_ERROR_FORMAT when it is above `limit` bytes
 
 // A writer collects bytes in a temporary file beside `path`; commit syncs, renames over `path` and syncs the folder. Abort (or a crash)
-// leaves `path` as it was. After commit or abort the writer is gone. Write errors are sticky and are reported by commit.
+// leaves `path` as it was. After commit or abort the writer is gone. Write errors are sticky and are reported by commit. The permissions
+// of an existing file stay, a link stays a link; a device or pipe is written directly. While one writer is open, a second one for the
+// same path fails. The temporary file is FOLDER/.NAME.tmp: what a killed process left is overwritten by the next writer of that path.
 typedef struct qn_writer qn_writer;
 qn_status qn_writer_open(const char *path, qn_writer **out);
 qn_status qn_writer_write(qn_writer *writer, const void *data, size_t size);
@@ -26,6 +28,6 @@ bool qn_is_file(const char *path);
 bool qn_is_folder(const char *path);
 qn_status qn_make_folders(const char *path);             // like mkdir -p
 qn_status qn_remove_tree(const char *path);              // like rm -rf; a missing path is fine; does not follow links
-qn_status qn_rename_folder(const char *from, const char *to); // replaces an existing folder `to`; syncs the parent
+qn_status qn_rename_folder(const char *from, const char *to); // replaces an existing folder `to` (in one step on Linux); syncs the parent
 qn_status qn_sync_folder(const char *path);
 char *qn_path_join(const char *folder, const char *name); // on the heap; caller frees

@@ -272,10 +272,14 @@ static void write_value(qn_buffer *out, const json_t *value, int depth) {
     }
 }
 
+void qn_json_write(const json_t *value, qn_buffer *out) {
+    write_value(out, value, 0);
+    qn_buffer_char(out, '\n');
+}
+
 qn_status qn_json_save(const json_t *value, const char *path) {
     qn_buffer text = {0};
-    write_value(&text, value, 0);
-    qn_buffer_char(&text, '\n');
+    qn_json_write(value, &text);
     qn_status status = qn_buffer_status(&text);
     if (status == QN_OK) status = qn_write_file(path, text.data, text.size);
     qn_buffer_free(&text);

@@ -2,7 +2,8 @@
 #pragma once
 #include "base/status.h"
 
-// malloc, calloc and realloc of count * size bytes, overflow checked. NULL, with the last error set, when there is no memory.
+// malloc, calloc and realloc of count * size bytes, overflow checked. NULL, with the last error set, when there is no memory; never NULL
+// otherwise, not even for 0 bytes. Free with free().
 void *qn_malloc(size_t count, size_t size);
 void *qn_calloc(size_t count, size_t size);
 void *qn_realloc(void *pointer, size_t count, size_t size);
@@ -14,8 +15,9 @@ char *qn_strndup(const char *text, size_t length);
 // Grows *array (of `size`-byte items) so that it holds at least `need` items; *capacity is doubled as needed.
 qn_status qn_grow(void **array, size_t *capacity, size_t need, size_t size);
 
-// An arena hands out 64-byte aligned memory that is given back all at once. Not thread-safe. After a reset it keeps its memory as one
-// chunk, so that a steady step takes nothing from the heap. A failed allocation returns NULL and sets the last error.
+// An arena hands out 64-byte aligned memory that is given back all at once, or back to a mark. Not thread-safe. After a reset it keeps its
+// memory as one chunk, so that a steady step takes nothing from the heap; a reset makes all marks invalid. A failed allocation returns
+// NULL and sets the last error. AddressSanitizer builds forbid access to what was given back.
 typedef struct qn_arena qn_arena;
 typedef struct {
     void *chunk;
