@@ -5,6 +5,7 @@ FUZZ_SECONDS ?= 600
 PREFIX ?= /usr/local
 CMAKE_FLAGS ?=
 RUN_TESTS = ctest --output-on-failure --parallel $(JOBS)
+MAKEFLAGS += --no-print-directory
 
 .PHONY: all setup test demo bench parity asan tsan fuzz format install clean help
 
