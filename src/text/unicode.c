@@ -1,0 +1,141 @@
+// Properties of code points: the reference's categories from a generated table, the rest from utf8proc with a list of
+// exceptions.
+#include "text/unicode.h"
+#include "text/unicode_tables.h"
+#include <utf8proc.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static const qn_code_range space_ranges[] = {
+    {0x0009, 0x000D}, {0x0020, 0x0020}, {0x0085, 0x0085}, {0x00A0, 0x00A0}, {0x1680, 0x1680},
+    {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000},
+};
+// As BERT's authors wrote them; U+2B820 to U+2B91F are not in it.
+static const qn_code_range chinese_ranges[] = {
+    {0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFAFF},   {0x20000, 0x2A6DF},
+    {0x2A700, 0x2B73F}, {0x2B740, 0x2B81F}, {0x2B920, 0x2CEAF}, {0x2F800, 0x2FA1F},
+};
+
+static bool in_ranges(const qn_code_range *ranges, size_t count, uint32_t code) {
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (code > ranges[middle].last)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < count && code >= ranges[low].first;
+}
+
+static const qn_code_override *find_override(uint32_t code) {
+    size_t low = 0, high = COUNT(qn_code_overrides);
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (code > qn_code_overrides[middle].last)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    bool found = low < COUNT(qn_code_overrides) && code >= qn_code_overrides[low].first;
+    return found ? &qn_code_overrides[low] : NULL;
+}
+
+bool qn_unicode_is_space(uint32_t code) {
+    return in_ranges(space_ranges, COUNT(space_ranges), code);
+}
+
+bool qn_unicode_is_removed(uint32_t code) {
+    return in_ranges(qn_removed_ranges, COUNT(qn_removed_ranges), code);
+}
+
+bool qn_unicode_is_mark(uint32_t code) {
+    return in_ranges(qn_mark_ranges, COUNT(qn_mark_ranges), code);
+}
+
+bool qn_unicode_is_punctuation(uint32_t code) {
+    return in_ranges(qn_punctuation_ranges, COUNT(qn_punctuation_ranges), code);
+}
+
+bool qn_unicode_is_chinese(uint32_t code) {
+    return in_ranges(chinese_ranges, COUNT(chinese_ranges), code);
+}
+
+bool qn_unicode_is_word(uint32_t code) {
+    switch (utf8proc_category((utf8proc_int32_t)code)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
+        return true;
+    default:
+        break;
+    }
+    // Join controls, and the enclosed letters that are symbols with the property Alphabetic.
+    return code == 0x200C || code == 0x200D || (code >= 0x24B6 && code <= 0x24E9) ||
+           (code >= 0x1F130 && code <= 0x1F149) || (code >= 0x1F150 && code <= 0x1F169) ||
+           (code >= 0x1F170 && code <= 0x1F189);
+}
+
+size_t qn_unicode_decompose(uint32_t code, uint32_t out[4]) {
+    out[0] = code;
+    if (code < 0xC0 || find_override(code)) return 1;
+    utf8proc_int32_t parts[4];
+    utf8proc_ssize_t count =
+        utf8proc_decompose_char((utf8proc_int32_t)code, parts, 4, UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, NULL);
+    if (count < 1 || count > 4) return 1; // not a scalar value
+    for (utf8proc_ssize_t i = 0; i < count; i++) out[i] = (uint32_t)parts[i];
+    return (size_t)count;
+}
+
+uint8_t qn_unicode_combining_class(uint32_t code) {
+    if (code < 0x300 || find_override(code)) return 0;
+    return (uint8_t)utf8proc_get_property((utf8proc_int32_t)code)->combining_class;
+}
+
+size_t qn_unicode_lower(uint32_t code, uint32_t out[2]) {
+    if (code < 0x80) {
+        out[0] = code >= 'A' && code <= 'Z' ? code + 32 : code;
+        return 1;
+    }
+    if (code == 0x130) { // the only code point whose lower case is longer than itself
+        out[0] = 'i';
+        out[1] = 0x307;
+        return 2;
+    }
+    const qn_code_override *override = find_override(code);
+    out[0] =
+        override ? (uint32_t)((int32_t)code + override->lower) : (uint32_t)utf8proc_tolower((utf8proc_int32_t)code);
+    return 1;
+}
+
+static void visit_ranges(const qn_code_range *ranges, size_t count, qn_range_visitor visit, void *user) {
+    for (size_t i = 0; i < count; i++) visit(user, ranges[i].first, ranges[i].last);
+}
+
+void qn_unicode_visit_removed(qn_range_visitor visit, void *user) {
+    visit_ranges(qn_removed_ranges, COUNT(qn_removed_ranges), visit, user);
+}
+
+void qn_unicode_visit_marks(qn_range_visitor visit, void *user) {
+    visit_ranges(qn_mark_ranges, COUNT(qn_mark_ranges), visit, user);
+}
+
+void qn_unicode_visit_punctuation(qn_range_visitor visit, void *user) {
+    visit_ranges(qn_punctuation_ranges, COUNT(qn_punctuation_ranges), visit, user);
+}
+
+void qn_unicode_visit_chinese(qn_range_visitor visit, void *user) {
+    visit_ranges(chinese_ranges, COUNT(chinese_ranges), visit, user);
+}
+
+void qn_unicode_visit_spaces(qn_range_visitor visit, void *user) {
+    visit_ranges(space_ranges, COUNT(space_ranges), visit, user);
+}

@@ -1,0 +1,27 @@
+// What the tokenizers ask about one code point. Answers are those of the reference (see scripts/unicode_tables.py), not
+// of the newest Unicode, so that ids are equal on every machine whatever utf8proc it has.
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+bool qn_unicode_is_space(uint32_t code);       // the White_Space property
+bool qn_unicode_is_removed(uint32_t code);     // what BERT's clean_text drops; tab, newline and return are not in it
+bool qn_unicode_is_mark(uint32_t code);        // nonspacing marks, which strip_accents drops
+bool qn_unicode_is_punctuation(uint32_t code); // ASCII symbols and Unicode punctuation
+bool qn_unicode_is_chinese(uint32_t code);     // the blocks that BERT sets spaces around
+bool qn_unicode_is_word(uint32_t code); // \w of a regular expression: letters, marks, digits, connectors, joiners
+
+// Canonical decomposition, at most 4 code points; returns how many (1: itself).
+size_t qn_unicode_decompose(uint32_t code, uint32_t out[4]);
+uint8_t qn_unicode_combining_class(uint32_t code);
+// Lower case without context, at most 2 code points (U+0130 gives i and a dot); returns how many.
+size_t qn_unicode_lower(uint32_t code, uint32_t out[2]);
+
+// Calls visit for each range of the named set, in ascending order. This is how whole tables are filled fast.
+typedef void (*qn_range_visitor)(void *user, uint32_t first, uint32_t last);
+void qn_unicode_visit_removed(qn_range_visitor visit, void *user);
+void qn_unicode_visit_marks(qn_range_visitor visit, void *user);
+void qn_unicode_visit_punctuation(qn_range_visitor visit, void *user);
+void qn_unicode_visit_chinese(qn_range_visitor visit, void *user);
+void qn_unicode_visit_spaces(qn_range_visitor visit, void *user);
