@@ -161,11 +161,13 @@ static qn_status save_index(const char *folder, const qn_st_entry *entries, cons
         }
     }
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS);
-    if (!text) {
+    qn_buffer lines = {0};
+    if (text) qn_buffer_printf(&lines, "%s\n", text);
+    if (!text)
         qn_fail(QN_ERROR_MEMORY, "%s: out of memory for the index", folder);
-        goto done;
-    }
-    status = qn_write_file(path, text, strlen(text));
+    else if ((status = qn_buffer_status(&lines)) == QN_OK)
+        status = qn_write_file(path, lines.data, lines.size);
+    qn_buffer_free(&lines);
     free(text);
 done:
     json_decref(map);
