@@ -25,7 +25,7 @@ demo: all ## from raw text to a searchable encoder in six minutes
 	@scripts/demo.sh
 
 bench: all ## measure Quern and print the figures
-	@scripts/bench.sh
+	@bench/run.sh
 
 parity: all ## compare with PyTorch and transformers (installed into .venv)
 	@test -x .venv/bin/python || python3 -m venv .venv
