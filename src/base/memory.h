@@ -7,7 +7,7 @@
 void *qn_malloc(size_t count, size_t size);
 void *qn_calloc(size_t count, size_t size);
 void *qn_realloc(void *pointer, size_t count, size_t size);
-void *qn_aligned_alloc(size_t bytes); // 64-byte aligned; free with qn_aligned_free
+void *qn_aligned_alloc(size_t bytes); // 64-byte aligned, in huge pages from 4 MiB on; free with qn_aligned_free
 void qn_aligned_free(void *pointer);
 char *qn_strdup(const char *text);
 char *qn_strndup(const char *text, size_t length);
