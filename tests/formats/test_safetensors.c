@@ -186,8 +186,8 @@ static void test_accepts_what_the_reference_accepts(void **state) {
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}   \n\t ",
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"note\":{}}}",
         "{\"__metadata__\":null,\"\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}",
-        "{\"z\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],"
-        "\"data_offsets\":[0,4]},\"c\":{\"dtype\":\"F32\",\"shape\":[0,4611686018427387904],\"data_offsets\":[4,4]}}",
+        ("{\"z\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],"
+         "\"data_offsets\":[0,4]},\"c\":{\"dtype\":\"F32\",\"shape\":[0,4611686018427387904],\"data_offsets\":[4,4]}}"),
         "{\"a\":{\"dtype\":\"F4\",\"shape\":[8],\"data_offsets\":[0,4]}}",
     };
     for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
