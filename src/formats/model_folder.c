@@ -43,6 +43,7 @@ void qn_sbert_free(qn_sbert *config) {
     free(config->default_prompt);
     free(config->transformer_path);
     free(config->pooling_path);
+    free(config->normalize_path);
     *config = qn_sbert_defaults();
 }
 
@@ -92,7 +93,7 @@ static qn_status parse_module(const json_t *module, size_t position, const char 
     if (position == 0) return replace(&out->transformer_path, path);
     if (position == 1) return replace(&out->pooling_path, path);
     out->normalize = true;
-    return QN_OK;
+    return replace(&out->normalize_path, path);
 }
 
 qn_status qn_sbert_parse_modules(const char *text, size_t size, const char *source, qn_sbert *out) {
@@ -247,8 +248,8 @@ typedef qn_status (*parser)(const char *text, size_t size, const char *source, q
 // Parses folder/inner/name when it is there; *found tells.
 static qn_status read_file(const char *folder, const char *inner, const char *name, parser parse, qn_sbert *out,
                            bool *found) {
-    char *place = qn_path_join(folder, inner && *inner ? inner : "."), *path = NULL;
-    if (place) path = qn_path_join(inner && *inner ? place : folder, name);
+    char *place = *inner ? qn_path_join(folder, inner) : qn_strdup(folder);
+    char *path = place ? qn_path_join(place, name) : NULL;
     free(place);
     if (!path) return QN_ERROR_MEMORY;
     qn_status status = QN_OK;
@@ -273,19 +274,20 @@ static qn_status read_folder(const char *folder, qn_sbert *out) {
     bool found;
     QN_TRY(replace(&out->transformer_path, ""));
     QN_TRY(replace(&out->pooling_path, "1_Pooling"));
-    QN_TRY(read_file(folder, NULL, "modules.json", qn_sbert_parse_modules, out, &found));
+    QN_TRY(replace(&out->normalize_path, "2_Normalize"));
+    QN_TRY(read_file(folder, "", "modules.json", qn_sbert_parse_modules, out, &found));
     if (out->present) {
         QN_TRY(read_file(folder, out->pooling_path, "config.json", qn_sbert_parse_pooling, out, &found));
         if (!found)
             return qn_fail(QN_ERROR_IO, "%s: modules.json names \"%.100s\", but it holds no config.json", folder,
                            out->pooling_path);
         if (out->normalize)
-            QN_TRY(read_file(folder, "2_Normalize", "config.json", qn_sbert_parse_normalize, out, &found));
+            QN_TRY(read_file(folder, out->normalize_path, "config.json", qn_sbert_parse_normalize, out, &found));
     }
     found = false;
     for (size_t i = 0; i < sizeof transformer_files / sizeof *transformer_files && !found; i++)
         QN_TRY(read_file(folder, out->transformer_path, transformer_files[i], qn_sbert_parse_transformer, out, &found));
-    return read_file(folder, NULL, "config_sentence_transformers.json", qn_sbert_parse_prompts, out, &found);
+    return read_file(folder, "", "config_sentence_transformers.json", qn_sbert_parse_prompts, out, &found);
 }
 
 qn_status qn_sbert_read(const char *folder, qn_sbert *out) {

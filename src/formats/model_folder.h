@@ -39,6 +39,7 @@ typedef struct {
     bool present;           // modules.json is there; without it the defaults of sentence-transformers stand below
     char *transformer_path; // where config.json and the weights are, relative to the folder; "" for the folder itself
     char *pooling_path;     // "1_Pooling"
+    char *normalize_path;   // "2_Normalize"; the folder need not be there
     int64_t width;          // of a token's vector; 0 when not stated
     qn_sbert_pooling pooling;
     bool include_prompt;    // whether the prompt's tokens are pooled too
@@ -61,8 +62,8 @@ void qn_sbert_free(qn_sbert *config);
 // named.
 qn_status qn_sbert_read(const char *folder, qn_sbert *out);
 
-// Writes them into `folder`, in the spelling that every version of sentence-transformers reads. `transformer_path` and
-// `pooling_path` are not looked at: the transformer is put into the folder itself, the pooling into 1_Pooling.
+// Writes them into `folder`, in the spelling that every version of sentence-transformers reads. The paths are not
+// looked at: the transformer is expected in the folder itself, the pooling goes into 1_Pooling.
 qn_status qn_sbert_write(const char *folder, const qn_sbert *config);
 
 // The single files, for the tests: each parses the text of one file, called `source` in messages, into a config that

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/half.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,9 +28,20 @@ qn_status qn_st_entry_size(const qn_st_entry *entry, size_t *bytes) {
     return QN_OK;
 }
 
+// JSON holds text only: bytes that are none would come back as another name.
+static bool is_utf8(const char *text) {
+    int32_t code = 0;
+    for (size_t left = strlen(text); left > 0 && code >= 0;) {
+        size_t used = qn_utf8_next(text, left, &code);
+        text += used;
+        left -= used;
+    }
+    return code >= 0;
+}
+
 static qn_status check_entry(const qn_st_entry *entry) {
-    if (!entry->name || !strcmp(entry->name, "__metadata__"))
-        return qn_fail(QN_ERROR_ARGUMENT, "a tensor cannot be called \"%s\"", entry->name ? entry->name : "");
+    if (!entry->name || !strcmp(entry->name, "__metadata__") || !is_utf8(entry->name))
+        return qn_fail(QN_ERROR_ARGUMENT, "a tensor cannot be called \"%.100s\"", entry->name ? entry->name : "");
     if ((unsigned)entry->dtype >= QN_ST_DTYPES)
         return qn_fail(QN_ERROR_ARGUMENT, "tensor \"%.100s\" has no dtype", entry->name);
     size_t bytes;
@@ -54,9 +66,13 @@ static int compare_entry_names(const void *a, const void *b) {
     return strcmp((*(const qn_st_entry *const *)a)->name, (*(const qn_st_entry *const *)b)->name);
 }
 
-static void append_metadata(qn_buffer *header, const char *const *metadata) {
+static qn_status append_metadata(qn_buffer *header, const char *const *metadata) {
     bool has_format = false;
-    for (size_t i = 0; metadata && metadata[i]; i += 2) has_format = has_format || !strcmp(metadata[i], "format");
+    for (size_t i = 0; metadata && metadata[i]; i += 2) {
+        if (!is_utf8(metadata[i]) || !is_utf8(metadata[i + 1]))
+            return qn_fail(QN_ERROR_ARGUMENT, "metadata \"%.100s\" is not UTF-8", metadata[i]);
+        has_format = has_format || !strcmp(metadata[i], "format");
+    }
     qn_buffer_text(header, "{\"__metadata__\":{");
     if (!has_format) qn_buffer_text(header, "\"format\":\"pt\"");
     for (size_t i = 0; metadata && metadata[i]; i += 2) {
@@ -66,11 +82,12 @@ static void append_metadata(qn_buffer *header, const char *const *metadata) {
         qn_buffer_json_string(header, metadata[i + 1], strlen(metadata[i + 1]));
     }
     qn_buffer_char(header, '}');
+    return QN_OK;
 }
 
 static qn_status append_header(qn_buffer *header, const qn_st_entry *const *order, size_t count,
                                const char *const *metadata) {
-    append_metadata(header, metadata);
+    QN_TRY(append_metadata(header, metadata));
     size_t offset = 0, bytes;
     for (size_t i = 0; i < count; i++) {
         QN_TRY(qn_st_entry_size(order[i], &bytes));

@@ -338,6 +338,10 @@ static void test_writer_refuses(void **state) {
     assert_fails(qn_safetensors_write(path, entries, 2, NULL), QN_ERROR_ARGUMENT, "two tensors are called \"a\"");
     entries[0].name = "__metadata__";
     assert_fails(qn_safetensors_write(path, entries, 1, NULL), QN_ERROR_ARGUMENT, "cannot be called \"__metadata__\"");
+    entries[0].name = "a\xff";
+    assert_fails(qn_safetensors_write(path, entries, 1, NULL), QN_ERROR_ARGUMENT, "cannot be called");
+    const char *metadata[] = {"step", "\xff", NULL};
+    assert_fails(qn_safetensors_write(path, &good, 1, metadata), QN_ERROR_ARGUMENT, "metadata \"step\" is not UTF-8");
     entries[0] = good;
     entries[0].dtype = QN_ST_I32;
     assert_fails(qn_safetensors_write(path, entries, 1, NULL), QN_ERROR_ARGUMENT,

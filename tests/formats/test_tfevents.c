@@ -3,6 +3,8 @@
 #include "formats/tfevents.h"
 #include "support.h"
 #include <dirent.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 // The names of the event files in a folder, in TensorBoard's order (sorted).
@@ -178,6 +180,32 @@ static void test_resume_after_crash(void **state) {
     free(data);
 }
 
+// On a full disk the file ends with its last whole record, and the values are written when there is room again.
+static void test_full_disk(void **state) {
+    (void)state;
+    char *folder = test_folder();
+    int64_t out[128];
+    qn_tfevents *log;
+    assert_ok(qn_tfevents_open(folder, -1, &log));
+    log_steps(log, 1, 10);
+    assert_ok(qn_tfevents_flush(log));
+    log_steps(log, 11, 100);
+    // A limit on the size of files stands in for the disk: writes are cut short at it, then fail.
+    struct rlimit before, limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limit = before;
+    limit.rlim_cur = 1000;
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    qn_status status = qn_tfevents_flush(log);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, handler);
+    assert_int_equal(status, QN_ERROR_IO);
+    assert_int_equal(steps(folder, out, 128), 10);
+    assert_ok(qn_tfevents_close(log));
+    assert_int_equal(steps(folder, out, 128), 100);
+}
+
 static void test_fails_with_a_message(void **state) {
     (void)state;
     qn_tfevents *log;
@@ -192,6 +220,7 @@ int main(void) {
         cmocka_unit_test(test_buffering),
         cmocka_unit_test(test_resume_is_exact),
         cmocka_unit_test(test_resume_after_crash),
+        cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_fails_with_a_message),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
