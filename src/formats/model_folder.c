@@ -317,11 +317,15 @@ static json_t *module_json(int position, const char *path, const char *class_nam
                      "type", json_sprintf("sentence_transformers.models.%s", class_name));
 }
 
+// Old versions refuse keys that they do not know: those of later versions are written only where they say something.
 static json_t *pooling_json(const qn_sbert *config) {
     json_t *root = json_pack("{s:I}", "word_embedding_dimension", (json_int_t)config->width);
-    for (int i = 0; i < QN_SBERT_POOLINGS; i++)
-        json_object_set_new(root, pooling_flags[i], json_boolean((int)config->pooling == i));
-    json_object_set_new(root, "include_prompt", json_boolean(config->include_prompt));
+    for (int i = 0; i < QN_SBERT_POOLINGS; i++) {
+        bool chosen = (int)config->pooling == i;
+        if (chosen || i <= QN_SBERT_POOL_MEAN_SQRT_LEN)
+            json_object_set_new(root, pooling_flags[i], json_boolean(chosen));
+    }
+    if (!config->include_prompt) json_object_set_new(root, "include_prompt", json_false());
     return root;
 }
 

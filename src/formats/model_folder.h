@@ -62,7 +62,7 @@ void qn_sbert_free(qn_sbert *config);
 // named.
 qn_status qn_sbert_read(const char *folder, qn_sbert *out);
 
-// Writes them into `folder`, in the spelling that every version of sentence-transformers reads. The paths are not
+// Writes them into `folder`, in the spelling that versions 2 to 6 of sentence-transformers read. The paths are not
 // looked at: the transformer is expected in the folder itself, the pooling goes into 1_Pooling.
 qn_status qn_sbert_write(const char *folder, const qn_sbert *config);
 
