@@ -151,8 +151,9 @@ typedef struct {
     float grad_scale;         // gradients are multiplied by this first (clipping, accumulation)
 } qn_adamw;
 
-// The operations. All run on the caller's thread plus the backend's own; one backend serves one caller at a time. They cannot fail:
-// scratch memory is reserved beforehand by reserve().
+// The operations. All run on the caller's thread plus the backend's own; one backend serves one caller at a time. Arguments were checked
+// by the operation above. The one thing that can fail is scratch memory: then the work is skipped and `status` of the backend says so
+// until the caller clears it.
 typedef struct {
     // Device memory; on the CPU plain 64-byte aligned memory.
     void *(*alloc)(qn_backend *b, size_t bytes);
@@ -192,6 +193,7 @@ typedef struct {
 
 struct qn_backend {
     const qn_backend_operations *ops;
+    qn_status status; // sticky
 };
 
 // The CPU. threads 0: as many as this process may run on. isa NULL: the best this CPU has, or the environment's QUERN_ISA (ref, avx2,

@@ -1,18 +1,20 @@
 // Eight floats in a register and the few operations that the kernels are written in; avx512/vec.h has the same names
 // for sixteen. A kernel file includes this header and then its formulas from vector/.
 #pragma once
-#include "backend/cpu/kernels.h"
+#include "backend/cpu/constants.h"
 #include <immintrin.h>
 
-#define QN_NAME(name) qn_avx2_##name
-#define QN_PROTOTYPE(name, result, parameters) result QN_NAME(name) parameters;
+#define QN_V_NAME(name) qn_avx2_##name
+#define QN_PROTOTYPE(name, result, parameters) result QN_V_NAME(name) parameters;
 QN_KERNEL_MAP(QN_PROTOTYPE)
 #undef QN_PROTOTYPE
 
 #define V_WIDTH ((size_t)8)
 
 typedef __m256 v_float;
-typedef __m256 v_mask; // all bits of a lane set: true
+typedef __m256d v_double; // half as many lanes
+typedef __m256i v_int;    // lanes of 64 bits
+typedef __m256 v_mask;    // all bits of a lane set: true
 
 // The first n (0 .. V_WIDTH) lanes.
 static inline __m256i v_tail(size_t n) {
@@ -29,7 +31,7 @@ static inline void v_store(float *p, v_float v) {
 static inline v_float v_load_tail(const float *p, size_t n) {
     return _mm256_maskload_ps(p, v_tail(n));
 }
-static inline void v_store_tail(float *p, size_t n, v_float v) {
+static inline void v_store_tail(float *p, v_float v, size_t n) {
     _mm256_maskstore_ps(p, v_tail(n), v);
 }
 static inline v_float v_zero(void) {
@@ -92,6 +94,10 @@ static inline v_mask v_less_equal(v_float a, v_float b) {
 static inline v_float v_select(v_mask condition, v_float yes, v_float no) {
     return _mm256_blendv_ps(no, yes, condition);
 }
+// The first n lanes of a, the others from `fill`.
+static inline v_float v_fill_tail(v_float a, size_t n, v_float fill) {
+    return _mm256_blendv_ps(fill, a, _mm256_castsi256_ps(v_tail(n)));
+}
 // a 2^n for an integral n of -150 .. 128, in two steps, since 2^n itself may leave the range of floats.
 static inline v_float v_scale(v_float a, v_float n) {
     __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
@@ -113,4 +119,65 @@ static inline float v_max_lane(v_float a) {
     return _mm256_cvtss_f32(v_max(a, _mm256_permute_ps(a, 0xb1)));
 }
 
+// Double precision, for sums over many elements.
+static inline v_double v_double_zero(void) {
+    return _mm256_setzero_pd();
+}
+static inline v_double v_widen_low(v_float a) {
+    return _mm256_cvtps_pd(_mm256_castps256_ps128(a));
+}
+static inline v_double v_widen_high(v_float a) {
+    return _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
+}
+static inline v_double v_double_add(v_double a, v_double b) {
+    return _mm256_add_pd(a, b);
+}
+static inline v_double v_double_fma(v_double a, v_double b, v_double c) {
+    return _mm256_fmadd_pd(a, b, c);
+}
+static inline double v_double_sum(v_double a) {
+    __m128d s = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
+}
+
+// What dropout.inc.h needs of whole numbers.
+// Consecutive counters, in the order that v_reach_bits undoes.
+static inline v_int v_counters(uint64_t first) {
+    return _mm256_add_epi64(_mm256_set1_epi64x((long long)first), _mm256_setr_epi64x(0, 2, 1, 3));
+}
+static inline v_int v_int_set1(uint64_t x) {
+    return _mm256_set1_epi64x((long long)x);
+}
+static inline v_int v_int_high(v_int a) {
+    return _mm256_srli_epi64(a, 32);
+}
+static inline v_int v_int_xor3(v_int a, v_int b, v_int c) {
+    return _mm256_xor_si256(a, _mm256_xor_si256(b, c));
+}
+// Products of the lower halves.
+static inline v_int v_int_product(v_int a, v_int b) {
+    return _mm256_mul_epu32(a, b);
+}
+// Lower halves of both: a below b.
+static inline v_int v_int_join(v_int a, v_int b) {
+    return _mm256_blend_epi32(a, _mm256_slli_epi64(b, 32), 0xaa);
+}
+// One bit for each of the 16-bit lanes a[0], b[0], a[1], b[1], ... in the order of the counters: whether it is >=
+// threshold.
+static inline uint64_t v_reach_bits(v_int a, v_int b, uint16_t threshold) {
+    v_int t = _mm256_set1_epi16((short)threshold), low = _mm256_unpacklo_epi64(a, b),
+          high = _mm256_unpackhi_epi64(a, b);
+    low = _mm256_cmpeq_epi16(_mm256_max_epu16(low, t), low);
+    high = _mm256_cmpeq_epi16(_mm256_max_epu16(high, t), high);
+    // Packing works within halves of 128 bits; the permutation puts the quarters in order.
+    v_int bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8);
+    return (uint32_t)_mm256_movemask_epi8(bytes);
+}
+// A mask of the lowest bits.
+static inline v_mask v_mask_of_bits(uint32_t bits) {
+    __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), each), each));
+}
+
+#include "backend/cpu/vector/loop.inc.h"
 #include "backend/cpu/vector/math.inc.h"

@@ -1,17 +1,19 @@
 // Sixteen floats in a register and the few operations that the kernels are written in; avx2/vec.h has the same names
 // for eight. A kernel file includes this header and then its formulas from vector/.
 #pragma once
-#include "backend/cpu/kernels.h"
+#include "backend/cpu/constants.h"
 #include <immintrin.h>
 
-#define QN_NAME(name) qn_avx512_##name
-#define QN_PROTOTYPE(name, result, parameters) result QN_NAME(name) parameters;
+#define QN_V_NAME(name) qn_avx512_##name
+#define QN_PROTOTYPE(name, result, parameters) result QN_V_NAME(name) parameters;
 QN_KERNEL_MAP(QN_PROTOTYPE)
 #undef QN_PROTOTYPE
 
 #define V_WIDTH ((size_t)16)
 
 typedef __m512 v_float;
+typedef __m512d v_double; // half as many lanes
+typedef __m512i v_int;    // lanes of 64 bits
 typedef __mmask16 v_mask;
 
 // The first n (0 .. V_WIDTH) lanes.
@@ -28,7 +30,7 @@ static inline void v_store(float *p, v_float v) {
 static inline v_float v_load_tail(const float *p, size_t n) {
     return _mm512_maskz_loadu_ps(v_tail(n), p);
 }
-static inline void v_store_tail(float *p, size_t n, v_float v) {
+static inline void v_store_tail(float *p, v_float v, size_t n) {
     _mm512_mask_storeu_ps(p, v_tail(n), v);
 }
 static inline v_float v_zero(void) {
@@ -92,6 +94,10 @@ static inline v_mask v_less_equal(v_float a, v_float b) {
 static inline v_float v_select(v_mask condition, v_float yes, v_float no) {
     return _mm512_mask_mov_ps(no, condition, yes);
 }
+// The first n lanes of a, the others from `fill`.
+static inline v_float v_fill_tail(v_float a, size_t n, v_float fill) {
+    return _mm512_mask_mov_ps(fill, v_tail(n), a);
+}
 // a 2^n for an integral n.
 static inline v_float v_scale(v_float a, v_float n) {
     return _mm512_scalef_ps(a, n);
@@ -111,4 +117,61 @@ static inline float v_max_lane(v_float a) {
     return _mm512_cvtss_f32(v_max(a, _mm512_permute_ps(a, 0xb1)));
 }
 
+// Double precision, for sums over many elements.
+static inline v_double v_double_zero(void) {
+    return _mm512_setzero_pd();
+}
+static inline v_double v_widen_low(v_float a) {
+    return _mm512_cvtps_pd(_mm512_castps512_ps256(a));
+}
+static inline v_double v_widen_high(v_float a) {
+    return _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
+}
+static inline v_double v_double_add(v_double a, v_double b) {
+    return _mm512_add_pd(a, b);
+}
+static inline v_double v_double_fma(v_double a, v_double b, v_double c) {
+    return _mm512_fmadd_pd(a, b, c);
+}
+static inline double v_double_sum(v_double a) {
+    __m256d half = _mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1));
+    __m128d s = _mm_add_pd(_mm256_castpd256_pd128(half), _mm256_extractf128_pd(half, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
+}
+
+// What dropout.inc.h needs of whole numbers.
+// Consecutive counters, in the order that v_reach_bits undoes.
+static inline v_int v_counters(uint64_t first) {
+    return _mm512_add_epi64(_mm512_set1_epi64((long long)first), _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7));
+}
+static inline v_int v_int_set1(uint64_t x) {
+    return _mm512_set1_epi64((long long)x);
+}
+static inline v_int v_int_high(v_int a) {
+    return _mm512_srli_epi64(a, 32);
+}
+static inline v_int v_int_xor3(v_int a, v_int b, v_int c) {
+    return _mm512_ternarylogic_epi64(a, b, c, 0x96);
+}
+// Products of the lower halves.
+static inline v_int v_int_product(v_int a, v_int b) {
+    return _mm512_mul_epu32(a, b);
+}
+// Lower halves of both: a below b.
+static inline v_int v_int_join(v_int a, v_int b) {
+    return _mm512_mask_blend_epi32(0xaaaa, a, _mm512_slli_epi64(b, 32));
+}
+// One bit for each of the 16-bit lanes a[0], b[0], a[1], b[1], ... in the order of the counters: whether it is >=
+// threshold.
+static inline uint64_t v_reach_bits(v_int a, v_int b, uint16_t threshold) {
+    v_int t = _mm512_set1_epi16((short)threshold);
+    uint64_t low = _mm512_cmpge_epu16_mask(_mm512_unpacklo_epi64(a, b), t);
+    uint64_t high = _mm512_cmpge_epu16_mask(_mm512_unpackhi_epi64(a, b), t);
+    return high << 32 | low;
+}
+static inline v_mask v_mask_of_bits(uint32_t bits) {
+    return (v_mask)bits;
+}
+
+#include "backend/cpu/vector/loop.inc.h"
 #include "backend/cpu/vector/math.inc.h"

@@ -1,6 +1,7 @@
 // Exponential and activations of one vector, from the operations of vec.h. All are exact functions of the element: no
 // lane looks at another. Constants are minimax fits in relative error; the largest errors found by the tests stand
 // beside the functions.
+#pragma once
 
 // e^(x + low) for x + low in [-110, 89]: 2^n e^r with |r| <= ln(2) / 2; ln(2) in two parts keeps r exact.
 static inline v_float v_expm1_reduced(v_float x, v_float low, v_float *n) {

@@ -1,0 +1,100 @@
+// Operations without structure, cut into ranges of elements.
+#include "backend/cpu/cpu.h"
+
+enum { GRAIN = 16384 };
+
+typedef struct {
+    qn_activation f;
+    const float *x, *dy;
+    float *y;
+} activation_job;
+
+static void activation_forward(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const activation_job *j = arguments;
+    cpu->kernels->activation_forward(j->f, last - first, j->x + first, j->y + first);
+}
+
+static void activation_backward(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const activation_job *j = arguments;
+    cpu->kernels->activation_backward(j->f, last - first, j->x + first, j->dy + first, j->y + first);
+}
+
+void qn_cpu_activation_forward(qn_backend *b, qn_activation f, size_t count, const float *x, float *y) {
+    qn_cpu_ranges(qn_cpu_of(b), count, GRAIN, activation_forward, &(activation_job){f, x, NULL, y});
+}
+
+void qn_cpu_activation_backward(qn_backend *b, qn_activation f, size_t count, const float *x, const float *dy, float *dx) {
+    qn_cpu_ranges(qn_cpu_of(b), count, GRAIN, activation_backward, &(activation_job){f, x, dy, dx});
+}
+
+typedef struct {
+    qn_dropout f;
+    size_t d;
+    const float *x;
+    float *y;
+    bool accumulate;
+} dropout_job;
+
+static void dropout_rows(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const dropout_job *j = arguments;
+    for (size_t r = first; r < last; r++)
+        cpu->kernels->dropout(j->f, r * ((j->d + 7) / 8), j->d, j->x + r * j->d, j->y + r * j->d, j->accumulate);
+}
+
+void qn_cpu_dropout(qn_backend *b, qn_dropout f, size_t rows, size_t d, const float *x, float *y, bool accumulate) {
+    qn_cpu_ranges(qn_cpu_of(b), rows, 32, dropout_rows, &(dropout_job){f, d, x, y, accumulate});
+}
+
+typedef struct {
+    const float *x;
+    float *y;
+} add_job;
+
+static void add(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const add_job *j = arguments;
+    cpu->kernels->axpy(last - first, 1.0f, j->x + first, j->y + first);
+}
+
+void qn_cpu_add(qn_backend *b, size_t count, const float *x, float *y) {
+    qn_cpu_ranges(qn_cpu_of(b), count, GRAIN, add, &(add_job){x, y});
+}
+
+typedef struct {
+    const float *x;
+    double *partial;
+} squares_job;
+
+static void squares(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const squares_job *j = arguments;
+    j->partial[first / GRAIN] = cpu->kernels->sum_squares(last - first, j->x + first);
+}
+
+double qn_cpu_sum_squares(qn_backend *b, size_t count, const float *x) {
+    qn_cpu *cpu = qn_cpu_of(b);
+    size_t blocks = (count + GRAIN - 1) / GRAIN;
+    double *partial = (double *)(void *)qn_cpu_shared_scratch(cpu, 2 * blocks), sum = 0;
+    if (!partial) return 0;
+    qn_cpu_ranges(cpu, count, GRAIN, squares, &(squares_job){x, partial});
+    for (size_t i = 0; i < blocks; i++) sum += partial[i];
+    return sum;
+}
+
+typedef struct {
+    const qn_adamw *f;
+    float *parameter, *gradient, *m, *v;
+} adamw_job;
+
+static void adamw(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const adamw_job *j = arguments;
+    cpu->kernels->adamw(j->f, last - first, j->parameter + first, j->gradient + first, j->m + first, j->v + first);
+}
+
+void qn_cpu_adamw(qn_backend *b, const qn_adamw *f, size_t count, float *parameter, float *gradient, float *m, float *v) {
+    qn_cpu_ranges(qn_cpu_of(b), count, GRAIN, adamw, &(adamw_job){f, parameter, gradient, m, v});
+}

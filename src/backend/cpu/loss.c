@@ -1,0 +1,83 @@
+// Losses and their gradients. A loss is the sum of its rows' losses in double precision, in the order of the rows.
+#include "backend/cpu/cpu.h"
+#include <math.h>
+#include <string.h>
+
+typedef struct {
+    const qn_cross_entropy_args *a;
+    double *losses;      // [T]
+    float weight_sum;    // sum of class weights (or C)
+} cross_entropy_job;
+
+// With p = softmax(z), class weights w, smoothing e, target y and W = the batch's sum of w_y (torch.nn.CrossEntropyLoss):
+//   loss = sum over rows of [(1 - e) w_y (-log p_y) + e / C sum_c w_c (-log p_c)] / W
+//   d loss / d z_c = [p_c ((1 - e) w_y + e / C sum_k w_k) - (1 - e) w_y [c = y] - e / C w_c] / W
+static void cross_entropy_rows(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    const cross_entropy_job *job = arguments;
+    const qn_cross_entropy_args *a = job->a;
+    const qn_kernels *k = cpu->kernels;
+    size_t classes = a->classes;
+    const float *w = a->class_weights;
+    float share = a->smoothing / (float)classes;
+    for (size_t i = first; i < last; i++) {
+        const float *z = a->logits + i * classes;
+        float *dz = a->dlogits ? a->dlogits + i * classes : cpu->per_worker[worker].memory;
+        int32_t y = a->targets[i];
+        job->losses[i] = 0;
+        if (y < 0 || a->total_weight <= 0) {
+            if (a->dlogits) memset(dz, 0, classes * sizeof *dz);
+            continue;
+        }
+        float target = (1 - a->smoothing) * (w ? w[y] : 1), top = k->max(classes, z), zy = z[y], smooth = 0;
+        if (share > 0) // sum_c w_c z_c, before dlogits may overwrite the logits
+            for (size_t c = 0; c < classes; c++) smooth += (w ? w[c] : 1) * (z[c] - top);
+        float sum = k->exp_sum(classes, z, 1.0f, top, dz), log_sum = logf(sum);
+        job->losses[i] = (double)target * (log_sum - (zy - top)) + (double)share * ((double)job->weight_sum * log_sum - smooth);
+        if (!a->dlogits) continue;
+        float factor = (float)(1 / a->total_weight);
+        k->scale(classes, (target + share * job->weight_sum) * factor / sum, dz, dz);
+        if (share > 0)
+            for (size_t c = 0; c < classes; c++) dz[c] -= share * (w ? w[c] : 1) * factor;
+        dz[y] -= target * factor;
+    }
+}
+
+static double in_order(const double *values, size_t count) {
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += values[i];
+    return sum;
+}
+
+void qn_cpu_cross_entropy(qn_backend *b, const qn_cross_entropy_args *a) {
+    qn_cpu *cpu = qn_cpu_of(b);
+    cross_entropy_job job = {.a = a, .losses = (double *)(void *)qn_cpu_shared_scratch(cpu, 2 * a->rows)};
+    *a->loss = 0;
+    if (!job.losses || !qn_cpu_worker_scratch(cpu, a->classes)) return;
+    for (size_t c = 0; c < a->classes; c++) job.weight_sum += a->class_weights ? a->class_weights[c] : 1;
+    qn_cpu_ranges(cpu, a->rows, 8, cross_entropy_rows, &job);
+    if (a->total_weight > 0) *a->loss = in_order(job.losses, a->rows) / a->total_weight;
+}
+
+// loss = max(x, 0) - x t + log(1 + exp(-|x|)); d loss / d x = sigmoid(x) - t (torch.nn.BCEWithLogitsLoss)
+void qn_cpu_binary_cross_entropy(qn_backend *b, const qn_elementwise_loss_args *a) {
+    (void)b;
+    double sum = 0;
+    for (size_t i = 0; i < a->count; i++) {
+        float x = a->x[i], t = a->target[i];
+        sum += fmaxf(x, 0) - x * t + log1pf(expf(-fabsf(x)));
+        if (a->dx) a->dx[i] = (float)((1 / (1 + exp(-(double)x)) - t) / a->divisor);
+    }
+    *a->loss = sum / a->divisor;
+}
+
+// loss = (x - t)^2; d loss / d x = 2 (x - t)
+void qn_cpu_mean_squared_error(qn_backend *b, const qn_elementwise_loss_args *a) {
+    (void)b;
+    double sum = 0;
+    for (size_t i = 0; i < a->count; i++) {
+        double error = (double)a->x[i] - a->target[i];
+        sum += error * error;
+        if (a->dx) a->dx[i] = (float)(2 * error / a->divisor);
+    }
+    *a->loss = sum / a->divisor;
+}

@@ -1,0 +1,155 @@
+// Operations that pick, add up or scale whole rows: embedding, gather, pooling over sequences, L2 normalisation.
+#include "backend/cpu/cpu.h"
+#include <math.h>
+#include <string.h>
+
+enum { ROWS = 64, COLUMNS = 64 };
+
+static void embed(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const qn_embedding_args *a = arguments;
+    for (size_t t = first; t < last; t++) {
+        float *y = a->y + t * a->d;
+        memcpy(y, a->table[0] + (size_t)a->ids[0][t] * a->d, a->d * sizeof *y);
+        for (size_t i = 1; i < a->tables; i++) cpu->kernels->axpy(a->d, 1.0f, a->table[i] + (size_t)a->ids[i][t] * a->d, y);
+    }
+}
+
+void qn_cpu_embedding_forward(qn_backend *b, const qn_embedding_args *a) {
+    qn_cpu_ranges(qn_cpu_of(b), a->rows, ROWS, embed, a);
+}
+
+// Rows of a table meet several tokens, so a task owns columns, not tokens: each sum runs in the order of the tokens.
+static void embed_backward(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const qn_embedding_args *a = arguments;
+    for (size_t i = 0; i < a->tables; i++)
+        for (size_t t = 0; t < a->rows && a->dtable[i]; t++)
+            cpu->kernels->axpy(last - first, 1.0f, a->dy + t * a->d + first, a->dtable[i] + (size_t)a->ids[i][t] * a->d + first);
+}
+
+void qn_cpu_embedding_backward(qn_backend *b, const qn_embedding_args *a) {
+    qn_cpu_ranges(qn_cpu_of(b), a->d, COLUMNS, embed_backward, a);
+}
+
+typedef struct {
+    size_t rows, d;
+    const float *x;
+    const int32_t *index;
+    float *y;
+} gather_job;
+
+static void gather(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)cpu, (void)worker;
+    const gather_job *j = arguments;
+    for (size_t i = first; i < last; i++) memcpy(j->y + i * j->d, j->x + (size_t)j->index[i] * j->d, j->d * sizeof *j->y);
+}
+
+void qn_cpu_gather_forward(qn_backend *b, size_t rows, size_t d, const float *x, const int32_t *index, float *y) {
+    qn_cpu_ranges(qn_cpu_of(b), rows, ROWS, gather, &(gather_job){rows, d, x, index, y});
+}
+
+static void scatter(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const gather_job *j = arguments;
+    for (size_t i = 0; i < j->rows; i++)
+        cpu->kernels->axpy(last - first, 1.0f, j->x + i * j->d + first, j->y + (size_t)j->index[i] * j->d + first);
+}
+
+void qn_cpu_gather_backward(qn_backend *b, size_t rows, size_t d, const float *dy, const int32_t *index, float *dx) {
+    qn_cpu_ranges(qn_cpu_of(b), d, COLUMNS, scatter, &(gather_job){rows, d, dy, index, dx});
+}
+
+static void pool(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const qn_pool_args *a = arguments;
+    for (size_t i = first; i < last; i++) {
+        size_t begin = (size_t)a->offsets[i], end = (size_t)a->offsets[i + 1], d = a->d;
+        float *y = a->y + i * d;
+        int32_t *argmax = a->argmax ? a->argmax + i * d : NULL;
+        memset(y, 0, d * sizeof *y);
+        if (begin == end) continue;
+        if (a->mode == QN_POOL_MEAN) {
+            for (size_t t = begin; t < end; t++) cpu->kernels->axpy(d, 1.0f, a->x + t * d, y);
+            cpu->kernels->scale(d, 1.0f / (float)(end - begin), y, y);
+            continue;
+        }
+        memcpy(y, a->x + begin * d, d * sizeof *y);
+        if (a->mode == QN_POOL_CLS) continue;
+        for (size_t c = 0; argmax && c < d; c++) argmax[c] = (int32_t)begin;
+        for (size_t t = begin + 1; t < end; t++)
+            for (size_t c = 0; c < d; c++)
+                if (a->x[t * d + c] > y[c]) {
+                    y[c] = a->x[t * d + c];
+                    if (argmax) argmax[c] = (int32_t)t;
+                }
+    }
+}
+
+void qn_cpu_pool_forward(qn_backend *b, const qn_pool_args *a) {
+    qn_cpu_ranges(qn_cpu_of(b), a->sequences, 4, pool, a);
+}
+
+static void pool_backward(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const qn_pool_args *a = arguments;
+    for (size_t i = first; i < last; i++) {
+        size_t begin = (size_t)a->offsets[i], end = (size_t)a->offsets[i + 1], d = a->d;
+        const float *dy = a->dy + i * d;
+        if (!a->accumulate) memset(a->dx + begin * d, 0, (end - begin) * d * sizeof(float));
+        if (begin == end) continue;
+        if (a->mode == QN_POOL_MEAN)
+            for (size_t t = begin; t < end; t++) cpu->kernels->axpy(d, 1.0f / (float)(end - begin), dy, a->dx + t * d);
+        else if (a->mode == QN_POOL_CLS) cpu->kernels->axpy(d, 1.0f, dy, a->dx + begin * d);
+        else
+            for (size_t c = 0; c < d; c++) a->dx[(size_t)a->argmax[i * d + c] * d + c] += dy[c];
+    }
+}
+
+void qn_cpu_pool_backward(qn_backend *b, const qn_pool_args *a) {
+    qn_cpu_ranges(qn_cpu_of(b), a->sequences, 4, pool_backward, a);
+}
+
+// y = x / max(|x|, 1e-12), as torch.nn.functional.normalize. Backward: dx = (dy - y (y . dy)) / |x|, and dy / 1e-12 below the floor.
+typedef struct {
+    size_t d;
+    const float *x, *y, *dy;
+    float *out, *norm;
+    const float *given;
+    bool accumulate;
+} normalize_job;
+
+static const float LEAST_NORM = 1e-12f;
+
+static void normalize(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const normalize_job *j = arguments;
+    for (size_t i = first; i < last; i++) {
+        const float *x = j->x + i * j->d;
+        float norm = (float)sqrt(cpu->kernels->sum_squares(j->d, x));
+        if (j->norm) j->norm[i] = norm;
+        cpu->kernels->scale(j->d, 1.0f / fmaxf(norm, LEAST_NORM), x, j->out + i * j->d);
+    }
+}
+
+void qn_cpu_normalize_forward(qn_backend *b, size_t rows, size_t d, const float *x, float *y, float *norm) {
+    qn_cpu_ranges(qn_cpu_of(b), rows, 16, normalize, &(normalize_job){.d = d, .x = x, .out = y, .norm = norm});
+}
+
+static void normalize_backward(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const normalize_job *j = arguments;
+    for (size_t i = first; i < last; i++) {
+        const float *y = j->y + i * j->d, *dy = j->dy + i * j->d;
+        float *dx = j->out + i * j->d, inverse = 1.0f / fmaxf(j->given[i], LEAST_NORM);
+        if (!j->accumulate) memset(dx, 0, j->d * sizeof *dx);
+        cpu->kernels->axpy(j->d, inverse, dy, dx);
+        if (j->given[i] > LEAST_NORM) cpu->kernels->axpy(j->d, -inverse * cpu->kernels->dot(j->d, y, dy), y, dx);
+    }
+}
+
+void qn_cpu_normalize_backward(qn_backend *b, size_t rows, size_t d, const float *y, const float *norm, const float *dy, float *dx,
+                               bool accumulate) {
+    qn_cpu_ranges(qn_cpu_of(b), rows, 16, normalize_backward,
+                  &(normalize_job){.d = d, .y = y, .dy = dy, .out = dx, .given = norm, .accumulate = accumulate});
+}

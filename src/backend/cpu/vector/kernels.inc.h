@@ -1,0 +1,9 @@
+// All kernels but the matrix product for the instruction set whose vec.h was included.
+#include <math.h>
+#include <string.h>
+
+#include "backend/cpu/vector/activation.inc.h"
+#include "backend/cpu/vector/adamw.inc.h"
+#include "backend/cpu/vector/dropout.inc.h"
+#include "backend/cpu/vector/norm.inc.h"
+#include "backend/cpu/vector/reduce.inc.h"

@@ -1,0 +1,207 @@
+// One block, post-norm (Vaswani et al. 2017):  x = norm(x + attention(x)); x = norm(x + feed_forward(x))
+// and pre-norm (Xiong et al. 2020):            x = x + attention(norm(x)); x = x + feed_forward(norm(x)); a last norm at the end
+// In both, every residual sum is followed by a norm, so that one operation (qn_add_norm) does sum, dropout and norm.
+#include "nn/encoder.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAME_SIZE = 256 };
+
+qn_status qn_dense_add(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool optional, qn_dense *dense) {
+    char full[NAME_SIZE];
+    bool norm = in == 0;
+    snprintf(full, sizeof full, "%s.weight", name);
+    dense->weight = qn_parameters_add(set, full, norm ? 0 : out, norm ? out : in,
+                                      (qn_parameter_options){norm ? QN_INIT_ONES : QN_INIT_NORMAL, !norm, optional, layer, false});
+    if (!dense->weight) return QN_ERROR_MEMORY;
+    snprintf(full, sizeof full, "%s.bias", name);
+    dense->bias = qn_parameters_add(set, full, 0, out, (qn_parameter_options){QN_INIT_ZEROS, false, optional, layer, false});
+    return dense->bias ? QN_OK : QN_ERROR_MEMORY;
+}
+
+// Query, key and value stand behind each other so that one product computes all three.
+static qn_status add_qkv(qn_encoder_layer *l, size_t d, const char *prefix, const qn_encoder_names *names, int layer, qn_parameters *set) {
+    const char *parts[3] = {names->query, names->key, names->value};
+    char full[NAME_SIZE];
+    for (int bias = 0; bias < 2; bias++)
+        for (int i = 0; i < 3; i++) {
+            snprintf(full, sizeof full, "%s%s.%s", prefix, parts[i], bias ? "bias" : "weight");
+            qn_tensor *t = qn_parameters_add(
+                set, full, bias ? 0 : d, d, (qn_parameter_options){bias ? QN_INIT_ZEROS : QN_INIT_NORMAL, !bias, false, layer, i > 0});
+            if (!t) return QN_ERROR_MEMORY;
+            if (i == 0) *(bias ? &l->query_bias : &l->query_weight) = t;
+        }
+    return QN_OK;
+}
+
+static qn_status add_layer(qn_encoder *e, size_t index, const qn_encoder_names *names, qn_parameters *set) {
+    const qn_encoder_config *f = &e->config;
+    qn_encoder_layer *l = &e->layers[index];
+    char prefix[NAME_SIZE], full[2 * NAME_SIZE];
+    int depth = (int)index + 1;
+    snprintf(prefix, sizeof prefix, names->layer, index);
+    QN_TRY(add_qkv(l, f->hidden, prefix, names, depth, set));
+    const struct {
+        const char *name;
+        size_t out, in;
+        qn_dense *dense;
+    } rest[] = {
+        {names->attention_output, f->hidden, f->hidden, &l->attention_output},
+        {names->attention_norm, f->hidden, 0, &l->attention_norm},
+        {names->up, f->intermediate, f->hidden, &l->up},
+        {names->down, f->hidden, f->intermediate, &l->down},
+        {names->feed_forward_norm, f->hidden, 0, &l->feed_forward_norm},
+    };
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) {
+        snprintf(full, sizeof full, "%s%s", prefix, rest[i].name);
+        QN_TRY(qn_dense_add(set, full, rest[i].out, rest[i].in, depth, false, rest[i].dense));
+    }
+    return QN_OK;
+}
+
+static qn_tensor *add_table(qn_parameters *set, const char *name, size_t rows, size_t d) {
+    return qn_parameters_add(set, name, rows, d, (qn_parameter_options){QN_INIT_NORMAL, true, false, 0, false});
+}
+
+qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const qn_encoder_names *names, qn_parameters *set) {
+    *e = (qn_encoder){.config = *config};
+    const qn_encoder_config *f = &e->config;
+    e->layers = qn_calloc(f->layers ? f->layers : 1, sizeof *e->layers);
+    e->word = add_table(set, names->word, f->vocabulary, f->hidden);
+    if (!e->layers || !e->word) return QN_ERROR_MEMORY;
+    if (f->positions == QN_POSITIONS_LEARNED) {
+        e->position = add_table(set, names->position, f->max_positions + f->position_offset, f->hidden);
+        if (!e->position) return QN_ERROR_MEMORY;
+    }
+    if (f->types) {
+        e->type = add_table(set, names->type, f->types, f->hidden);
+        if (!e->type) return QN_ERROR_MEMORY;
+    }
+    QN_TRY(qn_dense_add(set, names->embedding_norm, f->hidden, 0, 0, false, &e->embedding_norm));
+    for (size_t i = 0; i < f->layers; i++) QN_TRY(add_layer(e, i, names, set));
+    if (f->pre_norm) QN_TRY(qn_dense_add(set, names->final_norm, f->hidden, 0, (int)f->layers, false, &e->final_norm));
+    return QN_OK;
+}
+
+// table[pos, 2 i] = sin(pos / 10000^(2 i / d)), table[pos, 2 i + 1] = cos(the same) (Vaswani et al. 2017, section 3.5)
+static qn_status make_sinusoid(qn_encoder *e) {
+    size_t rows = e->config.max_positions, d = e->config.hidden;
+    float *table = qn_aligned_alloc(rows * d * sizeof *table);
+    if (!table) return QN_ERROR_MEMORY;
+    for (size_t p = 0; p < rows; p++)
+        for (size_t i = 0; i < d; i++) {
+            double angle = (double)p / pow(10000.0, (double)(i / 2 * 2) / (double)d);
+            table[p * d + i] = (float)(i % 2 ? cos(angle) : sin(angle));
+        }
+    e->sinusoid = (qn_tensor){.rank = 2, .shape = {rows, d}, .data = table};
+    return QN_OK;
+}
+
+qn_status qn_encoder_bind(qn_encoder *e, const qn_parameters *set) {
+    for (size_t i = 0; i < e->config.layers; i++) {
+        qn_encoder_layer *l = &e->layers[i];
+        const void *packed = l->qkv_weight.packed;
+        l->qkv_weight = qn_parameters_view(set, l->query_weight, 3);
+        l->qkv_bias = qn_parameters_view(set, l->query_bias, 3);
+        l->qkv_weight.packed = packed;
+    }
+    if (e->config.positions == QN_POSITIONS_SINUSOIDAL && !e->sinusoid.data) return make_sinusoid(e);
+    return QN_OK;
+}
+
+// The weights of products, in the order of the layers.
+static qn_tensor *product_weight(qn_encoder *e, size_t i) {
+    qn_encoder_layer *l = &e->layers[i / 4];
+    qn_tensor *weights[4] = {&l->qkv_weight, l->attention_output.weight, l->up.weight, l->down.weight};
+    return weights[i % 4];
+}
+
+qn_status qn_encoder_pack(qn_encoder *e, qn_backend *backend, qn_compute compute) {
+    for (size_t i = 0; i < 4 * e->config.layers; i++) {
+        qn_tensor *w = product_weight(e, i);
+        if (w->packed) continue;
+        w->packed = backend->ops->pack(backend, w->data, w->shape[0], w->shape[1], compute);
+        if (!w->packed) return QN_ERROR_MEMORY;
+    }
+    return QN_OK;
+}
+
+void qn_encoder_unpack(qn_encoder *e, qn_backend *backend) {
+    for (size_t i = 0; e->layers && i < 4 * e->config.layers; i++) {
+        qn_tensor *w = product_weight(e, i);
+        if (w && w->packed) backend->ops->unpack(backend, (void *)(uintptr_t)w->packed);
+        if (w) w->packed = NULL;
+    }
+}
+
+void qn_encoder_free(qn_encoder *e) {
+    free(e->layers);
+    qn_aligned_free(e->sinusoid.data);
+    *e = (qn_encoder){0};
+}
+
+static qn_tensor *attend(qn_context *c, qn_encoder *e, qn_encoder_layer *l, qn_tensor *x, qn_ragged batch) {
+    qn_tensor *qkv = qn_linear(c, x, &l->qkv_weight, &l->qkv_bias, QN_ACTIVATION_NONE);
+    qn_tensor *mixed = qn_self_attention(c, qkv, e->config.heads, batch, e->config.attention_dropout);
+    return qn_linear(c, mixed, l->attention_output.weight, l->attention_output.bias, QN_ACTIVATION_NONE);
+}
+
+static qn_tensor *feed_forward(qn_context *c, qn_encoder *e, qn_encoder_layer *l, qn_tensor *x) {
+    qn_tensor *wide = qn_linear(c, x, l->up.weight, l->up.bias, e->config.activation);
+    return qn_linear(c, wide, l->down.weight, l->down.bias, QN_ACTIVATION_NONE);
+}
+
+static qn_tensor *add_norm(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor *sub, const qn_dense *norm, qn_tensor **sum) {
+    return qn_add_norm(c, x, sub, norm->weight, norm->bias, e->config.norm_eps, e->config.hidden_dropout, sum);
+}
+
+static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
+    qn_tensor *tables[QN_EMBEDDING_TABLES] = {e->word};
+    const int32_t *ids[QN_EMBEDDING_TABLES] = {tokens->ids};
+    size_t count = 1;
+    if (e->type) {
+        tables[count] = e->type;
+        ids[count++] = tokens->types;
+    }
+    tables[count] = e->position ? e->position : &e->sinusoid;
+    ids[count] = tokens->positions;
+    if (e->config.position_offset) {
+        int32_t *shifted = qn_arena_alloc(c->records, tokens->tokens, sizeof *shifted);
+        if (!shifted) return qn_fail_operation(c, QN_ERROR_MEMORY);
+        for (size_t t = 0; t < tokens->tokens; t++) shifted[t] = tokens->positions[t] + (int32_t)e->config.position_offset;
+        ids[count] = shifted;
+    }
+    return qn_embedding(c, tokens->tokens, count + 1, tables, ids);
+}
+
+qn_tensor *qn_encoder_forward(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
+    bool pre = e->config.pre_norm;
+    qn_tensor *x = add_norm(c, e, embed(c, e, tokens), NULL, &e->embedding_norm, NULL);
+    x = qn_drop(c, x, e->config.hidden_dropout);
+    qn_tensor *sub = NULL; // pre-norm: the previous feed-forward's output, not yet added
+    qn_tensor *carry = pre && !qn_taping(c) && x ? qn_new_tensor(c, x->rank, x->shape, false) : NULL;
+    for (size_t i = 0; x && i < e->config.layers; i++) {
+        qn_encoder_layer *l = &e->layers[i];
+        qn_arena_mark mark = qn_arena_save(c->arena);
+        if (pre) {
+            qn_tensor *normed = add_norm(c, e, x, sub, &l->attention_norm, &x);
+            qn_tensor *mixed = attend(c, e, l, normed, tokens->ragged);
+            normed = add_norm(c, e, x, mixed, &l->feed_forward_norm, &x);
+            sub = feed_forward(c, e, l, normed);
+        } else {
+            x = add_norm(c, e, x, attend(c, e, l, x, tokens->ragged), &l->attention_norm, NULL);
+            x = add_norm(c, e, x, feed_forward(c, e, l, x), &l->feed_forward_norm, NULL);
+        }
+        if (qn_taping(c)) continue;
+        // Without a tape the norms wrote into x's own memory: what the block used beyond it is free again.
+        if (carry && sub) {
+            memcpy(carry->data, sub->data, qn_count(sub) * sizeof(float));
+            sub = carry;
+        }
+        qn_arena_restore(c->arena, mark);
+    }
+    if (x && pre) x = add_norm(c, e, x, sub, &e->final_norm, NULL);
+    return x;
+}

@@ -1,0 +1,54 @@
+// What operations share: new tensors, records and gradients.
+#include "ops/ops.h"
+#include <string.h>
+
+void *qn_fail_operation(qn_context *c, qn_status status) {
+    if (c->status == QN_OK) c->status = status;
+    return NULL;
+}
+
+qn_tensor *qn_new_tensor(qn_context *c, int rank, const size_t *shape, bool requires_grad) {
+    qn_tensor *t = qn_arena_zalloc(c->records, 1, sizeof *t);
+    if (!t) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    t->rank = rank;
+    memcpy(t->shape, shape, (size_t)rank * sizeof *shape);
+    t->requires_grad = requires_grad && c->tape;
+    t->data = qn_arena_alloc(c->arena, qn_count(t), sizeof(float));
+    return t->data ? t : qn_fail_operation(c, QN_ERROR_MEMORY);
+}
+
+qn_tensor *qn_new_matrix(qn_context *c, size_t rows, size_t width, bool requires_grad) {
+    return qn_new_tensor(c, 2, (size_t[]){rows, width}, requires_grad);
+}
+
+void *qn_new_record(qn_context *c, size_t size, qn_backward_function backward, const void *content) {
+    if (!c->tape) return NULL;
+    void *record = qn_arena_alloc(c->records, 1, size);
+    if (!record || qn_tape_push(c->tape, c->records, backward, record) != QN_OK) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    memcpy(record, content, size);
+    return record;
+}
+
+float *qn_gradient(qn_context *c, qn_tensor *t, bool *accumulate) {
+    if (!t->requires_grad) return NULL;
+    if (!t->grad) {
+        t->grad = qn_arena_alloc(c->arena, qn_count(t), sizeof(float));
+        if (!t->grad) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    }
+    *accumulate = t->has_grad;
+    t->has_grad = true;
+    return t->grad;
+}
+
+void qn_add_gradient(qn_context *c, qn_tensor *t, const float *from) {
+    bool accumulate;
+    float *to = qn_gradient(c, t, &accumulate);
+    if (!to) return;
+    if (accumulate) c->backend->ops->add(c->backend, qn_count(t), from, to);
+    else memcpy(to, from, qn_count(t) * sizeof *to);
+}
+
+qn_status qn_backward(qn_context *c) {
+    qn_tape_run(c->tape, c);
+    return c->status;
+}

@@ -1,0 +1,46 @@
+// y[t] = sum over k of table_k[ids_k[t]]        table_k [size_k, d], y [T, d]
+// dtable_k[ids_k[t]] += dy[t]
+#include "ops/ops.h"
+
+typedef struct {
+    qn_embedding_args args;
+    qn_tensor *y;
+} record;
+
+static void backward(void *context, void *content) {
+    qn_context *c = context;
+    record *r = content;
+    if (!r->y->has_grad) return;
+    r->args.dy = r->y->grad;
+    c->backend->ops->embedding_backward(c->backend, &r->args);
+}
+
+qn_tensor *qn_embedding(qn_context *c, size_t rows, size_t tables, qn_tensor *const *table, const int32_t *const *ids) {
+    record r = {.args = {.rows = rows, .tables = tables}};
+    bool trains = false;
+    for (size_t k = 0; k < tables; k++) {
+        if (!table[k]) return NULL;
+        size_t d = qn_width(table[k]), size = table[k]->shape[0];
+        if (k > 0 && d != r.args.d) {
+            qn_fail(QN_ERROR_ARGUMENT, "embedding: table %zu has width %zu (expected %zu)", k, d, r.args.d);
+            return qn_fail_operation(c, QN_ERROR_ARGUMENT);
+        }
+        for (size_t t = 0; t < rows; t++)
+            if (ids[k][t] < 0 || (size_t)ids[k][t] >= size) {
+                qn_fail(QN_ERROR_ARGUMENT, "embedding: id %d of token %zu is outside table %zu (expected 0 to %zu)", ids[k][t], t, k, size - 1);
+                return qn_fail_operation(c, QN_ERROR_ARGUMENT);
+            }
+        r.args.d = d;
+        r.args.table[k] = table[k]->data;
+        r.args.ids[k] = ids[k];
+        r.args.size[k] = size;
+        r.args.dtable[k] = table[k]->requires_grad ? table[k]->grad : NULL;
+        trains = trains || table[k]->requires_grad;
+    }
+    r.y = qn_new_matrix(c, rows, r.args.d, trains);
+    if (!r.y) return NULL;
+    r.args.y = r.y->data;
+    c->backend->ops->embedding_forward(c->backend, &r.args);
+    if (r.y->requires_grad && !qn_new_record(c, sizeof r, backward, &r)) return NULL;
+    return r.y;
+}

@@ -1,0 +1,34 @@
+// One vector per sequence: the mean, the first token's, or the largest value of each column        x [T, d] -> y [n, d]
+// Backward: dx[t] = dy[i] / length, dy[i] at the first token, dy[i, c] at the row where column c was largest
+#include "ops/ops.h"
+
+typedef struct {
+    qn_pool_args args;
+    qn_tensor *x, *y;
+} record;
+
+static void backward(void *context, void *content) {
+    qn_context *c = context;
+    record *r = content;
+    if (!r->y->has_grad) return;
+    bool accumulate;
+    r->args.dy = r->y->grad;
+    r->args.dx = qn_gradient(c, r->x, &accumulate);
+    r->args.accumulate = accumulate;
+    if (r->args.dx) c->backend->ops->pool_backward(c->backend, &r->args);
+}
+
+qn_tensor *qn_pool_sequences(qn_context *c, qn_tensor *x, qn_ragged batch, qn_pool mode) {
+    if (!x) return NULL;
+    size_t d = qn_width(x);
+    record r = {.x = x, .y = qn_new_matrix(c, batch.sequences, d, x->requires_grad)};
+    if (!r.y) return NULL;
+    r.args = (qn_pool_args){batch.sequences, batch.offsets, d, mode, x->data, r.y->data, NULL, NULL, NULL, false};
+    if (r.y->requires_grad && mode == QN_POOL_MAX) {
+        r.args.argmax = qn_arena_alloc(c->arena, batch.sequences * d, sizeof(int32_t));
+        if (!r.args.argmax) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    }
+    c->backend->ops->pool_forward(c->backend, &r.args);
+    if (r.y->requires_grad && !qn_new_record(c, sizeof r, backward, &r)) return NULL;
+    return r.y;
+}

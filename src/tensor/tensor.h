@@ -1,0 +1,28 @@
+// A tensor: a shape over float32 memory that someone else owns (an arena for activations, the parameter set for weights), and its gradient.
+#pragma once
+#include "base/memory.h"
+
+enum { QN_MAX_RANK = 4 };
+
+typedef struct {
+    int rank;
+    size_t shape[QN_MAX_RANK];
+    float *data;
+    float *grad;         // same shape; NULL until someone contributes (activations) or where training stores it (parameters)
+    bool requires_grad;  // a parameter that trains, or something computed from one
+    bool has_grad;       // grad holds a value: the next contribution is added; parameters always have it
+    const void *packed;  // the backend's own form of a weight (inference), or NULL
+} qn_tensor;
+
+// All dimensions but the last, multiplied; the last.
+static inline size_t qn_rows(const qn_tensor *t) {
+    size_t rows = 1;
+    for (int i = 0; i + 1 < t->rank; i++) rows *= t->shape[i];
+    return rows;
+}
+static inline size_t qn_width(const qn_tensor *t) {
+    return t->shape[t->rank - 1];
+}
+static inline size_t qn_count(const qn_tensor *t) {
+    return qn_rows(t) * qn_width(t);
+}
