@@ -1,0 +1,37 @@
+// Lines of a file or of standard input, gzip undone on the way, without a heap allocation per line.
+#pragma once
+#include "base/status.h"
+
+// Bytes of somebody else's memory; not NUL-terminated.
+typedef struct {
+    const char *data;
+    size_t size;
+} qn_span;
+
+// The longest line, or CSV record of several lines, that is accepted.
+#define QN_LINE_LIMIT ((size_t)64 << 20)
+
+typedef struct qn_input qn_input;
+
+// Opens a file, or standard input for "-". Gzip is recognised by its first two bytes; several members in a row are one
+// text. A UTF-8 byte order mark is skipped. Other compressions, archives, columnar formats and UTF-16 are refused by
+// name. Not thread-safe.
+qn_status qn_input_open(const char *path, qn_input **out);
+void qn_input_close(qn_input *input); // NULL is allowed
+
+// The next line without its '\n' (a '\r' before it stays). `line` is valid until the next call. At the end *end is
+// true. A line above QN_LINE_LIMIT, a NUL byte, and truncated or corrupt gzip data are errors.
+qn_status qn_input_line(qn_input *input, qn_span *line, bool *end);
+
+const char *qn_input_name(const qn_input *input);    // the path, or "standard input"
+int64_t qn_input_line_number(const qn_input *input); // of the line that was read last, from 1
+int64_t
+qn_input_offset(const qn_input *input); // position of the next line in the uncompressed text, byte order mark included
+
+// Goes to `offset`, where the line after number `line` begins. A plain file jumps; gzip is read again up to there;
+// standard input can only go forward. Fails when the text ends before `offset`.
+qn_status qn_input_seek(qn_input *input, int64_t offset, int64_t line);
+
+// A look at the start of the text, at most the first `limit` bytes of the window, without consuming it. Only right
+// after opening.
+qn_status qn_input_peek(qn_input *input, size_t limit, qn_span *out);
