@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_SIZE = 256 };
+enum { NAME_SIZE = 512 };
 
 qn_status qn_dense_add(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool optional, qn_dense *dense) {
     char full[NAME_SIZE];
@@ -39,7 +39,7 @@ static qn_status add_qkv(qn_encoder_layer *l, size_t d, const char *prefix, cons
 static qn_status add_layer(qn_encoder *e, size_t index, const qn_encoder_names *names, qn_parameters *set) {
     const qn_encoder_config *f = &e->config;
     qn_encoder_layer *l = &e->layers[index];
-    char prefix[NAME_SIZE], full[2 * NAME_SIZE];
+    char prefix[NAME_SIZE / 2], full[NAME_SIZE];
     int depth = (int)index + 1;
     snprintf(prefix, sizeof prefix, names->layer, index);
     QN_TRY(add_qkv(l, f->hidden, prefix, names, depth, set));

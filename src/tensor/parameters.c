@@ -29,6 +29,7 @@ qn_tensor *qn_parameters_add(qn_parameters *set, const char *name, size_t rows, 
     p->decay = options.decay;
     p->optional = options.optional;
     p->layer = options.layer;
+    p->joined = options.joined;
     if (!options.joined) set->size = (set->size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     p->offset = set->size;
     set->size += count;

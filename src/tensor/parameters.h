@@ -13,6 +13,7 @@ typedef struct {
     bool decay;          // weight decay applies: not to biases and norms
     bool optional;       // may be missing in a file (a new head): then it keeps its initial value
     int layer;           // depth for layer-wise learning rates: 0 embeddings, 1.. layers, the last + 1 heads
+    bool joined;         // lies directly behind the previous entry
     bool frozen;
 } qn_parameter;
 

@@ -1,0 +1,233 @@
+// config.json of Hugging Face: read with every value checked, and written back with all keys that were there.
+#include "base/buffer.h"
+#include "base/file.h"
+#include "models/network.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_LABELS = 100000 };
+
+typedef struct {
+    const char *text;
+    int value;
+} choice;
+
+static qn_status choose(const json_t *json, const char *file, const char *key, const choice *choices, int *value) {
+    const char *text = NULL;
+    QN_TRY(qn_json_string(json, file, key, false, &text));
+    if (!text) return QN_OK;
+    qn_buffer known = {0};
+    for (const choice *c = choices; c->text; c++) {
+        if (strcmp(c->text, text) == 0) {
+            *value = c->value;
+            qn_buffer_free(&known);
+            return QN_OK;
+        }
+        qn_buffer_printf(&known, "%s%s", known.size ? ", " : "", c->text);
+    }
+    qn_status status = qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"%s\" is \"%s\" (expected one of %s)", file, key, text, known.data ? known.data : "");
+    qn_buffer_free(&known);
+    return status;
+}
+
+static qn_status read_size(const json_t *json, const char *file, const char *key, bool required, int64_t min, int64_t max, size_t *value) {
+    int64_t number = (int64_t)*value;
+    QN_TRY(qn_json_int(json, file, key, required, min, max, &number));
+    *value = (size_t)number;
+    return QN_OK;
+}
+
+static qn_status read_fraction(const json_t *json, const char *file, const char *key, float *value) {
+    double number = *value;
+    QN_TRY(qn_json_real(json, file, key, false, 0, 0.999, &number));
+    *value = (float)number;
+    return QN_OK;
+}
+
+static qn_status read_encoder(qn_model_config *config) {
+    const json_t *json = config->json;
+    const char *file = config->source;
+    qn_encoder_config *e = &config->encoder;
+    static const choice activations[] = {
+#define CHOICE(text, name) {text, QN_ACTIVATION_##name},
+        QN_ACTIVATION_MAP(CHOICE){"gelu_pytorch_tanh", QN_ACTIVATION_GELU_TANH},
+        {"gelu_fast", QN_ACTIVATION_GELU_TANH},
+        {"swish", QN_ACTIVATION_SILU},
+        {NULL, 0}};
+#undef CHOICE
+    static const choice positions[] = {
+        {"absolute", QN_POSITIONS_LEARNED}, {"learned", QN_POSITIONS_LEARNED}, {"sinusoidal", QN_POSITIONS_SINUSOIDAL}, {NULL, 0}};
+    static const choice norms[] = {{"post", false}, {"pre", true}, {NULL, 0}};
+    *e = (qn_encoder_config){.max_positions = 512, .types = 2, .norm_eps = 1e-12f, .hidden_dropout = 0.1f, .attention_dropout = 0.1f,
+                             .initializer_range = 0.02, .activation = QN_ACTIVATION_GELU, .pre_norm = config->family->pre_norm};
+    QN_TRY(read_size(json, file, "vocab_size", true, 1, 10000000, &e->vocabulary));
+    QN_TRY(read_size(json, file, "hidden_size", true, 1, 65536, &e->hidden));
+    QN_TRY(read_size(json, file, "num_hidden_layers", true, 0, 1000, &e->layers));
+    QN_TRY(read_size(json, file, "num_attention_heads", true, 1, 4096, &e->heads));
+    e->intermediate = 4 * e->hidden;
+    QN_TRY(read_size(json, file, "intermediate_size", false, 1, 1 << 20, &e->intermediate));
+    QN_TRY(read_size(json, file, "max_position_embeddings", false, 1, 10000000, &e->max_positions));
+    QN_TRY(read_size(json, file, "type_vocab_size", false, 0, 1024, &e->types));
+    if (e->hidden % e->heads)
+        return qn_fail(QN_ERROR_FORMAT, "%s: \"hidden_size\" %zu is not a multiple of \"num_attention_heads\" %zu", file, e->hidden, e->heads);
+    double number = e->norm_eps;
+    QN_TRY(qn_json_real(json, file, "layer_norm_eps", false, 0, 1, &number));
+    e->norm_eps = (float)number;
+    QN_TRY(qn_json_real(json, file, "initializer_range", false, 0, 10, &e->initializer_range));
+    QN_TRY(read_fraction(json, file, "hidden_dropout_prob", &e->hidden_dropout));
+    QN_TRY(read_fraction(json, file, "attention_probs_dropout_prob", &e->attention_dropout));
+    int value = (int)e->activation;
+    QN_TRY(choose(json, file, "hidden_act", activations, &value));
+    e->activation = (qn_activation)value;
+    value = QN_POSITIONS_LEARNED;
+    QN_TRY(choose(json, file, "position_embedding_type", positions, &value));
+    e->positions = (qn_positions)value;
+    value = e->pre_norm;
+    QN_TRY(choose(json, file, "norm_position", norms, &value));
+    e->pre_norm = value;
+    bool decoder = false;
+    QN_TRY(qn_json_bool(json, file, "is_decoder", false, &decoder));
+    if (decoder) return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"is_decoder\" is true (expected an encoder)", file);
+    if (config->family->positions_after_padding) {
+        e->position_offset = (size_t)config->pad_id + 1;
+        if (e->max_positions <= e->position_offset)
+            return qn_fail(QN_ERROR_FORMAT, "%s: \"max_position_embeddings\" is %zu (expected more than %zu)", file, e->max_positions,
+                           e->position_offset);
+        e->max_positions -= e->position_offset;
+    }
+    return QN_OK;
+}
+
+static void free_labels(qn_model_config *config) {
+    for (size_t i = 0; i < config->labels && config->label_names; i++) free(config->label_names[i]);
+    free(config->label_names);
+    config->label_names = NULL;
+    config->labels = 0;
+}
+
+static qn_status set_labels(qn_model_config *config, size_t labels, const char *const *names) {
+    free_labels(config);
+    config->label_names = qn_calloc(labels, sizeof *config->label_names);
+    if (!config->label_names) return QN_ERROR_MEMORY;
+    config->labels = labels;
+    for (size_t i = 0; i < labels; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "LABEL_%zu", i);
+        config->label_names[i] = qn_strdup(names && names[i] ? names[i] : text);
+        if (!config->label_names[i]) return QN_ERROR_MEMORY;
+    }
+    return QN_OK;
+}
+
+// id2label {"0": "animal", ...} gives the number of labels; without it num_labels, else 2 as in transformers.
+static qn_status read_labels(qn_model_config *config) {
+    json_t *map = NULL;
+    QN_TRY(qn_json_object(config->json, config->source, "id2label", false, &map));
+    size_t labels = map ? json_object_size(map) : 2;
+    if (!map) QN_TRY(read_size(config->json, config->source, "num_labels", false, 1, MOST_LABELS, &labels));
+    if (labels < 1 || labels > MOST_LABELS)
+        return qn_fail(QN_ERROR_FORMAT, "%s: \"id2label\" has %zu labels (expected 1 to %d)", config->source, labels, MOST_LABELS);
+    const char **names = qn_calloc(labels, sizeof *names);
+    if (!names) return QN_ERROR_MEMORY;
+    qn_status status = QN_OK;
+    for (size_t i = 0; map && i < labels && status == QN_OK; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "%zu", i);
+        names[i] = json_string_value(json_object_get(map, key));
+        if (!names[i]) status = qn_fail(QN_ERROR_FORMAT, "%s: \"id2label\" has no name for \"%s\" (expected 0 to %zu)", config->source, key, labels - 1);
+    }
+    if (status == QN_OK) status = set_labels(config, labels, names);
+    free(names);
+    return status;
+}
+
+static void read_heads(qn_model_config *config) {
+    const qn_family *f = config->family;
+    const char *class = json_string_value(json_array_get(json_object_get(config->json, "architectures"), 0));
+    config->heads = 0;
+    if (!class) return;
+    if (strcmp(class, f->class_base) == 0) config->heads = QN_HEAD_POOLER;
+    if (strcmp(class, f->class_masked_lm) == 0) config->heads = QN_HEAD_MASKED_LM;
+    if (f->class_pretraining && strcmp(class, f->class_pretraining) == 0)
+        config->heads = QN_HEAD_MASKED_LM | QN_HEAD_POOLER | QN_HEAD_NEXT_SENTENCE;
+    if (strcmp(class, f->class_classifier) == 0) config->heads = QN_HEAD_POOLER | QN_HEAD_CLASSIFIER;
+}
+
+static qn_status read_config(qn_model_config *config) {
+    const char *type = NULL, *file = config->source;
+    if (!json_is_object(config->json)) return qn_fail(QN_ERROR_FORMAT, "%s: not a JSON object", file);
+    QN_TRY(qn_json_string(config->json, file, "model_type", true, &type));
+    config->family = qn_family_find(type);
+    if (!config->family)
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"model_type\" is \"%s\" (expected one of %s)", file, type, qn_family_list());
+    int64_t pad = config->family->positions_after_padding ? 1 : 0;
+    QN_TRY(qn_json_int(config->json, file, "pad_token_id", false, 0, 10000000, &pad));
+    config->pad_id = (int)pad;
+    QN_TRY(read_encoder(config));
+    config->classifier_dropout = config->encoder.hidden_dropout;
+    QN_TRY(read_fraction(config->json, file, "classifier_dropout", &config->classifier_dropout));
+    static const choice problems[] = {{"single_label_classification", QN_PROBLEM_SINGLE_LABEL},
+                                      {"multi_label_classification", QN_PROBLEM_MULTI_LABEL},
+                                      {"regression", QN_PROBLEM_REGRESSION},
+                                      {NULL, 0}};
+    QN_TRY(read_labels(config));
+    int problem = config->labels == 1 ? QN_PROBLEM_REGRESSION : QN_PROBLEM_SINGLE_LABEL; // as transformers decides
+    QN_TRY(choose(config->json, file, "problem_type", problems, &problem));
+    config->problem = (qn_problem)problem;
+    read_heads(config);
+    return QN_OK;
+}
+
+qn_status qn_model_config_read(const char *path, qn_model_config *out) {
+    *out = (qn_model_config){0};
+    out->source = qn_is_folder(path) ? qn_path_join(path, "config.json") : qn_strdup(path);
+    qn_status status = out->source ? qn_json_load(out->source, &out->json) : QN_ERROR_MEMORY;
+    if (status == QN_OK) status = read_config(out);
+    if (status != QN_OK) qn_model_config_free(out);
+    return status;
+}
+
+void qn_model_config_free(qn_model_config *config) {
+    json_decref(config->json);
+    free(config->source);
+    free_labels(config);
+    *config = (qn_model_config){0};
+}
+
+qn_status qn_model_config_set_labels(qn_model_config *config, qn_problem problem, size_t labels, const char *const *names) {
+    config->problem = problem;
+    return set_labels(config, labels, names);
+}
+
+qn_status qn_model_config_write(qn_model_config *config, unsigned heads, const char *folder) {
+    static const char *const problems[] = {"single_label_classification", "multi_label_classification", "regression"};
+    const qn_family *f = config->family;
+    const char *class = heads & QN_HEAD_CLASSIFIER      ? f->class_classifier
+                        : heads & QN_HEAD_NEXT_SENTENCE ? f->class_pretraining
+                        : heads & QN_HEAD_MASKED_LM     ? f->class_masked_lm
+                                                        : f->class_base;
+    json_t *json = config->json;
+    int failed = json_object_set_new(json, "architectures", json_pack("[s]", class));
+    failed |= json_object_set_new(json, "dtype", json_string("float32"));
+    json_object_del(json, "torch_dtype");
+    json_object_del(json, "_name_or_path");
+    json_object_del(json, "num_labels");
+    if (heads & QN_HEAD_CLASSIFIER) {
+        json_t *names = json_object(), *ids = json_object();
+        for (size_t i = 0; i < config->labels; i++) {
+            char key[32];
+            snprintf(key, sizeof key, "%zu", i);
+            failed |= json_object_set_new(names, key, json_string(config->label_names[i]));
+            failed |= json_object_set_new(ids, config->label_names[i], json_integer((json_int_t)i));
+        }
+        failed |= json_object_set_new(json, "id2label", names);
+        failed |= json_object_set_new(json, "label2id", ids);
+        failed |= json_object_set_new(json, "problem_type", json_string(problems[config->problem]));
+    }
+    if (failed) return qn_fail(QN_ERROR_FORMAT, "%s: a label is not UTF-8, or out of memory", config->source);
+    char *path = qn_path_join(folder, "config.json");
+    qn_status status = path ? qn_json_save(json, path) : QN_ERROR_MEMORY;
+    free(path);
+    return status;
+}

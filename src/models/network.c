@@ -1,0 +1,239 @@
+// Networks: building, reading, writing, and the heads' forward passes.
+#include "models/network.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAME_SIZE = 320 };
+
+static qn_status add_heads(qn_network *n) {
+    const qn_family *f = n->config.family;
+    qn_parameters *set = &n->parameters;
+    size_t d = n->config.encoder.hidden;
+    int last = (int)n->config.encoder.layers + 1;
+    if (n->heads & QN_HEAD_POOLER)
+        QN_TRY(qn_dense_add(set, n->heads & QN_HEAD_CLASSIFIER ? f->classifier_pooler : f->pooler, d, d, last, true, &n->pooler));
+    if (n->heads & QN_HEAD_CLASSIFIER) QN_TRY(qn_dense_add(set, f->classifier, n->config.labels, d, last, true, &n->classifier));
+    if (n->heads & QN_HEAD_MASKED_LM) {
+        QN_TRY(qn_dense_add(set, f->transform, d, d, last, true, &n->transform));
+        QN_TRY(qn_dense_add(set, f->transform_norm, d, 0, last, true, &n->transform_norm));
+        n->decoder_bias = qn_parameters_add(set, f->decoder_bias, 0, n->config.encoder.vocabulary,
+                                            (qn_parameter_options){QN_INIT_ZEROS, false, true, last, false});
+        if (!n->decoder_bias) return QN_ERROR_MEMORY;
+    }
+    if (n->heads & QN_HEAD_NEXT_SENTENCE) {
+        if (!f->next_sentence) return qn_fail(QN_ERROR_UNSUPPORTED, "%s: this family has no next-sentence head", n->config.source);
+        QN_TRY(qn_dense_add(set, f->next_sentence, 2, d, last, true, &n->next_sentence));
+    }
+    return QN_OK;
+}
+
+static qn_status build(qn_model_config *config, const qn_network_options *options, qn_network **out) {
+    *out = NULL;
+    qn_network *n = qn_calloc(1, sizeof *n);
+    if (!n) {
+        qn_model_config_free(config);
+        return QN_ERROR_MEMORY;
+    }
+    n->config = *config;
+    *config = (qn_model_config){0};
+    n->heads = options->heads;
+    qn_status status = qn_encoder_add(&n->encoder, &n->config.encoder, &n->config.family->names, &n->parameters);
+    if (status == QN_OK) status = add_heads(n);
+    if (status != QN_OK) {
+        qn_network_free(n);
+        return status;
+    }
+    *out = n;
+    return QN_OK;
+}
+
+static qn_status finish(qn_network *n, const qn_network_options *options) {
+    if (options->trainable) QN_TRY(qn_parameters_allocate_training(&n->parameters));
+    else
+        for (size_t i = 0; i < n->parameters.count; i++) n->parameters.items[i]->tensor.requires_grad = false;
+    return qn_encoder_bind(&n->encoder, &n->parameters);
+}
+
+qn_status qn_network_create(qn_model_config *config, const qn_network_options *options, qn_network **out) {
+    QN_TRY(build(config, options, out));
+    qn_network *n = *out;
+    qn_status status = qn_parameters_allocate(&n->parameters);
+    if (status == QN_OK) {
+        qn_parameters_initialize(&n->parameters, options->seed, n->config.encoder.initializer_range);
+        status = finish(n, options);
+    }
+    if (status != QN_OK) {
+        qn_network_free(n);
+        *out = NULL;
+    }
+    return status;
+}
+
+// A parameter's name in a file: with the family's prefix for what belongs to the base model, unless the file is of the base model alone.
+static const char *file_name(const qn_network *n, const qn_parameter *p, const char *prefix, char *name) {
+    const qn_family *f = n->config.family;
+    bool base = p->layer <= (int)n->config.encoder.layers || strncmp(p->name, f->pooler, strlen(f->pooler)) == 0;
+    snprintf(name, NAME_SIZE, "%s%s", base ? prefix : "", p->name);
+    return name;
+}
+
+// Old files call a norm's weight and bias gamma and beta.
+static const qn_st_tensor *find(const qn_network *n, char *name) {
+    const qn_st_tensor *t = qn_weights_find(n->weights, name);
+    size_t length = strlen(name);
+    if (!t && length > 7 && strcmp(name + length - 7, ".weight") == 0) {
+        memcpy(name + length - 7, ".gamma", 7);
+        t = qn_weights_find(n->weights, name);
+        if (!t) memcpy(name + length - 7, ".weight", 8);
+    } else if (!t && length > 5 && strcmp(name + length - 5, ".bias") == 0) {
+        memcpy(name + length - 5, ".beta", 6);
+        t = qn_weights_find(n->weights, name);
+        if (!t) memcpy(name + length - 5, ".bias", 6);
+    }
+    return t;
+}
+
+static bool same_shape(const qn_st_tensor *t, const qn_tensor *own) {
+    if (t->dims != own->rank) return false;
+    for (int i = 0; i < own->rank; i++)
+        if (t->shape[i] != (int64_t)own->shape[i]) return false;
+    return true;
+}
+
+// Which parameters start fresh: those of a head that is missing, or has another number of labels while training.
+static bool starts_fresh(qn_network *n, const qn_parameter *p, char *name, const qn_network_options *options) {
+    const qn_st_tensor *t = find(n, name);
+    if (!p->optional || !options->trainable) return false;
+    return !t || (!same_shape(t, &p->tensor) && strncmp(p->name, n->config.family->classifier, strlen(n->config.family->classifier)) == 0);
+}
+
+static qn_status read_parameter(qn_network *n, size_t index, const char *prefix, const qn_network_options *options, bool copy) {
+    qn_parameter *p = n->parameters.items[index];
+    char name[NAME_SIZE];
+    file_name(n, p, prefix, name);
+    if (starts_fresh(n, p, name, options)) {
+        if (copy) {
+            qn_parameter_initialize(p, options->seed, n->config.encoder.initializer_range);
+            n->fresh++;
+        }
+        return QN_OK;
+    }
+    int64_t shape[QN_MAX_RANK];
+    for (int i = 0; i < p->tensor.rank; i++) shape[i] = (int64_t)p->tensor.shape[i];
+    const float *view = NULL;
+    find(n, name); // settles an old name
+    if (!copy) { // the first pass checks every shape before any memory is taken
+        const qn_st_tensor *t = qn_weights_find(n->weights, name);
+        if (t && same_shape(t, &p->tensor) && qn_st_is_float(t->dtype)) return QN_OK;
+        return qn_weights_view_f32(n->weights, name, p->tensor.rank, shape, &view); // says what is wrong
+    }
+    bool grouped = p->joined || (index + 1 < n->parameters.count && n->parameters.items[index + 1]->joined);
+    if (!options->trainable && !grouped) QN_TRY(qn_weights_view_f32(n->weights, name, p->tensor.rank, shape, &view));
+    if (view) {
+        p->tensor.data = (float *)(uintptr_t)view; // never written: inference only
+        return QN_OK;
+    }
+    return qn_weights_read_f32(n->weights, name, p->tensor.rank, shape, p->tensor.data);
+}
+
+static void warn_unused(qn_network *n) {
+    static const char *const silent[] = {"position_ids", "cls.", "lm_head.", "classifier.", "pooler."}; // other heads
+    size_t cursor = 0, count = 0;
+    const char *first = NULL;
+    for (const qn_st_tensor *t; (t = qn_weights_unused(n->weights, &cursor));) {
+        bool known = false;
+        for (size_t i = 0; i < sizeof silent / sizeof *silent; i++) known = known || strstr(t->name, silent[i]);
+        if (known) continue;
+        if (count++ == 0) first = t->name;
+    }
+    if (count) qn_log(QN_LOG_WARNING, "%s: %zu tensors are not used, the first is %s", qn_weights_path(n->weights), count, first);
+}
+
+static qn_status read_weights(qn_network *n, const char *folder, const qn_network_options *options) {
+    const qn_family *f = n->config.family;
+    QN_TRY(qn_weights_open(folder, &n->weights));
+    const char *prefix = qn_weights_prefix(n->weights, (const char *const[]){f->prefix, ""}, 2, f->names.word);
+    if (!prefix) prefix = f->prefix;
+    for (size_t i = 0; i < n->parameters.count; i++) QN_TRY(read_parameter(n, i, prefix, options, false));
+    QN_TRY(qn_parameters_allocate(&n->parameters));
+    for (size_t i = 0; i < n->parameters.count; i++) QN_TRY(read_parameter(n, i, prefix, options, true));
+    warn_unused(n);
+    return finish(n, options);
+}
+
+qn_status qn_network_load(qn_model_config *config, const char *folder, const qn_network_options *options, qn_network **out) {
+    QN_TRY(build(config, options, out));
+    qn_status status = read_weights(*out, folder, options);
+    if (status == QN_OK && options->trainable) { // everything was copied
+        qn_weights_close((*out)->weights);
+        (*out)->weights = NULL;
+    }
+    if (status != QN_OK) {
+        qn_network_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+void qn_network_free(qn_network *n) {
+    if (!n) return;
+    qn_encoder_free(&n->encoder);
+    qn_parameters_free(&n->parameters);
+    qn_weights_close(n->weights);
+    qn_model_config_free(&n->config);
+    free(n);
+}
+
+qn_status qn_network_save(qn_network *n, const char *folder) {
+    size_t count = n->parameters.count;
+    const char *prefix = n->heads & ~(unsigned)QN_HEAD_POOLER ? n->config.family->prefix : "";
+    qn_st_entry *entries = qn_calloc(count, sizeof *entries);
+    char(*names)[NAME_SIZE] = qn_calloc(count, sizeof *names);
+    qn_status status = entries && names ? QN_OK : QN_ERROR_MEMORY;
+    for (size_t i = 0; status == QN_OK && i < count; i++) {
+        const qn_parameter *p = n->parameters.items[i];
+        entries[i] = (qn_st_entry){.name = file_name(n, p, prefix, names[i]), .dtype = QN_ST_F32, .dims = p->tensor.rank, .values = p->tensor.data};
+        for (int k = 0; k < p->tensor.rank; k++) entries[i].shape[k] = (int64_t)p->tensor.shape[k];
+    }
+    if (status == QN_OK) status = qn_make_folders(folder);
+    if (status == QN_OK) status = qn_model_config_write(&n->config, n->heads, folder);
+    if (status == QN_OK) status = qn_weights_write(folder, entries, count, NULL, 0);
+    free(entries);
+    free(names);
+    return status;
+}
+
+void qn_network_freeze(qn_network *n, size_t layers, bool embeddings) {
+    for (size_t i = 0; i < n->parameters.count; i++) {
+        qn_parameter *p = n->parameters.items[i];
+        p->frozen = p->layer == 0 ? embeddings : p->layer <= (int)layers;
+        if (p->frozen) p->tensor.requires_grad = false;
+    }
+    qn_encoder_bind(&n->encoder, &n->parameters);
+}
+
+qn_tensor *qn_network_pooled(qn_context *c, qn_network *n, qn_tensor *hidden, qn_ragged batch) {
+    qn_tensor *first = qn_pool_sequences(c, hidden, batch, QN_POOL_CLS);
+    return qn_linear(c, first, n->pooler.weight, n->pooler.bias, QN_ACTIVATION_TANH);
+}
+
+qn_tensor *qn_network_classify(qn_context *c, qn_network *n, qn_tensor *hidden, qn_ragged batch) {
+    qn_tensor *pooled = qn_network_pooled(c, n, hidden, batch);
+    pooled = qn_drop(c, pooled, n->config.classifier_dropout);
+    return qn_linear(c, pooled, n->classifier.weight, n->classifier.bias, QN_ACTIVATION_NONE);
+}
+
+qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *n, qn_tensor *hidden, size_t rows, const int32_t *index) {
+    qn_activation f = n->config.family->transform_gelu ? QN_ACTIVATION_GELU : n->config.encoder.activation;
+    qn_tensor *x = qn_gather(c, hidden, rows, index);
+    x = qn_linear(c, x, n->transform.weight, n->transform.bias, f);
+    x = qn_add_norm(c, x, NULL, n->transform_norm.weight, n->transform_norm.bias, n->config.encoder.norm_eps, 0, NULL);
+    return qn_linear(c, x, n->encoder.word, n->decoder_bias, QN_ACTIVATION_NONE);
+}
+
+qn_tensor *qn_network_next_sentence(qn_context *c, qn_network *n, qn_tensor *hidden, qn_ragged batch) {
+    return qn_linear(c, qn_network_pooled(c, n, hidden, batch), n->next_sentence.weight, n->next_sentence.bias, QN_ACTIVATION_NONE);
+}

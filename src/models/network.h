@@ -1,0 +1,84 @@
+// A model: an encoder with heads, its parameters and its configuration, from a Hugging Face folder or from scratch.
+#pragma once
+#include "base/json.h"
+#include "formats/weights.h"
+#include "nn/encoder.h"
+
+enum {
+    QN_HEAD_POOLER = 1,        // tanh(W h_first + b)
+    QN_HEAD_CLASSIFIER = 2,    // on the pooled vector: classes, labels or numbers
+    QN_HEAD_MASKED_LM = 4,     // scores over the vocabulary, output embedding tied to the input's
+    QN_HEAD_NEXT_SENTENCE = 8, // on the pooled vector: 0 follows, 1 does not
+};
+
+typedef enum { QN_PROBLEM_SINGLE_LABEL, QN_PROBLEM_MULTI_LABEL, QN_PROBLEM_REGRESSION } qn_problem;
+
+// What makes a family: names and the places where its configuration differs. One line in the table of families.c.
+typedef struct {
+    const char *model_type, *prefix; // "bert", "bert."
+    qn_encoder_names names;
+    const char *pooler, *classifier_pooler, *classifier; // the pooled vector's layer may be named by the head
+    const char *transform, *transform_norm, *decoder_bias, *next_sentence;
+    const char *class_base, *class_masked_lm, *class_pretraining, *class_classifier; // "architectures"
+    bool pre_norm;
+    bool positions_after_padding; // positions count from pad_token_id + 1, and the table has as many rows more
+    bool transform_gelu;          // the masked-LM head uses GELU whatever hidden_act is
+} qn_family;
+
+const qn_family *qn_family_find(const char *model_type); // NULL when unknown
+const char *qn_family_list(void);                        // the known ones, for messages
+
+typedef struct {
+    const qn_family *family;
+    json_t *json;              // config.json as it was read, updated by save
+    char *source;              // the file it came from, for messages
+    qn_encoder_config encoder;
+    int pad_id;
+    unsigned heads;            // as "architectures" says
+    float classifier_dropout;
+    size_t labels;
+    char **label_names;        // [labels]
+    qn_problem problem;
+} qn_model_config;
+
+// Reads config.json (or the file itself). Every value is checked; errors name file and key.
+qn_status qn_model_config_read(const char *path, qn_model_config *out);
+void qn_model_config_free(qn_model_config *config);
+// Replaces the labels (copied) and the problem; names NULL: LABEL_0, LABEL_1, ...
+qn_status qn_model_config_set_labels(qn_model_config *config, qn_problem problem, size_t labels, const char *const *names);
+// Writes config.json into the folder.
+qn_status qn_model_config_write(qn_model_config *config, unsigned heads, const char *folder);
+
+typedef struct {
+    qn_model_config config;
+    unsigned heads;
+    qn_parameters parameters;
+    qn_encoder encoder;
+    qn_dense pooler, classifier, transform, transform_norm, next_sentence;
+    qn_tensor *decoder_bias;
+    qn_weights *weights; // kept open while tensors point into the file
+    size_t fresh;        // parameters of heads that the file did not have
+} qn_network;
+
+typedef struct {
+    unsigned heads;    // wanted
+    bool trainable;    // own memory for all values, and gradients and moments
+    uint64_t seed;     // of fresh parameters
+} qn_network_options;
+
+// A network of `config` (which moves into it, also on failure) with random parameters.
+qn_status qn_network_create(qn_model_config *config, const qn_network_options *options, qn_network **out);
+// The same with the weights of `folder`. A head that the file lacks, or whose number of labels differs, starts fresh when trainable and is
+// an error otherwise.
+qn_status qn_network_load(qn_model_config *config, const char *folder, const qn_network_options *options, qn_network **out);
+void qn_network_free(qn_network *network);
+// Writes config.json and the weights (atomic, each).
+qn_status qn_network_save(qn_network *network, const char *folder);
+// Freezes embeddings and the first `layers` layers.
+void qn_network_freeze(qn_network *network, size_t layers, bool embeddings);
+
+// --- Forward. Hidden states [T, d] come from qn_encoder_forward.
+qn_tensor *qn_network_pooled(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch);        // [n, d]
+qn_tensor *qn_network_classify(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch);      // logits [n, labels]
+qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *network, qn_tensor *hidden, size_t rows, const int32_t *index); // [rows, V]
+qn_tensor *qn_network_next_sentence(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch); // [n, 2]

@@ -1,0 +1,228 @@
+// Tiny random BERTs against transformers: outputs, every gradient, and the losses of 20 AdamW steps, on every instruction set that this
+// CPU has. What each case covers is in tests/golden/bert/README.md.
+#include "models/network.h"
+#include "support.h"
+#include "train/optimizer.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    qn_backend *backend;
+    qn_network *network;
+    qn_weights *golden;
+    qn_context c;
+    qn_tape tape;
+    qn_tokens tokens;
+    int32_t *all, *targets, *next_targets;
+    float *real_targets, *class_weights;
+    size_t sequences;
+} fixture;
+
+static const qn_st_tensor *golden(fixture *f, const char *name) {
+    return qn_weights_find(f->golden, name);
+}
+
+static int32_t *read_i32(fixture *f, const char *name, size_t *count) {
+    const qn_st_tensor *t = golden(f, name);
+    if (!t) return NULL;
+    size_t n = t->size / (t->dtype == QN_ST_I64 ? 8 : 4);
+    int32_t *out = malloc(n * sizeof *out);
+    for (size_t i = 0; i < n; i++)
+        if (t->dtype == QN_ST_I64) {
+            int64_t v;
+            memcpy(&v, t->data + 8 * i, 8);
+            out[i] = (int32_t)v;
+        } else memcpy(out + i, t->data + 4 * i, 4);
+    if (count) *count = n;
+    return out;
+}
+
+static float *read_f32(fixture *f, const char *name, size_t *count) {
+    const qn_st_tensor *t = golden(f, name);
+    if (!t || t->dtype != QN_ST_F32) return NULL;
+    size_t n = t->size / 4;
+    float *out = malloc(n * sizeof *out);
+    qn_st_to_f32(t->dtype, t->data, n, out);
+    if (count) *count = n;
+    return out;
+}
+
+// The largest difference, relative to the largest value.
+static void compare(fixture *f, const char *name, const float *ours, double tolerance) {
+    size_t count;
+    float *theirs = read_f32(f, name, &count);
+    if (!theirs) fail_msg("golden file has no %s", name);
+    double worst = 0, top = 1e-6;
+    for (size_t i = 0; i < count; i++) {
+        worst = fmax(worst, fabs((double)ours[i] - theirs[i]));
+        top = fmax(top, fabs(theirs[i]));
+    }
+    // A key bias has gradient zero in exact arithmetic: compared by absolute size.
+    if (strstr(name, "key.bias")) top = 1;
+    if (!(worst <= tolerance * top)) fail_msg("%s: differs by %.3g, largest value %.3g", name, worst, top);
+    free(theirs);
+}
+
+static void open_case(fixture *f, const char *name, const char *isa, int threads) {
+    char folder[512], file[600];
+    *f = (fixture){0};
+    snprintf(folder, sizeof folder, "%s/tests/golden/bert/%s", QN_SOURCE_DIR, name);
+    snprintf(file, sizeof file, "%s/golden.safetensors", folder);
+    qn_model_config config;
+    assert_ok(qn_model_config_read(folder, &config));
+    unsigned heads = config.heads;
+    assert_int_not_equal(heads, 0);
+    assert_ok(qn_network_load(&config, folder, &(qn_network_options){heads, true, 0}, &f->network));
+    assert_int_equal(f->network->fresh, 0);
+    assert_ok(qn_weights_open(file, &f->golden));
+    assert_ok(qn_backend_create_cpu(threads, isa, &f->backend));
+    size_t tokens, offsets;
+    f->tokens.ids = read_i32(f, "ids", &tokens);
+    f->tokens.types = read_i32(f, "types", NULL);
+    f->tokens.ragged.offsets = read_i32(f, "offsets", &offsets);
+    f->tokens.tokens = tokens;
+    f->tokens.ragged.sequences = f->sequences = offsets - 1;
+    int32_t *positions = malloc(tokens * sizeof *positions);
+    f->all = malloc(tokens * sizeof *f->all);
+    for (size_t i = 0; i + 1 < offsets; i++)
+        for (int32_t t = f->tokens.ragged.offsets[i]; t < f->tokens.ragged.offsets[i + 1]; t++) positions[t] = t - f->tokens.ragged.offsets[i];
+    for (size_t t = 0; t < tokens; t++) f->all[t] = (int32_t)t;
+    f->tokens.positions = positions;
+    f->real_targets = read_f32(f, "targets", NULL);
+    f->targets = f->real_targets ? NULL : read_i32(f, "targets", NULL);
+    f->next_targets = read_i32(f, "next_sentence_targets", NULL);
+    f->class_weights = read_f32(f, "class_weights", NULL);
+    f->c = (qn_context){.backend = f->backend, .arena = qn_arena_create(1 << 20), .records = qn_arena_create(1 << 16), .tape = &f->tape,
+                        .loss_scale = 1};
+}
+
+static void close_case(fixture *f) {
+    qn_arena_destroy(f->c.arena);
+    qn_arena_destroy(f->c.records);
+    qn_network_free(f->network);
+    qn_weights_close(f->golden);
+    qn_backend_destroy(f->backend);
+    free((void *)f->tokens.ids);
+    free((void *)f->tokens.types);
+    free((void *)f->tokens.positions);
+    free((void *)f->tokens.ragged.offsets);
+    free(f->all);
+    free(f->targets);
+    free(f->next_targets);
+    free(f->real_targets);
+    free(f->class_weights);
+}
+
+// Forward and loss; the outputs are compared when `check` is set.
+static double forward(fixture *f, bool check) {
+    qn_network *n = f->network;
+    qn_context *c = &f->c;
+    double loss = 0, part = 0;
+    qn_arena_reset(c->arena);
+    qn_arena_reset(c->records);
+    qn_tensor *hidden = qn_encoder_forward(c, &n->encoder, &f->tokens);
+    assert_non_null(hidden);
+    if (check) compare(f, "last_hidden_state", hidden->data, 1e-5);
+    if (n->heads & QN_HEAD_CLASSIFIER) {
+        qn_tensor *logits = qn_network_classify(c, n, hidden, f->tokens.ragged);
+        assert_non_null(logits);
+        if (check) compare(f, "logits", logits->data, 1e-5);
+        if (n->config.problem == QN_PROBLEM_SINGLE_LABEL)
+            assert_ok(qn_cross_entropy(c, logits, f->targets, f->class_weights, f->class_weights ? 0.1f : 0, &loss));
+        else if (n->config.problem == QN_PROBLEM_MULTI_LABEL) assert_ok(qn_binary_cross_entropy(c, logits, f->real_targets, &loss));
+        else assert_ok(qn_mean_squared_error(c, logits, f->real_targets, &loss));
+    }
+    if (n->heads & QN_HEAD_MASKED_LM) {
+        qn_tensor *logits = qn_network_masked_lm(c, n, hidden, f->tokens.tokens, f->all);
+        assert_non_null(logits);
+        if (check) compare(f, "logits", logits->data, 1e-5);
+        assert_ok(qn_cross_entropy(c, logits, f->targets, NULL, 0, &part));
+        loss += part;
+    }
+    if (n->heads & QN_HEAD_NEXT_SENTENCE) {
+        qn_tensor *logits = qn_network_next_sentence(c, n, hidden, f->tokens.ragged);
+        assert_non_null(logits);
+        if (check) compare(f, "next_sentence_logits", logits->data, 1e-5);
+        assert_ok(qn_cross_entropy(c, logits, f->next_targets, NULL, 0, &part));
+        loss += part;
+    }
+    return loss;
+}
+
+static void compare_gradients(fixture *f) {
+    char name[512];
+    qn_network *n = f->network;
+    for (size_t i = 0; i < n->parameters.count; i++) {
+        qn_parameter *p = n->parameters.items[i];
+        snprintf(name, sizeof name, "grad.%s%s", n->config.family->prefix, p->name);
+        if (!golden(f, name)) snprintf(name, sizeof name, "grad.%s", p->name);
+        compare(f, name, p->tensor.grad, 1e-5);
+    }
+}
+
+static void run_case(const char *name, const char *isa, int threads) {
+    fixture f;
+    open_case(&f, name, isa, threads);
+    size_t count;
+    float *expected = read_f32(&f, "loss", NULL), *steps = read_f32(&f, "adamw_losses", &count);
+    double loss = forward(&f, true);
+    if (fabs(loss - expected[0]) > 1e-5 * fabs(expected[0])) fail_msg("%s on %s: loss %.8g, expected %.8g", name, isa, loss, expected[0]);
+    assert_ok(qn_backward(&f.c));
+    compare_gradients(&f);
+    qn_optimizer_skip(f.backend, &f.network->parameters);
+    for (size_t step = 0; step < count; step++) {
+        loss = forward(&f, false);
+        if (fabs(loss - steps[step]) > 1e-4 * fabs(steps[step]))
+            fail_msg("%s on %s: loss %.8g before step %zu, expected %.8g", name, isa, loss, step + 1, steps[step]);
+        assert_ok(qn_backward(&f.c));
+        double norm = qn_gradient_norm(f.backend, &f.network->parameters);
+        qn_optimizer_step(f.backend, &f.network->parameters, &(qn_optimizer_options){0.9, 0.999, 1e-8, 0.01, 1}, (int64_t)step + 1, 1e-3,
+                          norm > 1 ? 1 / (norm + 1e-6) : 1);
+    }
+    free(expected);
+    free(steps);
+    close_case(&f);
+}
+
+// Inference without a tape reuses memory; it must give the same bits as the recorded forward pass.
+static void inference_equals_training(const char *name) {
+    fixture f;
+    open_case(&f, name, NULL, 2);
+    qn_context *c = &f.c;
+    qn_tensor *recorded = qn_encoder_forward(c, &f.network->encoder, &f.tokens);
+    assert_non_null(recorded);
+    qn_context plain = *c;
+    plain.tape = NULL;
+    for (int packed = 0; packed < 2; packed++) {
+        if (packed) assert_ok(qn_encoder_pack(&f.network->encoder, f.backend, QN_DTYPE_F32));
+        qn_tensor *x = qn_encoder_forward(&plain, &f.network->encoder, &f.tokens);
+        assert_non_null(x);
+        assert_memory_equal(x->data, recorded->data, qn_count(x) * sizeof(float));
+    }
+    qn_encoder_unpack(&f.network->encoder, f.backend);
+    close_case(&f);
+}
+
+static const char *const cases[] = {"mlm-gelu-w8", "pretrain-gelu_new-w20", "classify-relu-w32", "multilabel-silu-w64", "regress-gelu-w20",
+                                    "regress3-gelu_pytorch_tanh-w8", "smooth-weighted-gelu-w32", "mlm-sinusoidal-relu-w8",
+                                    "classify-prenorm-gelu_new-w20", "pretrain-prenorm-sinusoidal-silu-w32", "roberta_prelayernorm-mlm-gelu-w8"};
+enum { CASES = sizeof cases / sizeof *cases };
+
+static void test_case(void **state) {
+    static const char *const isas[] = {"ref", "avx2", "avx512"};
+    for (size_t i = 0; i < 3; i++) {
+        qn_backend *probe;
+        if (qn_backend_create_cpu(1, isas[i], &probe) != QN_OK) continue;
+        qn_backend_destroy(probe);
+        run_case(*state, isas[i], 1 + (int)i);
+    }
+    inference_equals_training(*state);
+}
+
+int main(void) {
+    struct CMUnitTest tests[CASES];
+    for (size_t i = 0; i < CASES; i++) tests[i] = (struct CMUnitTest){cases[i], test_case, NULL, NULL, (void *)(uintptr_t)cases[i]};
+    return _cmocka_run_group_tests("golden", tests, CASES, NULL, NULL);
+}
