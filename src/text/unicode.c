@@ -139,3 +139,24 @@ void qn_unicode_visit_chinese(qn_range_visitor visit, void *user) {
 void qn_unicode_visit_spaces(qn_range_visitor visit, void *user) {
     visit_ranges(space_ranges, COUNT(space_ranges), visit, user);
 }
+
+void qn_unicode_visit_special(void (*visit)(void *user, uint32_t code), void *user) {
+    // Outside of these areas lie ideographs, Hangul, private use and the unassigned.
+    static const qn_code_range areas[] = {
+        {0x0000, 0x33FF},
+        {0xA000, 0xABFF},
+        {0xF900, 0x1FFFF},
+        {0x2F800, 0x2FA1F},
+    };
+    size_t next = 0;
+    for (size_t i = 0; i < COUNT(areas); i++) {
+        for (uint32_t code = areas[i].first; code <= areas[i].last; code++) {
+            while (next < COUNT(qn_code_overrides) && code > qn_code_overrides[next].last) next++;
+            const utf8proc_property_t *property = utf8proc_get_property((utf8proc_int32_t)code);
+            bool plain = property->decomp_seqindex == UINT16_MAX && property->lowercase_seqindex == UINT16_MAX &&
+                         property->combining_class == 0;
+            bool listed = next < COUNT(qn_code_overrides) && code >= qn_code_overrides[next].first;
+            if (!plain || listed) visit(user, code);
+        }
+    }
+}

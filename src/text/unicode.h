@@ -25,3 +25,7 @@ void qn_unicode_visit_marks(qn_range_visitor visit, void *user);
 void qn_unicode_visit_punctuation(qn_range_visitor visit, void *user);
 void qn_unicode_visit_chinese(qn_range_visitor visit, void *user);
 void qn_unicode_visit_spaces(qn_range_visitor visit, void *user);
+
+// Calls visit for each code point that may have a decomposition (other than Hangul's syllables), a combining class
+// above 0 or another lower case.
+void qn_unicode_visit_special(void (*visit)(void *user, uint32_t code), void *user);

@@ -1,0 +1,212 @@
+// Loads a tokenizer from a folder or file, and the settings that stand beside it.
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "base/utf8.h"
+#include "text/pipeline.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { LARGEST_FILE = 1 << 30, LARGEST_CONFIG = 1 << 26, NO_LIMIT_FROM = 1000000000 };
+
+// One token per line; the line's number is the id.
+qn_status qn_tokenizer_read_vocabulary(qn_tokenizer *t, const char *path) {
+    qn_buffer text = {0};
+    QN_TRY(qn_read_file(path, LARGEST_FILE, &text));
+    qn_status status = QN_OK;
+    int64_t id = 0;
+    for (size_t i = 0; i < text.size && status == QN_OK; id++) {
+        const char *line = text.data + i, *newline = memchr(line, '\n', text.size - i);
+        size_t size = newline ? (size_t)(newline - line) : text.size - i;
+        i += size + 1;
+        if (size > 0 && line[size - 1] == '\r') size--;
+        for (size_t j = 0; j < size && status == QN_OK;) {
+            int32_t code;
+            j += qn_utf8_next(line + j, size - j, &code);
+            if (code <= 0) status = qn_fail(QN_ERROR_FORMAT, "%s:%d: not UTF-8 text", path, (int)id + 1);
+        }
+        if (status != QN_OK) break;
+        status = qn_vocabulary_add(&t->vocabulary, line, size, id);
+        if (status != QN_OK) qn_fail_prefix(status, "%s:%d", path, (int)id + 1);
+    }
+    qn_buffer_free(&text);
+    if (status == QN_OK && t->vocabulary.count == 0)
+        status = qn_fail(QN_ERROR_FORMAT, "%s: the vocabulary is empty", path);
+    return status == QN_OK ? qn_vocabulary_finish(&t->vocabulary) : status;
+}
+
+// What tokenizer_config.json and special_tokens_map.json say.
+typedef struct {
+    json_t *config, *special; // NULL where there is no such file
+    char *config_path, *special_path;
+} settings;
+
+static qn_status read_settings(qn_tokenizer *t, const char *folder, settings *s) {
+    struct {
+        const char *name;
+        qn_buffer *text;
+        json_t **json;
+        char **path;
+    } files[] = {
+        {"tokenizer_config.json", &t->config_file, &s->config, &s->config_path},
+        {"special_tokens_map.json", &t->special_file, &s->special, &s->special_path},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        char *path = *files[i].path = qn_path_join(folder, files[i].name);
+        if (!path) return QN_ERROR_MEMORY;
+        if (!qn_is_file(path)) continue;
+        QN_TRY(qn_read_file(path, LARGEST_CONFIG, files[i].text));
+        QN_TRY(qn_json_parse(files[i].text->data, files[i].text->size, path, files[i].json));
+        if (!json_is_object(*files[i].json)) return qn_fail(QN_ERROR_FORMAT, "%s: not a JSON object", path);
+    }
+    return QN_OK;
+}
+
+static void free_settings(settings *s) {
+    json_decref(s->config);
+    json_decref(s->special);
+    free(s->config_path);
+    free(s->special_path);
+}
+
+// A token in a configuration is a string or an object with "content". NULL where it is missing.
+static const char *token_content(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    if (json_is_object(value)) value = json_object_get(value, "content");
+    return json_string_value(value);
+}
+
+static const char *special_name(const settings *s, qn_special_token which) {
+    const char *key = qn_special_keys[which], *name = token_content(s->config, key);
+    if (!name) name = token_content(s->special, key);
+    if (name) return name;
+    return json_is_null(json_object_get(s->config, key)) ? "" : qn_special_names[which];
+}
+
+static qn_status read_max_length(qn_tokenizer *t, const settings *s) {
+    double limit = 0; // transformers writes 1e30 for none
+    if (s->config) QN_TRY(qn_json_real(s->config, s->config_path, "model_max_length", false, 0, 1e300, &limit));
+    t->max_length = limit < NO_LIMIT_FROM ? (size_t)limit : 0;
+    return QN_OK;
+}
+
+static qn_status add_special(qn_tokenizer *t, const char *content) {
+    size_t size = strlen(content);
+    if (size == 0 || qn_added_by_content(&t->added, content, size)) return QN_OK;
+    qn_added_token token = {.id = qn_vocabulary_id(&t->vocabulary, content, size), .special = true};
+    return token.id < 0 ? QN_OK : qn_added_add(&t->added, &token, content, size);
+}
+
+// "added_tokens_decoder": {"0": {"content": "[PAD]", ...}}, where ids are keys.
+static qn_status read_added_decoder(qn_tokenizer *t, const settings *s) {
+    json_t *map = NULL;
+    if (!s->config) return QN_OK;
+    QN_TRY(qn_json_object(s->config, s->config_path, "added_tokens_decoder", false, &map));
+    for (void *i = json_object_iter(map); i; i = json_object_iter_next(map, i)) {
+        const json_t *item = json_object_iter_value(i);
+        const char *path = s->config_path, *content = NULL, *key = json_object_iter_key(i);
+        char *end;
+        long id = strtol(key, &end, 10);
+        if (!json_is_object(item) || end == key || *end || id < 0 || id > QN_MAX_TOKEN_ID)
+            return qn_fail(QN_ERROR_FORMAT, "%s: \"added_tokens_decoder\" has \"%s\" (expected an id and a token)",
+                           path, key);
+        qn_added_token token = {.id = (int32_t)id};
+        QN_TRY(qn_json_string(item, path, "content", true, &content));
+        QN_TRY(qn_json_bool(item, path, "single_word", false, &token.single_word));
+        QN_TRY(qn_json_bool(item, path, "lstrip", false, &token.lstrip));
+        QN_TRY(qn_json_bool(item, path, "rstrip", false, &token.rstrip));
+        QN_TRY(qn_json_bool(item, path, "special", false, &token.special));
+        token.normalized = !token.special;
+        QN_TRY(qn_json_bool(item, path, "normalized", false, &token.normalized));
+        int32_t known = qn_vocabulary_id(&t->vocabulary, content, strlen(content));
+        if (known >= 0) token.id = known;
+        if (!qn_added_by_content(&t->added, content, strlen(content)))
+            QN_TRY(qn_added_add(&t->added, &token, content, strlen(content)));
+    }
+    return QN_OK;
+}
+
+// What vocab.txt alone does not say.
+static qn_status read_bert_options(qn_tokenizer *t, const settings *s, qn_bert_options *o) {
+    *o = (qn_bert_options){.clean_text = true, .chinese_characters = true, .lowercase = true};
+    if (s->config) {
+        QN_TRY(qn_json_bool(s->config, s->config_path, "do_lower_case", false, &o->lowercase));
+        QN_TRY(qn_json_bool(s->config, s->config_path, "tokenize_chinese_chars", false, &o->chinese_characters));
+    }
+    o->strip_accents = o->lowercase;
+    if (s->config) QN_TRY(qn_json_bool(s->config, s->config_path, "strip_accents", false, &o->strip_accents));
+    t->model.max_characters = 100;
+    t->model.prefix = qn_strdup("##");
+    t->decoder_prefix = qn_strdup("##");
+    t->decoder_cleanup = true;
+    return t->model.prefix && t->decoder_prefix ? QN_OK : QN_ERROR_MEMORY;
+}
+
+static qn_status load(qn_tokenizer *t, const char *path, bool json, settings *s) {
+    qn_bert_options options;
+    if (json) {
+        QN_TRY(qn_tokenizer_read_json(t, path, &options));
+    } else {
+        QN_TRY(qn_tokenizer_read_vocabulary(t, path));
+        QN_TRY(read_bert_options(t, s, &options));
+    }
+    QN_TRY(read_added_decoder(t, s));
+    for (size_t i = 0; i < QN_TOKEN_COUNT; i++) {
+        const char *name = special_name(s, (qn_special_token)i);
+        t->special[i] = qn_tokenizer_find(t, name, strlen(name));
+        if (!json || s->config || s->special) QN_TRY(add_special(t, name));
+    }
+    if (t->model.unknown < 0)
+        t->model.unknown = t->special[QN_TOKEN_UNK];
+    else
+        t->special[QN_TOKEN_UNK] = t->model.unknown;
+    if (!json) QN_TRY(qn_template_bert(t));
+    QN_TRY(read_max_length(t, s));
+    return qn_tokenizer_finish(t, &options);
+}
+
+// The folder that a file lies in.
+static char *parent_folder(const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (!slash) return qn_strdup(".");
+    return slash == path ? qn_strdup("/") : qn_strndup(path, (size_t)(slash - path));
+}
+
+qn_status qn_tokenizer_load(const char *path, qn_tokenizer **out) {
+    *out = NULL;
+    bool is_folder = qn_is_folder(path), json = false;
+    char *folder = is_folder ? qn_strdup(path) : parent_folder(path);
+    char *file = is_folder ? qn_path_join(path, "tokenizer.json") : qn_strdup(path);
+    settings s = {0};
+    qn_tokenizer *t = NULL;
+    qn_status status = QN_ERROR_MEMORY;
+    if (!folder || !file) goto done;
+    if (is_folder) {
+        json = qn_is_file(file);
+        if (!json) {
+            free(file);
+            file = qn_path_join(path, "vocab.txt");
+            if (!file) goto done;
+            if (!qn_is_file(file)) {
+                status = qn_fail(QN_ERROR_IO, "%s: no tokenizer here (expected tokenizer.json or vocab.txt)", path);
+                goto done;
+            }
+        }
+    } else {
+        size_t length = strlen(path);
+        json = length >= 5 && strcmp(path + length - 5, ".json") == 0;
+    }
+    QN_TRY_GOTO(status, qn_tokenizer_create(&t), done);
+    QN_TRY_GOTO(status, read_settings(t, folder, &s), done);
+    status = load(t, file, json, &s);
+done:
+    free(folder);
+    free(file);
+    free_settings(&s);
+    if (status != QN_OK) {
+        qn_tokenizer_free(t);
+        return status;
+    }
+    *out = t;
+    return QN_OK;
+}
