@@ -1,0 +1,705 @@
+// Every kernel of every instruction set that this CPU can run, against its definition. Arrays end where an unreadable
+// page begins, so that reading or writing one element too many is a crash, and they have a guard in front.
+#include "backend/cpu/constants.h"
+#include "base/rng.h"
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+// ---- Arrays before an unreadable page
+// --------------------------------------------------------------------------------
+
+enum { SLOTS = 16, SLOT_BYTES = 1 << 20, GUARD = 40 };
+static char *slots[SLOTS];
+static struct {
+    float *data;
+    size_t count;
+} taken[SLOTS];
+static int used;
+static const uint32_t GUARD_BITS = 0x7fc0dead; // a NaN: reading it spoils every result
+
+static int make_slots(void **state) {
+    (void)state;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    for (int i = 0; i < SLOTS; i++) {
+        slots[i] = mmap(NULL, SLOT_BYTES + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (slots[i] == MAP_FAILED || mprotect(slots[i] + SLOT_BYTES, page, PROT_NONE) != 0) return -1;
+    }
+    return 0;
+}
+
+static int drop_slots(void **state) {
+    (void)state;
+    for (int i = 0; i < SLOTS; i++) munmap(slots[i], SLOT_BYTES + (size_t)sysconf(_SC_PAGESIZE));
+    return 0;
+}
+
+// `count` floats that end `slack` floats before the unreadable page; what stands before and after holds the guard
+// pattern.
+static float *take_slack(size_t count, size_t slack) {
+    assert_true(used < SLOTS && (count + slack + GUARD) * sizeof(float) < SLOT_BYTES);
+    float *data = (float *)(void *)(slots[used] + SLOT_BYTES) - count - slack;
+    for (float *p = data - GUARD; p < data + count + slack; p++) memcpy(p, &GUARD_BITS, sizeof *p);
+    taken[used].data = data;
+    taken[used++].count = count;
+    return data;
+}
+
+static float *take(size_t count) {
+    return take_slack(count, 0);
+}
+
+// Checks the guards in front of all arrays and gives them back.
+static void give_back(const char *isa, const char *kernel) {
+    for (int i = 0; i < used; i++)
+        for (const float *p = taken[i].data - GUARD; p < (float *)(void *)(slots[i] + SLOT_BYTES); p++)
+            if ((p < taken[i].data || p >= taken[i].data + taken[i].count) && memcmp(p, &GUARD_BITS, sizeof *p) != 0)
+                fail_msg("%s %s wrote outside array %d of %zu floats", isa, kernel, i, taken[i].count);
+    used = 0;
+}
+
+static qn_rng rng = {2024, 1, 0};
+
+static float uniform(float low, float high) {
+    return low + (high - low) * (float)qn_rng_real(&rng);
+}
+
+static float *random_array(size_t count, float low, float high) {
+    float *x = take(count);
+    for (size_t i = 0; i < count; i++) x[i] = uniform(low, high);
+    return x;
+}
+
+static float *copy_of(const float *x, size_t count) {
+    float *y = take(count);
+    if (count) memcpy(y, x, count * sizeof *y);
+    return y;
+}
+
+// ---- Comparison
+// ------------------------------------------------------------------------------------------------------
+
+static bool near(double found, double expected, double relative, double absolute) {
+    if (isnan(expected)) return isnan(found);
+    if (isinf(expected) || isinf(found)) return found == expected;
+    return fabs(found - expected) <= relative * fabs(expected) + absolute;
+}
+
+static void assert_near(const char *isa, const char *what, size_t n, const float *found, const float *expected,
+                        double relative, double absolute) {
+    for (size_t i = 0; i < n; i++)
+        if (!near(found[i], expected[i], relative, absolute))
+            fail_msg("%s %s[%zu of %zu] is %.9g (expected %.9g)", isa, what, i, n, found[i], expected[i]);
+}
+
+static void assert_same(const char *isa, const char *what, size_t n, const float *found, const float *expected) {
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(found + i, expected + i, sizeof *found) != 0 && !(isnan(found[i]) && isnan(expected[i])))
+            fail_msg("%s %s[%zu of %zu] is %.9g (expected the bits of %.9g)", isa, what, i, n, found[i], expected[i]);
+}
+
+static double ulp_of(double value) { // distance of floats at value, the smallest denormal included
+    double a = fabs(value);
+    if (a < FLT_MIN) return 0x1p-149;
+    int exponent;
+    frexp(a, &exponent);
+    return ldexp(1.0, exponent - 24);
+}
+
+static const size_t long_sizes[] = {127, 128, 129, 255, 384, 1000, 4099};
+enum { SHORT_SIZES = 71, SIZES = SHORT_SIZES + 7 };
+static size_t size_at(size_t i) {
+    return i < SHORT_SIZES ? i : long_sizes[i - SHORT_SIZES];
+}
+
+static qn_kernels ref;
+
+// ---- Activations
+// -----------------------------------------------------------------------------------------------------
+
+static const qn_activation functions[] = {
+#define FUNCTION(text, name) QN_ACTIVATION_##name,
+    QN_ACTIVATION_MAP(FUNCTION)};
+static const char *const function_names[] = {
+#define FUNCTION_NAME(text, name) #name,
+    QN_ACTIVATION_MAP(FUNCTION_NAME)};
+
+// The definitions, in a form that keeps the digits of the negative tail.
+static long double activation(qn_activation f, long double x) {
+    const long double root = sqrtl(2.0L / acosl(-1.0L));
+    switch (f) {
+    case QN_ACTIVATION_GELU:
+        return x * erfcl(-x / sqrtl(2.0L)) / 2;
+    case QN_ACTIVATION_GELU_TANH:
+        return x / (1 + expl(-2 * root * (x + 0.044715L * x * x * x)));
+    case QN_ACTIVATION_RELU:
+        return x > 0 ? x : 0;
+    case QN_ACTIVATION_SILU:
+        return x / (1 + expl(-x));
+    case QN_ACTIVATION_TANH:
+        return tanhl(x);
+    default:
+        return x;
+    }
+}
+
+// Calls visit with blocks of a sweep: a fine grid where the functions bend, then every sign and exponent.
+enum { SWEEP_BLOCK = 4096 };
+typedef void (*sweep_visit)(const qn_kernels *k, qn_activation f, size_t n, const float *x);
+static void sweep(const qn_kernels *k, qn_activation f, sweep_visit visit) {
+    static float x[SWEEP_BLOCK];
+    size_t n = 0;
+    for (int i = -16 * 2048; i <= 16 * 2048; i++) {
+        x[n++] = (float)i * (1.0f / 2048) + uniform(0, 1.0f / 2048);
+        if (n == SWEEP_BLOCK) {
+            visit(k, f, n, x);
+            n = 0;
+        }
+    }
+    visit(k, f, n, x);
+    n = 0;
+    for (int e = -149; e < 128; e++)
+        for (int sign = -1; sign <= 1; sign += 2) x[n++] = (float)sign * ldexpf(uniform(1, 2), e);
+    visit(k, f, n, x);
+}
+
+// How far off a function may be, in units in the last place where the result is a normal number. In the negative tail
+// the cubic of GELU_TANH is an exponent, which magnifies its rounding error as much as it is large.
+static double ulps_allowed(qn_activation f, float x) {
+    if (f == QN_ACTIVATION_GELU) return 8;
+    return f == QN_ACTIVATION_GELU_TANH && x < -1 ? 300 : 4;
+}
+
+static void visit_forward(const qn_kernels *k, qn_activation f, size_t n, const float *x) {
+    static float y[SWEEP_BLOCK];
+    k->activation_forward(f, n, x, y);
+    for (size_t i = 0; i < n; i++) {
+        double expected = (double)activation(f, x[i]), error = fabs(y[i] - expected);
+        bool large = error > 1.5e-7 * (1 + fabs((double)x[i]));
+        if (large || (fabs(expected) >= FLT_MIN && error > ulps_allowed(f, x[i]) * ulp_of(expected)))
+            fail_msg("%s %s(%.9g) is %.9g (expected %.9g)", k->name, function_names[f], x[i], y[i], expected);
+    }
+}
+
+static void check_activation_forward(const qn_kernels *k) {
+    for (size_t f = 0; f < COUNT(functions); f++) {
+        sweep(k, functions[f], visit_forward);
+        for (size_t s = 0; s < SIZES; s++) {
+            size_t n = size_at(s);
+            float *x = random_array(n, -5, 5), *y = take(n), *expected = take(n);
+            k->activation_forward(functions[f], n, x, y);
+            for (size_t i = 0; i < n; i++) k->activation_forward(functions[f], 1, x + i, expected + i);
+            assert_same(k->name, "an activation alone", n, y, expected);
+            k->activation_forward(functions[f], n, x, x);
+            assert_same(k->name, "an activation in place", n, x, expected);
+            give_back(k->name, "activation_forward");
+        }
+        static const float special[] = {NAN,      INFINITY, -INFINITY, 0.0f, -0.0f, FLT_MAX,
+                                        -FLT_MAX, 1e-45f,   100,       -100, 20,    -20};
+        float y[COUNT(special)], expected[COUNT(special)];
+        k->activation_forward(functions[f], COUNT(special), special, y);
+        ref.activation_forward(functions[f], COUNT(special), special, expected);
+        assert_near(k->name, function_names[f], COUNT(special), y, expected, 4e-7, 1e-44);
+    }
+}
+
+static void visit_backward(const qn_kernels *k, qn_activation f, size_t n, const float *x) {
+    static float dy[SWEEP_BLOCK], dx[SWEEP_BLOCK];
+    for (size_t i = 0; i < n; i++) dy[i] = 1;
+    k->activation_backward(f, n, x, dy, dx);
+    for (size_t i = 0; i < n; i++) {
+        if (fabsf(x[i]) > 1e6f) continue;
+        long double h = 1e-6L;
+        double expected = (double)((activation(f, x[i] + h) - activation(f, x[i] - h)) / (2 * h));
+        if (f == QN_ACTIVATION_RELU && fabsf(x[i]) < 1e-6f) continue; // the kink
+        if (!near(dx[i], expected, 3e-7, 1e-7))
+            fail_msg("%s %s'(%.9g) is %.9g (expected %.9g)", k->name, function_names[f], x[i], dx[i], expected);
+    }
+}
+
+static void check_activation_backward(const qn_kernels *k) {
+    for (size_t f = 0; f < COUNT(functions); f++) {
+        sweep(k, functions[f], visit_backward);
+        for (size_t s = 0; s < SIZES; s++) {
+            size_t n = size_at(s);
+            float *x = random_array(n, -5, 5), *dy = random_array(n, -2, 2), *dx = take(n), *expected = take(n);
+            ref.activation_backward(functions[f], n, x, dy, expected);
+            k->activation_backward(functions[f], n, x, dy, dx);
+            assert_near(k->name, "activation_backward", n, dx, expected, 1e-6, 2e-7);
+            k->activation_backward(functions[f], n, x, dy, dy);
+            assert_same(k->name, "activation_backward in place", n, dy, dx);
+            give_back(k->name, "activation_backward");
+        }
+        static const float special[] = {NAN, INFINITY, -INFINITY, 0.0f, -0.0f, FLT_MAX, -FLT_MAX, 1e-45f, 100, -100};
+        float one[COUNT(special)], y[COUNT(special)], expected[COUNT(special)];
+        for (size_t i = 0; i < COUNT(special); i++) one[i] = 1;
+        k->activation_backward(functions[f], COUNT(special), special, one, y);
+        ref.activation_backward(functions[f], COUNT(special), special, one, expected);
+        assert_near(k->name, "a slope at a special value", COUNT(special), y, expected, 1e-6, 1e-37);
+    }
+}
+
+// ---- Dropout
+// ---------------------------------------------------------------------------------------------------------
+
+static void check_dropout(const qn_kernels *k) {
+    static const float rates[] = {0, 0.1f, 0.5f, 0.999f, 0.9999999f};
+    for (size_t p = 0; p < COUNT(rates); p++) {
+        qn_dropout f = {rates[p], 0x123456789abcdef0u, 0xfedcba9876543210u};
+        uint32_t threshold = (uint32_t)lrint(rates[p] * 65536.0);
+        size_t kept = 0, all = 0;
+        for (size_t s = 0; s < SIZES; s++) {
+            size_t n = size_at(s);
+            uint64_t counter = s % 3 == 0 ? 0xfffffffffffffff8u + s : s % 3 == 1 ? 0xfffffffeu : 7 * s;
+            float *x = random_array(n, -3, 3), *y = take(n), *expected = take(n), *sum = random_array(n, -1, 1),
+                  *base = copy_of(sum, n);
+            for (size_t i = 0; i < n; i++) { // as kernels.h says
+                qn_random4 r = qn_philox(f.seed, f.stream, counter + i / 8);
+                uint32_t word = r.v[i % 8 / 2], lane = i % 2 ? word >> 16 : word & 0xffff;
+                expected[i] = lane >= threshold ? x[i] * (1 / (1 - rates[p])) : 0;
+                kept += lane >= threshold;
+            }
+            all += n;
+            k->dropout(f, counter, n, x, y, false);
+            assert_same(k->name, "dropout", n, y, expected);
+            k->dropout(f, counter, n, x, sum, true);
+            for (size_t i = 0; i < n; i++) expected[i] += base[i];
+            assert_same(k->name, "accumulated dropout", n, sum, expected);
+            k->dropout(f, counter, n, x, x, false);
+            assert_same(k->name, "dropout in place", n, x, y);
+            give_back(k->name, "dropout");
+        }
+        assert_true(near((double)kept / (double)all, 1 - rates[p], 0, 0.02));
+    }
+}
+
+// ---- Norm
+// ------------------------------------------------------------------------------------------------------------
+
+enum { ROWS = 5, FIRST = 1, LAST = 4 };
+
+static void check_norm_forward(const qn_kernels *k) {
+    for (size_t s = 1; s < SIZES; s++) {
+        size_t d = size_at(s), count = ROWS * d;
+        for (int variant = 0; variant < 4;
+             variant++) { // 0: no sub, 1: inference, 2: training, 3: training with dropout in place
+            float offset = s % 4 == 0 ? 1000.0f : 0.5f;
+            float *x = random_array(count, offset - 2, offset + 2), *sub = variant ? random_array(count, -1, 1) : NULL;
+            float *gamma = random_array(d, 0.5f, 2), *beta = random_array(d, -1, 1);
+            qn_norm_args a = {.rows = ROWS, .d = d, .eps = 1e-5f, .x = x, .sub = sub, .gamma = gamma, .beta = beta};
+            if (variant == 3) a.dropout = (qn_dropout){0.2f, 5, s};
+            qn_norm_args b = a;
+            a.out = take(count), b.out = take(count);
+            if (variant != 1) a.mean = take(ROWS), b.mean = take(ROWS), a.rstd = take(ROWS), b.rstd = take(ROWS);
+            if (variant >= 2) a.sum = take(count), b.sum = take(count);
+            if (variant == 3) { // sum takes the place of x, and out that of sub
+                a.x = a.sum, a.sub = a.out;
+                memcpy(a.sum, x, count * sizeof *x);
+                memcpy(a.out, sub, count * sizeof *sub);
+            }
+            k->norm_forward(&a, FIRST, LAST);
+            ref.norm_forward(&b, FIRST, LAST);
+            size_t at = FIRST * d, n = (LAST - FIRST) * d;
+            // With few columns a row may have nearly no variance, which magnifies the last bit of its elements.
+            double least = 1e9;
+            for (size_t r = FIRST; r < LAST; r++) {
+                const float *row = (b.sum ? b.sum : x) + r * d;
+                double mean = 0, square = 0;
+                for (size_t i = 0; i < d; i++) mean += row[i] / (double)d;
+                for (size_t i = 0; i < d; i++) square += (row[i] - mean) * (row[i] - mean) / (double)d;
+                least = fmin(least, sqrt(square + 1e-5));
+            }
+            double tolerance = variant == 1 ? 1e-3 : fmax(2e-6, (offset > 1 ? 3e-8 : 3e-7) / least);
+            assert_near(k->name, "norm out", n, a.out + at, b.out + at, 1e-6, tolerance);
+            if (a.sum) assert_same(k->name, "norm sum", n, a.sum + at, b.sum + at);
+            if (a.mean) assert_near(k->name, "norm mean", LAST - FIRST, a.mean + FIRST, b.mean + FIRST, 2e-7, 2e-7);
+            if (a.rstd)
+                assert_near(k->name, "norm rstd", LAST - FIRST, a.rstd + FIRST, b.rstd + FIRST,
+                            fmax(1e-6, tolerance / 4), 0);
+            if (variant < 3) { // rows outside are left alone: they still hold the guard
+                assert_memory_equal(a.out, &GUARD_BITS, sizeof GUARD_BITS);
+                assert_memory_equal(a.out + LAST * d, &GUARD_BITS, sizeof GUARD_BITS);
+            }
+            give_back(k->name, "norm_forward");
+        }
+    }
+}
+
+// sum over rows of dout . norm(x + keep sub) in double precision; the loss whose gradient norm_backward gives.
+static double norm_loss(size_t d, const double *x, const double *gamma, const double *beta, const float *dout,
+                        double eps) {
+    double mean = 0, variance = 0, loss = 0;
+    for (size_t i = 0; i < d; i++) mean += x[i] / (double)d;
+    for (size_t i = 0; i < d; i++) variance += (x[i] - mean) * (x[i] - mean) / (double)d;
+    for (size_t i = 0; i < d; i++) loss += dout[i] * ((x[i] - mean) / sqrt(variance + eps) * gamma[i] + beta[i]);
+    return loss;
+}
+
+static void norm_differences(const char *isa, const qn_norm_args *a, const float *dgamma, const float *dbeta) {
+    enum { MOST = 64 };
+    size_t d = a->d;
+    double x[MOST], gamma[MOST], beta[MOST], slope_gamma[MOST] = {0}, slope_beta[MOST] = {0}, h = 1e-4;
+    for (size_t i = 0; i < d; i++) gamma[i] = a->gamma[i], beta[i] = a->beta[i];
+#define SLOPE(variable, loss)                                                                                          \
+    (variable += h, plus = loss, variable -= 2 * h, minus = loss, variable += h, (plus - minus) / (2 * h))
+#define LOSS norm_loss(d, x, gamma, beta, a->dout + r * d, a->eps)
+    for (size_t r = FIRST; r < LAST; r++) {
+        for (size_t i = 0; i < d; i++) x[i] = a->sum[r * d + i];
+        for (size_t i = 0; i < d; i++) {
+            double plus, minus, slope = SLOPE(x[i], LOSS);
+            if (!near(a->dx[r * d + i], slope, 1e-4, 3e-5))
+                fail_msg("%s norm dx[%zu of %zu] is %.9g (expected %.9g)", isa, i, d, a->dx[r * d + i], slope);
+            slope_gamma[i] += SLOPE(gamma[i], LOSS);
+            slope_beta[i] += SLOPE(beta[i], LOSS);
+        }
+    }
+    for (size_t i = 0; i < d; i++) {
+        assert_true(near(dgamma[i] - 1, slope_gamma[i], 1e-5, 1e-5)); // both began at 1
+        assert_true(near(dbeta[i] - 1, slope_beta[i], 1e-5, 1e-5));
+    }
+#undef SLOPE
+#undef LOSS
+}
+
+static void check_norm_backward(const qn_kernels *k) {
+    for (size_t s = 1; s < SIZES; s++) {
+        size_t d = size_at(s), count = ROWS * d;
+        for (int variant = 0; variant < 3;
+             variant++) { // 0: no sub; 1: sub with dropout; 2: all, accumulated, parameters frozen
+            float *x = random_array(count, -2, 2), *dout = random_array(count, -1, 1),
+                  *gamma = random_array(d, 0.5f, 2);
+            float *beta = random_array(d, -1, 1), *mean = take(ROWS), *rstd = take(ROWS), *out = take(count);
+            qn_norm_args f = {.rows = ROWS,
+                              .d = d,
+                              .eps = 0.1f,
+                              .x = x,
+                              .gamma = gamma,
+                              .beta = beta,
+                              .mean = mean,
+                              .rstd = rstd,
+                              .out = out};
+            ref.norm_forward(&f, FIRST, LAST);
+            qn_norm_args a = f;
+            a.dout = dout, a.out = NULL, a.sum = x;
+            a.dropout = (qn_dropout){0.25f, 9, s};
+            if (variant) a.sub = out;
+            if (variant == 2) a.dsum = random_array(count, -1, 1), a.accumulate = true;
+            qn_norm_args b = a;
+            a.dx = random_array(count, -1, 1), b.dx = copy_of(a.dx, count);
+            if (variant) a.dsub = take(count), b.dsub = take(count);
+            float *parameters[4] = {NULL};
+            for (int i = 0; i < 4 && variant < 2; i++) {
+                parameters[i] = take(d);
+                for (size_t j = 0; j < d; j++) parameters[i][j] = 1;
+            }
+            k->norm_backward(&a, FIRST, LAST, parameters[0], parameters[1]);
+            ref.norm_backward(&b, FIRST, LAST, parameters[2], parameters[3]);
+            if (variant < 2 && d <= 24) norm_differences(k->name, &a, parameters[0], parameters[1]);
+            size_t at = FIRST * d, n = (LAST - FIRST) * d;
+            assert_near(k->name, "norm dx", n, a.dx + at, b.dx + at, 2e-6, 4e-6);
+            if (variant) assert_near(k->name, "norm dsub", n, a.dsub + at, b.dsub + at, 2e-6, 6e-6);
+            for (size_t i = at; i < at + n && variant; i++) assert_true((a.dsub[i] == 0) == (b.dsub[i] == 0));
+            if (variant < 2) {
+                assert_near(k->name, "norm dgamma", d, parameters[0], parameters[2], 2e-6, 2e-6);
+                assert_near(k->name, "norm dbeta", d, parameters[1], parameters[3], 1e-6, 1e-6);
+            }
+            give_back(k->name, "norm_backward");
+        }
+    }
+}
+
+// ---- Sums and multiples
+// ----------------------------------------------------------------------------------------------
+
+// The same numbers at another distance from an aligned address.
+static float *shifted_copy(const float *x, size_t n) {
+    float *y = take_slack(n, 3);
+    if (n) memcpy(y, x, n * sizeof *y);
+    return y;
+}
+
+static void check_max(const qn_kernels *k) {
+    for (size_t s = 1; s < SIZES; s++) {
+        size_t n = size_at(s);
+        float *x = random_array(n, -9, -1), expected = ref.max(n, x), found = k->max(n, x);
+        assert_same(k->name, "max", 1, &found, &expected);
+        for (size_t i = 0; i < n; i += n < 80 ? 1 : 37) {
+            float kept = x[i];
+            x[i] = 3;
+            assert_true(k->max(n, x) == 3);
+            x[i] = NAN;
+            assert_true(isnan(k->max(n, x)));
+            x[i] = INFINITY;
+            assert_true(k->max(n, x) == INFINITY);
+            x[i] = kept;
+        }
+        for (size_t i = 0; i < n; i++) x[i] = -INFINITY;
+        assert_true(k->max(n, x) == -INFINITY);
+        give_back(k->name, "max");
+    }
+}
+
+static void check_exp_sum(const qn_kernels *k) {
+    float x[64], y[64];
+    for (double t = -110; t < 92; t += 0.05) { // to 2 ulp from the denormal numbers to infinity
+        for (size_t i = 0; i < 64; i++) x[i] = (float)(t + 0.05 * qn_rng_real(&rng));
+        k->exp_sum(64, x, 1, 0, y);
+        for (size_t i = 0; i < 64; i++) {
+            double expected = exp(x[i]);
+            if (expected > FLT_MAX ? y[i] != INFINITY && expected > FLT_MAX * (1 + 1e-7)
+                                   : fabs(y[i] - expected) > 2 * ulp_of(expected))
+                fail_msg("%s exp(%.9g) is %.9g (expected %.9g)", k->name, x[i], y[i], expected);
+        }
+    }
+    static const float special[] = {NAN, INFINITY, -INFINITY, 0, -0.0f, -200, FLT_MAX, -FLT_MAX, 1e-45f};
+    static const float expected_special[] = {NAN, INFINITY, 0, 1, 1, 0, INFINITY, 0, 1};
+    k->exp_sum(COUNT(special), special, 1, 0, y);
+    assert_same(k->name, "exp of special values", COUNT(special), y, expected_special);
+    for (size_t s = 0; s < SIZES; s++) {
+        size_t n = size_at(s);
+        float *a = random_array(n, -30, 8), *b = take(n), *expected = take(n), *c = shifted_copy(a, n);
+        float want = ref.exp_sum(n, a, 0.7f, 3, expected), got = k->exp_sum(n, a, 0.7f, 3, b),
+              again = k->exp_sum(n, c, 0.7f, 3, c);
+        assert_near(k->name, "exp", n, b, expected, 3e-7, 0);
+        assert_near(k->name, "sum of exp", 1, &got, &want, 1e-6, 0);
+        assert_same(k->name, "exp in place", n, c, b);
+        assert_same(k->name, "sum at another address", 1, &again, &got);
+        give_back(k->name, "exp_sum");
+    }
+}
+
+static void check_scale(const qn_kernels *k) {
+    for (size_t s = 0; s < SIZES; s++) {
+        size_t n = size_at(s);
+        float *x = random_array(n, -2, 2), *y = take(n), *expected = take(n);
+        for (size_t i = 0; i < n; i++) expected[i] = 0.3f * x[i];
+        k->scale(n, 0.3f, x, y);
+        k->scale(n, 0.3f, x, x);
+        assert_same(k->name, "scale", n, y, expected);
+        assert_same(k->name, "scale in place", n, x, expected);
+        give_back(k->name, "scale");
+    }
+}
+
+static void check_axpy(const qn_kernels *k) {
+    for (size_t s = 0; s < SIZES; s++) {
+        size_t n = size_at(s);
+        float *x = random_array(n, -2, 2), *y = random_array(n, -2, 2), *expected = take(n);
+        if (n > 2) x[n - 1] = NAN, x[0] = INFINITY;
+        for (size_t i = 0; i < n; i++) expected[i] = fmaf(-1.7f, x[i], y[i]);
+        k->axpy(n, -1.7f, x, y);
+        assert_same(k->name, "axpy", n, y, expected);
+        give_back(k->name, "axpy");
+    }
+}
+
+static void check_dot(const qn_kernels *k) {
+    for (size_t s = 0; s < SIZES; s++) {
+        size_t n = size_at(s);
+        float *x = random_array(n, -2, 2), *y = random_array(n, -2, 2), *z = shifted_copy(y, n);
+        double expected = 0, size = 0;
+        for (size_t i = 0; i < n; i++) expected += (double)x[i] * y[i], size += fabs((double)x[i] * y[i]);
+        float found = k->dot(n, x, y), again = k->dot(n, x, z);
+        if (!near(found, expected, 0, 5e-7 * size))
+            fail_msg("%s dot of %zu is %.9g (expected %.9g)", k->name, n, found, expected);
+        assert_same(k->name, "dot at another address", 1, &again, &found);
+        if (n) {
+            x[n - 1] = NAN;
+            assert_true(isnan(k->dot(n, x, y)));
+        }
+        give_back(k->name, "dot");
+    }
+}
+
+static void check_score_backward(const qn_kernels *k) {
+    for (size_t s = 0; s < SIZES; s++) {
+        size_t n = size_at(s);
+        float *p = random_array(n, 0, 1), *dp = random_array(n, -2, 2), *ds = take(n), *expected = take(n);
+        for (size_t i = 0; i < n; i++) expected[i] = p[i] * (dp[i] - 0.4f) * 0.125f;
+        k->score_backward(n, p, dp, 0.4f, 0.125f, ds);
+        k->score_backward(n, p, dp, 0.4f, 0.125f, dp); // as attention calls it
+        assert_same(k->name, "score_backward", n, ds, expected);
+        assert_same(k->name, "score_backward in place", n, dp, expected);
+        give_back(k->name, "score_backward");
+    }
+}
+
+static void check_sum_squares(const qn_kernels *k) {
+    for (size_t s = 0; s < SIZES; s++) {
+        size_t n = size_at(s);
+        float *x = random_array(n, -2e20f, 2e20f), *y = shifted_copy(x, n); // squares that floats cannot hold
+        double expected = 0, found = k->sum_squares(n, x), again = k->sum_squares(n, y);
+        for (size_t i = 0; i < n; i++) expected += (double)x[i] * x[i];
+        assert_true(near(found, expected, 1e-13, 0));
+        assert_memory_equal(&found, &again, sizeof found);
+        if (n) {
+            x[n / 2] = NAN;
+            assert_true(isnan(k->sum_squares(n, x)));
+        }
+        give_back(k->name, "sum_squares");
+    }
+}
+
+// ---- AdamW
+// -----------------------------------------------------------------------------------------------------------
+
+static void check_adamw(const qn_kernels *k) {
+    enum { STEPS = 6 };
+    static double p[4099], m[4099], v[4099];
+    for (size_t s = 0; s < SIZES; s++) {
+        size_t n = size_at(s);
+        float *parameter = random_array(n, -1, 1), *gradient = take(n), *first = take(n), *second = take(n);
+        for (size_t i = 0; i < n; i++) p[i] = parameter[i], m[i] = v[i] = 0, first[i] = second[i] = 0;
+        for (int64_t t = 1; t <= STEPS; t++) {
+            qn_adamw f = {1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, t, 0.5f};
+            for (size_t i = 0; i < n; i++) {
+                gradient[i] = uniform(-1, 1);
+                double g = (double)f.grad_scale * gradient[i], b1 = f.beta1, b2 = f.beta2;
+                p[i] -= (double)f.learning_rate * f.weight_decay * p[i];
+                m[i] = b1 * m[i] + (1 - b1) * g;
+                v[i] = b2 * v[i] + (1 - b2) * g * g;
+                double mean = m[i] / (1 - pow(b1, (double)t)), square = v[i] / (1 - pow(b2, (double)t));
+                p[i] -= f.learning_rate * mean / (sqrt(square) + f.eps);
+            }
+            k->adamw(&f, n, parameter, gradient, first, second);
+            for (size_t i = 0; i < n; i++) {
+                assert_true(gradient[i] == 0);
+                if (!near(parameter[i], p[i], 3e-7, 3e-7) || !near(first[i], m[i], 1e-6, 1e-7) ||
+                    !near(second[i], v[i], 1e-6, 0))
+                    fail_msg("%s adamw[%zu of %zu] step %d is %.9g %.9g %.9g (expected %.9g %.9g %.9g)", k->name, i, n,
+                             (int)t, parameter[i], first[i], second[i], p[i], m[i], v[i]);
+            }
+        }
+        give_back(k->name, "adamw");
+    }
+}
+
+// ---- Matrix product
+// --------------------------------------------------------------------------------------------------
+
+static size_t panel_floats(const qn_kernels *k, size_t n, size_t depth) {
+    return (n + k->panel_width - 1) / k->panel_width * k->panel_width * depth;
+}
+
+static void check_pack(const qn_kernels *k) {
+    size_t width = k->panel_width;
+    for (size_t n = 0; n <= 70; n += n < 4 ? 1 : 3)
+        for (size_t depth = 0; depth <= 40; depth += depth < 4 ? 1 : 5) {
+            size_t row = depth + n % 3;
+            float *w = random_array(n * row, -1, 1), *panels = take(panel_floats(k, n, depth));
+            k->pack(n, depth, w, row, panels);
+            for (size_t i = 0; i < panel_floats(k, n, depth); i++) {
+                size_t panel = i / (width * depth), p = i / width % depth, j = panel * width + i % width;
+                float expected = j < n ? w[j * row + p] : 0;
+                assert_same(k->name, "pack", 1, panels + i, &expected);
+            }
+            give_back(k->name, "pack");
+        }
+}
+
+// One product with arguments drawn at random, compared bit by bit with fused multiply-adds in the promised order.
+static void one_product(const qn_kernels *k, size_t m, size_t n, size_t depth) {
+    bool transposed = qn_rng_below(&rng, 2), packed = qn_rng_below(&rng, 2), accumulate = qn_rng_below(&rng, 3) == 0;
+    size_t gap = qn_rng_below(&rng, 3), c_row = n + qn_rng_below(&rng, 3), b_row = n + gap;
+    qn_gemm g = {.m = m, .n = n, .k = depth, .b_packed = packed, .accumulate = accumulate, .c_row = c_row};
+    g.a_row = transposed ? 1 : depth + gap;
+    g.a_step = transposed ? m + gap : 1;
+    const float *a = random_array(transposed ? depth * g.a_step : m * g.a_row, -1, 1),
+                *w = random_array(n * depth, -1, 1);
+    float *b = take(packed ? panel_floats(k, n, depth) : depth * b_row);
+    if (packed) {
+        k->pack(n, depth, w, depth, b);
+        g.b_row = k->panel_width, g.b_panel = depth * k->panel_width;
+    } else {
+        for (size_t p = 0; p < depth; p++)
+            for (size_t j = 0; j < n; j++) b[p * b_row + j] = w[j * depth + p];
+        g.b_row = b_row, g.b_panel = k->panel_width;
+    }
+    float *c = random_array(m * c_row, -1, 1), *expected = copy_of(c, m * c_row), *pre = NULL,
+          *expected_pre = take(m * c_row);
+    if (!accumulate && qn_rng_below(&rng, 2)) g.bias = random_array(n, -1, 1);
+    if (!accumulate && qn_rng_below(&rng, 2)) g.activation = functions[qn_rng_below(&rng, COUNT(functions))];
+    if (!accumulate && qn_rng_below(&rng, 2)) pre = take(m * c_row);
+    g.a = a, g.b = b, g.c = c, g.pre = pre;
+    k->gemm(&g);
+    for (size_t i = 0; i < m; i++) {
+        for (size_t j = 0; j < n; j++) {
+            float sum = accumulate ? expected[i * c_row + j] : 0;
+            for (size_t p = 0; p < depth; p++) sum = fmaf(a[i * g.a_row + p * g.a_step], w[j * depth + p], sum);
+            if (g.bias) sum += g.bias[j];
+            expected_pre[i * c_row + j] = sum;
+        }
+        k->activation_forward(g.activation, n, expected_pre + i * c_row, expected + i * c_row);
+        if (pre) assert_same(k->name, "gemm pre", n, pre + i * c_row, expected_pre + i * c_row);
+    }
+    // Gaps between the rows included: they stay as they were. (The comparison of bits also says that a row does not
+    // depend on m or on its place.)
+    assert_same(k->name, "gemm", m * c_row, c, expected);
+    give_back(k->name, "gemm");
+}
+
+static void check_gemm(const qn_kernels *k) {
+    static const size_t columns[] = {0, 1, 2, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 40, 47, 48, 49, 63, 64, 65, 70};
+    static const size_t depths[] = {0, 1, 2, 3, 7, 8, 16, 33, 40};
+    for (size_t m = 0; m <= 30; m++)
+        for (size_t n = 0; n < COUNT(columns); n++)
+            for (size_t p = 0; p < COUNT(depths); p++) one_product(k, m, columns[n], depths[p]);
+    one_product(k, 67, 129, 300);
+}
+
+// ---- The list and the choice
+// -----------------------------------------------------------------------------------------
+
+// A kernel without a check_NAME here does not compile.
+#define KERNEL_TEST(kernel, result, parameters)                                                                        \
+    static void test_##kernel(void **state) {                                                                          \
+        (void)state;                                                                                                   \
+        static const char *const names[] = {"ref", "avx2", "avx512"};                                                  \
+        for (size_t i = 0; i < COUNT(names); i++) {                                                                    \
+            const qn_kernels *k = qn_kernels_choose(names[i]);                                                         \
+            used = 0;                                                                                                  \
+            if (k) check_##kernel(k);                                                                                  \
+        }                                                                                                              \
+    }
+QN_KERNEL_MAP(KERNEL_TEST)
+
+// The environment and the argument choose; a wrong name is an error that says so.
+static void test_choice(void **state) {
+    (void)state;
+    const char *given = getenv("QUERN_ISA");
+    char *kept = given ? strdup(given) : NULL;
+    assert_null(qn_kernels_choose("sse9"));
+    assert_non_null(strstr(qn_last_error(), "sse9"));
+    assert_string_equal(qn_kernels_choose("ref")->name, "ref");
+    setenv("QUERN_ISA", "ref", 1);
+    assert_string_equal(qn_kernels_choose(NULL)->name, "ref");
+    setenv("QUERN_ISA", "nonsense", 1);
+    assert_null(qn_kernels_choose(NULL));
+    assert_non_null(strstr(qn_last_error(), "QUERN_ISA"));
+    unsetenv("QUERN_ISA");
+    const qn_kernels *best = qn_kernels_choose(NULL);
+    assert_non_null(best);
+#define NOT_NULL(kernel, result, parameters) assert_non_null(best->kernel);
+    QN_KERNEL_MAP(NOT_NULL)
+    if (qn_kernels_choose("avx2")) assert_string_not_equal(best->name, "ref");
+    if (qn_kernels_choose("avx512")) assert_string_equal(best->name, "avx512");
+    if (kept) setenv("QUERN_ISA", kept, 1);
+    free(kept);
+}
+
+int main(void) {
+    qn_kernels_ref(&ref);
+    const struct CMUnitTest tests[] = {
+#define KERNEL_ENTRY(kernel, result, parameters) cmocka_unit_test(test_##kernel),
+        QN_KERNEL_MAP(KERNEL_ENTRY) cmocka_unit_test(test_choice),
+    };
+    return cmocka_run_group_tests(tests, make_slots, drop_slots);
+}
