@@ -1,5 +1,6 @@
-// Layer norm of rows. A row is read from memory once; mean and variance then come from the first-level cache in two
-// passes, which does not cancel when the mean is large.
+// Layer norm of rows. A row comes from memory once and then from the first-level cache. The second pass sums the
+// deviations from the rounded mean as well as their squares (the corrected two-pass algorithm of Chan, Golub, LeVeque
+// 1983), so that a row with a mean far larger than its deviation keeps its digits.
 //   forward:   s = x + dropout(sub), z = (s - mean) rstd, out = z gamma + beta
 //   backward:  g = dout gamma, ds = rstd (g - mean(g) - z mean(g z)) + dsum, dx (+)= ds, dsub = dropout(ds),
 //              dgamma += dout z, dbeta += dout
@@ -33,20 +34,22 @@ void QN_V_NAME(norm_forward)(const qn_norm_args *a, size_t first, size_t last) {
         } else {
             V_EACH(d, { s[u] = v_add(s[u], v_get(x + i, w)); });
         }
-        const float mean = v_sum4(s) / (float)d;
-        const v_float m = v_set1(mean);
-        v_float square[4] = {zero, zero, zero, zero};
+        const float guess = v_sum4(s) / (float)d;
+        const v_float m = v_set1(guess);
+        v_float rest[4] = {zero, zero, zero, zero}, square[4] = {zero, zero, zero, zero};
         V_EACH(d, {
             v_float t = v_fill_tail(v_sub(v_get(row + i, w), m), w, zero);
+            rest[u] = v_add(rest[u], t);
             square[u] = v_fma(t, t, square[u]);
         });
-        const float rstd = 1.0f / sqrtf(v_sum4(square) / (float)d + a->eps);
-        const v_float f = v_set1(rstd);
+        const float shift = v_sum4(rest) / (float)d;
+        const float rstd = 1.0f / sqrtf(fmaf(-shift, shift, v_sum4(square) / (float)d) + a->eps);
+        const v_float f = v_set1(rstd), offset = v_set1(shift * rstd);
         V_EACH(d, {
-            v_float z = v_mul(v_sub(v_get(row + i, w), m), f);
+            v_float z = v_fms(v_sub(v_get(row + i, w), m), f, offset);
             v_put(out + i, w, v_fma(z, v_get(a->gamma + i, w), v_get(a->beta + i, w)));
         });
-        if (a->mean) a->mean[r] = mean;
+        if (a->mean) a->mean[r] = guess + shift;
         if (a->rstd) a->rstd[r] = rstd;
     }
 }
