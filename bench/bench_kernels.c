@@ -1,0 +1,182 @@
+// How fast each CPU kernel is on each instruction set that this CPU can run: one thread, arrays in the second-level
+// cache.
+//   bench_kernels [floats [kernel]]
+#include "backend/cpu/kernels.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+enum { WIDTH = 384, MOST_DEPTH = 384 };
+
+static float *x, *y, *z, *w, *panels;
+static size_t n;
+static volatile float sink;
+
+typedef struct {
+    double floats, bytes, flops; // of one call
+} work;
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// One function for each kernel: runs it once and says how many bytes it moved and how many operations it did.
+static work run_gemm(const qn_kernels *k) {
+    size_t rows = n / WIDTH;
+    k->gemm(&(qn_gemm){.m = rows,
+                       .n = WIDTH,
+                       .k = MOST_DEPTH,
+                       .a = x,
+                       .a_row = MOST_DEPTH,
+                       .a_step = 1,
+                       .b = panels,
+                       .b_row = k->panel_width,
+                       .b_panel = MOST_DEPTH * k->panel_width,
+                       .b_packed = true,
+                       .c = y,
+                       .c_row = WIDTH});
+    return (work){(double)(rows * WIDTH), 0, 2.0 * (double)rows * WIDTH * MOST_DEPTH};
+}
+static work run_pack(const qn_kernels *k) {
+    k->pack(WIDTH, MOST_DEPTH, w, MOST_DEPTH, panels);
+    return (work){WIDTH * MOST_DEPTH, 8.0 * WIDTH * MOST_DEPTH, 0};
+}
+static work run_activation_forward(const qn_kernels *k) {
+    k->activation_forward(QN_ACTIVATION_GELU, n, x, y);
+    return (work){(double)n, 8.0 * (double)n, (double)n};
+}
+static work run_activation_backward(const qn_kernels *k) {
+    k->activation_backward(QN_ACTIVATION_GELU, n, x, z, y);
+    return (work){(double)n, 12.0 * (double)n, (double)n};
+}
+static work run_dropout(const qn_kernels *k) {
+    k->dropout((qn_dropout){0.1f, 1, 2}, 0, n, x, y, false);
+    return (work){(double)n, 8.0 * (double)n, (double)n};
+}
+static float gamma_beta[2 * WIDTH], mean[1 << 16], rstd[1 << 16];
+static work run_norm_forward(const qn_kernels *k) {
+    qn_norm_args a = {
+        .rows = n / WIDTH, .d = WIDTH, .eps = 1e-5f, .x = x, .sub = z, .gamma = gamma_beta, .beta = gamma_beta + WIDTH};
+    a.out = y, a.mean = mean, a.rstd = rstd;
+    k->norm_forward(&a, 0, a.rows);
+    return (work){(double)n, 12.0 * (double)n, 8.0 * (double)n};
+}
+static work run_norm_backward(const qn_kernels *k) {
+    static float dgamma[WIDTH], dbeta[WIDTH];
+    qn_norm_args a = {
+        .rows = n / WIDTH, .d = WIDTH, .eps = 1e-5f, .x = x, .gamma = gamma_beta, .mean = mean, .rstd = rstd};
+    a.dout = z, a.dx = y;
+    k->norm_backward(&a, 0, a.rows, dgamma, dbeta);
+    return (work){(double)n, 12.0 * (double)n, 16.0 * (double)n};
+}
+static work run_max(const qn_kernels *k) {
+    sink = k->max(n, x);
+    return (work){(double)n, 4.0 * (double)n, (double)n};
+}
+static work run_exp_sum(const qn_kernels *k) {
+    sink = k->exp_sum(n, x, 1, 4, y);
+    return (work){(double)n, 8.0 * (double)n, (double)n};
+}
+static work run_scale(const qn_kernels *k) {
+    k->scale(n, 0.5f, x, y);
+    return (work){(double)n, 8.0 * (double)n, (double)n};
+}
+static work run_axpy(const qn_kernels *k) {
+    k->axpy(n, 1e-9f, x, y);
+    return (work){(double)n, 12.0 * (double)n, 2.0 * (double)n};
+}
+static work run_dot(const qn_kernels *k) {
+    sink = k->dot(n, x, z);
+    return (work){(double)n, 8.0 * (double)n, 2.0 * (double)n};
+}
+static work run_score_backward(const qn_kernels *k) {
+    k->score_backward(n, x, z, 0.1f, 0.125f, y);
+    return (work){(double)n, 12.0 * (double)n, 3.0 * (double)n};
+}
+static work run_sum_squares(const qn_kernels *k) {
+    sink = (float)k->sum_squares(n, x);
+    return (work){(double)n, 4.0 * (double)n, 2.0 * (double)n};
+}
+static work run_adamw(const qn_kernels *k) {
+    static int64_t step;
+    static float *second; // never negative
+    if (!second) second = calloc(n, sizeof *second);
+    if (!second) abort();
+    qn_adamw f = {1e-6f, 0.9f, 0.999f, 1e-8f, 0.01f, ++step, 1};
+    k->adamw(&f, n, y, z, w, second);
+    for (size_t i = 0; i < n; i += 64) z[i] = x[i];
+    return (work){(double)n, 32.0 * (double)n, 12.0 * (double)n};
+}
+
+typedef struct {
+    const char *name;
+    work (*run)(const qn_kernels *k);
+} entry;
+static const entry entries[] = {
+#define ENTRY(kernel, result, parameters) {#kernel, run_##kernel},
+    QN_KERNEL_MAP(ENTRY)};
+
+static void fill(float *to, size_t count, unsigned seed) {
+    for (size_t i = 0; i < count; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        to[i] = (float)(seed >> 8) * 0x1p-22f - 2;
+    }
+}
+
+// The fastest of many single calls, so that other programs on the machine disturb little.
+static void measure(const entry *e, const qn_kernels *k) {
+    double best = 1e9;
+    work done = {0, 0, 0};
+    fill(x, n, 1), fill(y, n, 2), fill(z, n, 3), fill(w, (size_t)WIDTH * MOST_DEPTH, 4);
+    k->pack(WIDTH, MOST_DEPTH, w, MOST_DEPTH, panels);
+    double end = seconds() + 0.15;
+    for (double start = seconds(); start < end; start = seconds()) {
+        done = e->run(k);
+        double time = seconds() - start;
+        if (time < best) best = time;
+    }
+    printf("%-20s %-7s %9.2f us", e->name, k->name, best * 1e6);
+    if (done.bytes > 0) printf("  %7.2f GB/s", done.bytes / best * 1e-9);
+    if (done.flops > 0) printf("  %7.2f GFLOP/s", done.flops / best * 1e-9);
+    printf("  %7.3f ns/float\n", best / done.floats * 1e9);
+}
+
+static void print_cpu(void) {
+    char line[256];
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (strncmp(line, "model name", 10) == 0) {
+            printf("%s", line);
+            break;
+        }
+    if (f) fclose(f);
+}
+
+int main(int argc, char **argv) {
+    n = argc > 1 ? (size_t)strtoull(argv[1], NULL, 10) : 64 * WIDTH;
+    n = n / WIDTH * WIDTH;
+    size_t least = (size_t)WIDTH * MOST_DEPTH, room = n > least ? n : least;
+    if (n == 0 || n / WIDTH > COUNT(mean)) {
+        fprintf(stderr, "usage: bench_kernels [floats (%d .. %zu) [kernel]]\n", WIDTH, COUNT(mean) * WIDTH);
+        return 2;
+    }
+    float **arrays[] = {&x, &y, &z, &w, &panels};
+    for (size_t i = 0; i < COUNT(arrays); i++)
+        if (!(*arrays[i] = aligned_alloc(64, (room * sizeof(float) + 63) / 64 * 64))) return 1;
+    for (size_t i = 0; i < COUNT(gamma_beta); i++) gamma_beta[i] = 1;
+    for (size_t i = 0; i < COUNT(mean); i++) rstd[i] = 1;
+    print_cpu();
+    printf("%zu floats; a GELU of one float counts as one operation\n", n);
+    static const char *const names[] = {"ref", "avx2", "avx512"};
+    for (size_t e = 0; e < COUNT(entries); e++)
+        for (size_t i = 0; i < COUNT(names); i++) {
+            const qn_kernels *k = qn_kernels_choose(names[i]);
+            if (k && (argc < 3 || strcmp(argv[2], entries[e].name) == 0)) measure(&entries[e], k);
+        }
+    for (size_t i = 0; i < COUNT(arrays); i++) free(*arrays[i]);
+    return 0;
+}
