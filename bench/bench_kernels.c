@@ -11,7 +11,7 @@
 enum { WIDTH = 384, MOST_DEPTH = 384 };
 
 static float *x, *y, *z, *w, *panels;
-static size_t n;
+static size_t n, room; // floats of one call, floats of an array
 static volatile float sink;
 
 typedef struct {
@@ -131,7 +131,7 @@ static void fill(float *to, size_t count, unsigned seed) {
 static void measure(const entry *e, const qn_kernels *k) {
     double best = 1e9;
     work done = {0, 0, 0};
-    fill(x, n, 1), fill(y, n, 2), fill(z, n, 3), fill(w, (size_t)WIDTH * MOST_DEPTH, 4);
+    fill(x, n, 1), fill(y, n, 2), fill(z, n, 3), fill(w, room, 4);
     k->pack(WIDTH, MOST_DEPTH, w, MOST_DEPTH, panels);
     double end = seconds() + 0.15;
     for (double start = seconds(); start < end; start = seconds()) {
@@ -159,7 +159,8 @@ static void print_cpu(void) {
 int main(int argc, char **argv) {
     n = argc > 1 ? (size_t)strtoull(argv[1], NULL, 10) : 64 * WIDTH;
     n = n / WIDTH * WIDTH;
-    size_t least = (size_t)WIDTH * MOST_DEPTH, room = n > least ? n : least;
+    size_t least = (size_t)WIDTH * MOST_DEPTH;
+    room = n > least ? n : least;
     if (n == 0 || n / WIDTH > COUNT(mean)) {
         fprintf(stderr, "usage: bench_kernels [floats (%d .. %zu) [kernel]]\n", WIDTH, COUNT(mean) * WIDTH);
         return 2;
