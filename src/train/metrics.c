@@ -485,3 +485,38 @@ void qn_regression_json(const qn_regression *metrics, qn_buffer *out) {
     json_scalars(scalars, n, out);
     qn_buffer_char(out, '}');
 }
+
+// ---- what to look at ----------------------------------------------------------------------------
+
+static double wrongness(const qn_classification_input *in, size_t i) {
+    if (!in->probability) return 0;
+    double p = in->probability[i * (size_t)in->classes + (size_t)in->predicted[i]];
+    return isnan(p) ? 1 : p;
+}
+
+size_t qn_worst_classified(const qn_classification_input *in, size_t *out, size_t limit) {
+    size_t n = 0;
+    for (size_t i = 0; i < in->n; i++) {
+        if (in->gold[i] == in->predicted[i]) continue;
+        double score = wrongness(in, i);
+        if (n == limit && (n == 0 || score <= wrongness(in, out[n - 1]))) continue;
+        size_t at = n < limit ? n++ : n - 1;
+        for (; at > 0 && score > wrongness(in, out[at - 1]); at--) out[at] = out[at - 1];
+        out[at] = i;
+    }
+    return n;
+}
+
+size_t qn_worst_regressed(const float *gold, const float *predicted, size_t n, size_t *out, size_t limit) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        double error = fabs((double)predicted[i] - gold[i]);
+        if (isnan(error)) continue;
+        if (count == limit && (count == 0 || error <= fabs((double)predicted[out[count - 1]] - gold[out[count - 1]])))
+            continue;
+        size_t at = count < limit ? count++ : count - 1;
+        for (; at > 0 && error > fabs((double)predicted[out[at - 1]] - gold[out[at - 1]]); at--) out[at] = out[at - 1];
+        out[at] = i;
+    }
+    return count;
+}

@@ -132,3 +132,10 @@ qn_status qn_regression_measure(const float *gold, const float *predicted, size_
 size_t qn_regression_scalars(const qn_regression *metrics, qn_metric out[QN_METRICS_MAX]);
 // {"task": "regress", "examples": n, "pearson": ..., "spearman": ..., "mse": ..., "rmse": ..., "mae": ..., "r2": ...}
 void qn_regression_json(const qn_regression *metrics, qn_buffer *out);
+
+// ---- what to look at ----------------------------------------------------------------------------
+
+// Indices of the examples that are wrong with the highest probability (without probabilities: the first wrong ones),
+// and of the largest absolute errors; the worst first, ties by index. Returns how many of `limit` were written.
+size_t qn_worst_classified(const qn_classification_input *in, size_t *out, size_t limit);
+size_t qn_worst_regressed(const float *gold, const float *predicted, size_t n, size_t *out, size_t limit);

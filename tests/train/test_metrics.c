@@ -223,6 +223,21 @@ static void top_confusions(void **state) {
     qn_classification_free(&metrics);
 }
 
+// Protects: the worst examples come first, right ones and NaN never, and the limit holds.
+static void worst_first(void **state) {
+    (void)state;
+    const int32_t gold[] = {0, 1, 1, 0, 1}, predicted[] = {0, 0, 0, 1, 0};
+    const float probability[] = {1, 0, 0.6F, 0.4F, 0.9F, 0.1F, 0.3F, 0.7F, 0.9F, 0.1F};
+    size_t at[4];
+    assert_int_equal(qn_worst_classified(&(qn_classification_input){5, 2, gold, predicted, probability}, at, 3), 3);
+    assert_true(at[0] == 2 && at[1] == 4 && at[2] == 3);
+    assert_int_equal(qn_worst_classified(&(qn_classification_input){5, 2, gold, predicted, NULL}, at, 2), 2);
+    assert_true(at[0] == 1 && at[1] == 2);
+    const float x[] = {1, 2, 3, 4}, y[] = {1, NAN, 0, 6};
+    assert_int_equal(qn_worst_regressed(x, y, 4, at, 2), 2);
+    assert_true(at[0] == 2 && at[1] == 3);
+}
+
 // Protects: a best value is only replaced by a better one, in the metric's direction, and never by NaN.
 static void better_knows_direction(void **state) {
     (void)state;
@@ -246,6 +261,7 @@ int main(void) {
         cmocka_unit_test(class_out_of_range),
         cmocka_unit_test(top_confusions),
         cmocka_unit_test(better_knows_direction),
+        cmocka_unit_test(worst_first),
     };
     return cmocka_run_group_tests_name("metrics", tests, load_golden, drop_golden);
 }

@@ -1,0 +1,323 @@
+// The run's page: head, summary and the order of its sections. What stands in the sections is in report_curves.c,
+// report_results.c and report_run.c, style and script in report_page.c.
+#include "base/file.h"
+#include "train/plot.h"
+#include "train/progress.h"
+#include "train/report_internal.h"
+#include <math.h>
+#include <string.h>
+
+void qn_report_init(qn_report *report) {
+    *report = (qn_report){.best_value = NAN, .best_step = -1, .seconds = NAN};
+}
+
+// ---- pieces -------------------------------------------------------------------------------------
+
+void qn_report_text(const char *text, qn_buffer *out) {
+    if (text) qn_buffer_html(out, text, strlen(text));
+}
+
+void qn_report_section(const char *id, const char *title, const char *note, qn_buffer *out) {
+    qn_buffer_printf(out, "<section id=\"%s\"><h2>%s", id, title);
+    if (note) {
+        qn_buffer_text(out, "<small>");
+        qn_report_text(note, out);
+        qn_buffer_text(out, "</small>");
+    }
+    qn_buffer_text(out, "</h2>\n");
+}
+
+void qn_report_facts(const qn_report_fact *facts, size_t n, qn_buffer *out) {
+    qn_buffer_text(out, "<dl class=\"facts\">");
+    for (size_t i = 0; i < n; i++) {
+        if (!facts[i].value) continue;
+        qn_buffer_text(out, "<div><dt>");
+        qn_report_text(facts[i].name, out);
+        qn_buffer_text(out, "</dt><dd>");
+        qn_report_text(facts[i].value, out);
+        qn_buffer_text(out, "</dd></div>");
+    }
+    qn_buffer_text(out, "</dl>\n");
+}
+
+static const struct {
+    const char *name, *shown;
+    bool percent;
+} metric_names[] = {
+    {"accuracy", "Accuracy", true},
+    {"macro_f1", "Macro F1", false},
+    {"weighted_f1", "Weighted F1", false},
+    {"micro_f1", "Micro F1", false},
+    {"mcc", "MCC", false},
+    {"macro_precision", "Macro precision", false},
+    {"macro_recall", "Macro recall", false},
+    {"micro_precision", "Micro precision", false},
+    {"micro_recall", "Micro recall", false},
+    {"log_loss", "Log loss", false},
+    {"ece", "Calibration error", false},
+    {"subset_accuracy", "Subset accuracy", true},
+    {"hamming_loss", "Hamming loss", false},
+    {"mean_average_precision", "Mean average precision", false},
+    {"pearson", "Pearson", false},
+    {"spearman", "Spearman", false},
+    {"mse", "MSE", false},
+    {"rmse", "RMSE", false},
+    {"mae", "MAE", false},
+    {"r2", "R\u00b2", false},
+    {"loss", "Loss", false},
+    {"perplexity", "Perplexity", false},
+};
+
+static const char *without_prefix(const char *name) {
+    return strncmp(name, "eval_", 5) == 0 ? name + 5 : name;
+}
+
+void qn_report_metric_name(const char *name, qn_buffer *out) {
+    name = without_prefix(name);
+    for (size_t i = 0; i < sizeof metric_names / sizeof *metric_names; i++)
+        if (strcmp(metric_names[i].name, name) == 0) {
+            qn_buffer_text(out, metric_names[i].shown);
+            return;
+        }
+    for (const char *c = name; *c; c++)
+        if (*c == '_')
+            qn_buffer_char(out, ' ');
+        else if ((unsigned char)*c < 128)
+            qn_buffer_html(out, c, 1);
+}
+
+static bool is_percent(const char *name) {
+    name = without_prefix(name);
+    for (size_t i = 0; i < sizeof metric_names / sizeof *metric_names; i++)
+        if (strcmp(metric_names[i].name, name) == 0) return metric_names[i].percent;
+    return false;
+}
+
+// A number with exactly `decimals` digits after the point, so that columns align.
+static void put_decimals(double value, int decimals, qn_buffer *out) {
+    static const double powers[] = {1, 10, 100, 1000, 10000};
+    if (!isfinite(value) || fabs(value) >= 1e9) {
+        qn_plot_number(value, 5, out);
+        return;
+    }
+    long long scaled = llround(fabs(value) * powers[decimals]), power = (long long)powers[decimals];
+    if (value < 0 && scaled) qn_buffer_text(out, "\u2212");
+    qn_format_count(scaled / power, out);
+    if (decimals) qn_buffer_printf(out, ".%0*lld", decimals, scaled % power);
+}
+
+void qn_report_metric_short(const char *name, double value, qn_buffer *out) {
+    if (!isfinite(value))
+        qn_buffer_text(out, "\u2013");
+    else if (is_percent(name))
+        put_decimals(100 * value, 2, out);
+    else
+        put_decimals(value, fabs(value) >= 100 ? 1 : 4, out);
+}
+
+void qn_report_metric_value(const char *name, double value, qn_buffer *out) {
+    qn_report_metric_short(name, value, out);
+    if (isfinite(value) && is_percent(name)) qn_buffer_text(out, "\u202f%");
+}
+
+// ---- head and summary ---------------------------------------------------------------------------
+
+static void put_head(const qn_report *report, qn_buffer *out) {
+    qn_buffer_text(
+        out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\n"
+             "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"/>\n"
+             // Nothing may be loaded from anywhere, and no text of the run can become more than text.
+             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';style-src 'unsafe-inline';"
+             "script-src 'unsafe-inline'\"/>\n<meta name=\"generator\" content=\"Quern\"/>\n<title>");
+    qn_report_text(report->title ? report->title : "Run", out);
+    qn_buffer_text(out, " \u00b7 Quern</title>\n<style>\n");
+    for (int i = 0; qn_plot_css[i]; i++) qn_buffer_text(out, qn_plot_css[i]);
+    for (int i = 0; qn_report_css[i]; i++) qn_buffer_text(out, qn_report_css[i]);
+    qn_buffer_text(out, "</style></head>\n<body><main>\n");
+}
+
+static void put_title(const qn_report *report, qn_buffer *out) {
+    qn_buffer_text(out, "<header><p class=\"over\">Quern");
+    if (report->task) {
+        qn_buffer_text(out, "<span>");
+        qn_report_text(report->task, out);
+        qn_buffer_text(out, "</span>");
+    }
+    if (report->date) {
+        qn_buffer_text(out, "<span>");
+        qn_report_text(report->date, out);
+        qn_buffer_text(out, "</span>");
+    }
+    qn_buffer_text(out, "</p>\n<h1>");
+    qn_report_text(report->title ? report->title : "Run", out);
+    qn_buffer_text(out, "</h1>\n");
+    if (report->model || report->data) {
+        qn_buffer_text(out, "<p class=\"lead\">");
+        qn_report_text(report->model, out);
+        if (report->model && report->data) qn_buffer_text(out, " \u00b7 ");
+        qn_report_text(report->data, out);
+        qn_buffer_text(out, "</p>\n");
+    }
+}
+
+static void put_link(const char *id, const char *name, bool present, qn_buffer *out) {
+    if (present) qn_buffer_printf(out, "<a href=\"#%s\">%s</a>", id, name);
+}
+
+// The value under `key` of the last event of that kind; NaN when there is none.
+static double last_value(const qn_history *history, qn_event event, const char *key) {
+    const double *column = history ? qn_history_column(history, key) : NULL;
+    for (size_t row = column ? history->rows : 0; row-- > 0;)
+        if (history->event[row] == event && isfinite(column[row])) return column[row];
+    return NAN;
+}
+
+static void put_card(const char *name, const char *value, const char *note, bool first, qn_buffer *out) {
+    qn_buffer_printf(out, "<div class=\"card%s\"><span>%s</span><strong>%s</strong>", first ? " first" : "", name,
+                     value);
+    qn_buffer_printf(out, "<em>%s</em></div>", note);
+}
+
+// The card that matters most: the metric that chose the best checkpoint, or the last loss.
+static void put_main_card(const qn_report *report, qn_buffer *out) {
+    qn_buffer name = {0}, value = {0}, note = {0};
+    double loss = last_value(report->history, QN_EVENT_TRAIN, "loss");
+    if (isfinite(report->best_value) && report->best_metric) {
+        qn_buffer_text(&name, "Best ");
+        qn_report_metric_name(report->best_metric, &name);
+        qn_report_metric_value(report->best_metric, report->best_value, &value);
+        if (report->best_step >= 0) {
+            qn_buffer_text(&note, "at step ");
+            qn_format_count(report->best_step, &note);
+        }
+    } else if (isfinite(loss)) {
+        qn_buffer_text(&name, "Training loss");
+        qn_report_metric_value("loss", loss, &value);
+        qn_buffer_text(&note, "last logged");
+    }
+    if (value.data) put_card(name.data, value.data, note.data ? note.data : "", true, out);
+    if (name.failed || value.failed || note.failed) out->failed = true;
+    qn_buffer_free(&name);
+    qn_buffer_free(&value);
+    qn_buffer_free(&note);
+}
+
+// The metrics of the last evaluation that go beside the main one.
+static size_t headline(const qn_report *report, qn_metric *out) {
+    qn_metric all[QN_METRICS_MAX];
+    size_t n = 0, kept = 0;
+    const char *const wanted[] = {"accuracy", "macro_f1", "mcc", "micro_f1", "mean_average_precision",
+                                  "pearson",  "spearman", "mae"};
+    if (report->classification) n = qn_classification_scalars(report->classification, all);
+    if (report->multilabel) n = qn_multilabel_scalars(report->multilabel, all);
+    if (report->regression) n = qn_regression_scalars(report->regression, all);
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted && kept < 3; i++) {
+        const qn_metric *metric = qn_metric_find(all, n, wanted[i]);
+        bool single = report->classification && strcmp(wanted[i], "micro_f1") == 0;
+        if (metric && !single) out[kept++] = *metric;
+    }
+    double loss = last_value(report->history, QN_EVENT_EVAL, "eval_loss"), share = NAN;
+    if (n == 0 && isfinite(loss)) out[kept++] = (qn_metric){"perplexity", exp(loss), true};
+    if (n == 0 && isfinite(share = last_value(report->history, QN_EVENT_EVAL, "eval_accuracy")))
+        out[kept++] = (qn_metric){"accuracy", share, false};
+    return kept;
+}
+
+static void put_result_cards(const qn_report *report, qn_buffer *out) {
+    qn_metric metrics[QN_METRICS_MAX];
+    size_t n = headline(report, metrics);
+    for (size_t i = 0; i < n; i++) {
+        qn_buffer name = {0}, value = {0}, note = {0};
+        qn_report_metric_name(metrics[i].name, &name);
+        qn_report_metric_value(metrics[i].name, metrics[i].value, &value);
+        qn_report_text(report->eval_name ? report->eval_name : "validation", &note);
+        put_card(name.data ? name.data : "", value.data ? value.data : "", note.data ? note.data : "", false, out);
+        qn_buffer_free(&name);
+        qn_buffer_free(&value);
+        qn_buffer_free(&note);
+    }
+}
+
+static void put_cost_cards(const qn_report *report, qn_buffer *out) {
+    qn_buffer value = {0}, note = {0};
+    if (isfinite(report->seconds)) {
+        qn_format_duration(report->seconds, &value);
+        if (report->threads > 0)
+            qn_buffer_printf(&note, "on %d thread%s", report->threads, report->threads == 1 ? "" : "s");
+        put_card("Time", value.data, note.data ? note.data : "", false, out);
+    }
+    if (isfinite(report->seconds) && report->seconds > 0 && report->tokens > 0) {
+        qn_buffer_clear(&value);
+        qn_buffer_clear(&note);
+        qn_format_count(llround(report->tokens / report->seconds), &value);
+        qn_format_short(report->tokens, &note);
+        qn_buffer_text(&note, " real tokens");
+        put_card("Tokens per second", value.data, note.data, false, out);
+    }
+    if (report->peak_memory) {
+        qn_buffer_clear(&value);
+        qn_format_bytes((double)report->peak_memory, &value);
+        put_card("Peak memory", value.data, "resident", false, out);
+    }
+    if (report->parameters > 0) {
+        qn_buffer_clear(&value);
+        qn_buffer_clear(&note);
+        qn_format_short((double)report->parameters, &value);
+        if (report->trained_parameters > 0 && report->trained_parameters < report->parameters) {
+            qn_format_short((double)report->trained_parameters, &note);
+            qn_buffer_text(&note, " trained");
+        } else {
+            qn_buffer_text(&note, "all trained");
+        }
+        put_card("Parameters", value.data, note.data, false, out);
+    }
+    if (value.failed || note.failed) out->failed = true;
+    qn_buffer_free(&value);
+    qn_buffer_free(&note);
+}
+
+// ---- the page -----------------------------------------------------------------------------------
+
+qn_status qn_report_html(const qn_report *report, qn_buffer *out) {
+    bool results = qn_report_has_results(report), warnings = qn_report_has_warnings(report);
+    put_head(report, out);
+    put_title(report, out);
+    qn_buffer_text(out, "<nav>");
+    put_link("training", "Training", true, out);
+    put_link("results", "Results", results, out);
+    put_link("errors", "Errors", report->n_errors > 0, out);
+    put_link("speed", "Speed and memory", true, out);
+    put_link("warnings", "Warnings", warnings, out);
+    put_link("setup", "Set-up", true, out);
+    qn_buffer_text(out, "</nav></header>\n<div class=\"cards\">");
+    put_main_card(report, out);
+    put_result_cards(report, out);
+    put_cost_cards(report, out);
+    qn_buffer_text(out, "</div>\n");
+    qn_report_curves(report, out);
+    qn_report_evaluations(report, out);
+    qn_report_results(report, out);
+    qn_report_errors(report, out);
+    qn_report_speed(report, out);
+    qn_report_warnings(report, out);
+    qn_report_arguments(report, out);
+    qn_buffer_text(out, "<footer>Made by Quern");
+    if (report->version) {
+        qn_buffer_char(out, ' ');
+        qn_report_text(report->version, out);
+    }
+    qn_buffer_text(out,
+                   ". The numbers behind the curves are in log.jsonl beside this file.</footer>\n</main>\n<script>\n");
+    for (int i = 0; qn_plot_js[i]; i++) qn_buffer_text(out, qn_plot_js[i]);
+    for (int i = 0; qn_report_js[i]; i++) qn_buffer_text(out, qn_report_js[i]);
+    qn_buffer_text(out, "</script></body></html>\n");
+    return qn_buffer_status(out);
+}
+
+qn_status qn_report_write(const qn_report *report, const char *path) {
+    qn_buffer page = {0};
+    qn_status status = qn_report_html(report, &page);
+    if (status == QN_OK) status = qn_write_file(path, page.data, page.size);
+    qn_buffer_free(&page);
+    return status;
+}
