@@ -179,6 +179,166 @@ typedef qn_status (*qn_text_source)(void *user, const char **text, size_t *size)
 QN_API qn_status qn_wordpiece_train(const qn_wordpiece_options *options, qn_text_source next, void *user,
                                     qn_tokenizer **out);
 
+/* ---- Models in use -------------------------------------------------------------------------------------------------
+ *
+ * A model is an encoder with its heads and its tokenizer, read from a Hugging Face folder. One model serves one thread at a
+ * time (it uses several threads inside); open it once per thread that calls at the same moment: the weights are mapped, so
+ * most of their memory is shared. The same text gives the same bytes, whatever stands beside it and however many threads run. */
+
+typedef struct qn_model qn_model;
+
+typedef struct {
+    int threads;         /* 0: all processors of this process */
+    const char *dtype;   /* of products: "f32" (NULL), "bf16" or "int8"; refused where this CPU would only emulate it */
+    size_t batch_tokens; /* tokens computed at once; 0: a size that suits the caches. Memory grows with it, results do not change */
+    size_t max_length;   /* tokens per text, special ones included; 0: what the folder says. Longer texts are cut at the end */
+} qn_model_options;
+QN_API qn_model_options qn_model_defaults(void);
+
+QN_API qn_status qn_model_open(const char *folder, const qn_model_options *options, qn_model **out); /* options NULL: the defaults */
+QN_API void qn_model_close(qn_model *model);                                                       /* NULL is allowed */
+
+/* What the model is, as one JSON object: family, layers, widths, parameters, heads, labels, pooling, dtype, threads, isa, ...
+ * The caller frees *json with free(). */
+QN_API qn_status qn_model_describe(const qn_model *model, char **json);
+QN_API const qn_tokenizer *qn_model_tokenizer(const qn_model *model); /* the model's; do not free */
+QN_API size_t qn_model_width(const qn_model *model);                  /* of its vectors */
+
+/* A text, or a pair of texts: UTF-8, not NUL-terminated. pair NULL: single. */
+typedef struct {
+    const char *text;
+    size_t size;
+    const char *pair;
+    size_t pair_size;
+} qn_text;
+
+typedef enum { QN_POOLING_FOLDER, QN_POOLING_MEAN, QN_POOLING_CLS, QN_POOLING_MAX } qn_pooling;
+typedef struct {
+    qn_pooling pooling; /* QN_POOLING_FOLDER: as the folder's sentence-transformers files say; mean without them */
+    int normalize;      /* 1 to length one, 0 not, -1 as the folder says */
+} qn_embed_options;
+QN_API qn_embed_options qn_embed_defaults(void);
+
+/* One vector per text: vectors [count, width]. options NULL: the defaults. An empty text is a text (of its special tokens). */
+QN_API qn_status qn_embed(qn_model *model, const qn_text *texts, size_t count, const qn_embed_options *options, float *vectors);
+
+/* The vector of every token of each text, in the order of the texts: `receive` is called once per text with vectors [tokens, width]
+ * that are valid during the call. Any status but QN_OK from it stops with that status. */
+typedef qn_status (*qn_token_vectors)(void *user, size_t index, const qn_encoding *encoding, const float *vectors);
+QN_API qn_status qn_embed_tokens(qn_model *model, const qn_text *texts, size_t count, qn_token_vectors receive, void *user);
+
+/* Labels of a model with a classification head; 0 without one. */
+QN_API size_t qn_model_labels(const qn_model *model);
+QN_API const char *qn_model_label(const qn_model *model, size_t index); /* NULL outside the range */
+typedef enum { QN_TASK_NONE, QN_TASK_CLASSIFY, QN_TASK_MULTILABEL, QN_TASK_REGRESS } qn_task_kind;
+QN_API qn_task_kind qn_model_task(const qn_model *model);
+
+/* scores [count, labels]: probabilities (softmax, or a sigmoid each for several labels), the values of a regression, or with `logits`
+ * the raw outputs. */
+QN_API qn_status qn_classify(qn_model *model, const qn_text *texts, size_t count, bool logits, float *scores);
+
+/* The `top` most probable tokens for each mask token of a text, best first. `receive` is called once per mask, in order. */
+typedef struct {
+    int32_t id;
+    const char *token; /* owned by the tokenizer */
+    float probability;
+} qn_candidate;
+typedef qn_status (*qn_fill_receiver)(void *user, size_t mask, size_t position, const qn_candidate *candidates, size_t count);
+QN_API qn_status qn_fill_mask(qn_model *model, const qn_text *text, size_t top, qn_fill_receiver receive, void *user);
+
+/* ---- Data files ----------------------------------------------------------------------------------------------------- */
+
+/* How to read files of texts: TSV, CSV, JSON lines, fastText's or plain lines, each also gzipped; "-" is standard input. NULL
+ * fields: by name, by the names of columns that users know (docs/data.md). */
+typedef struct {
+    const char *format; /* "tsv", "csv", "jsonl", "text", "fasttext" */
+    const char *text_column, *pair_column, *label_column, *score_column;
+    const char *columns; /* of a file without a header line, separated by commas */
+} qn_data_options;
+
+/* Measures a model on labelled data: metrics as one JSON object (docs/metrics in the report's words), which the caller frees with
+ * free(). A label that the model does not know is an error that names file and line. */
+QN_API qn_status qn_evaluate(qn_model *model, const char *path, const qn_data_options *data, char **json);
+
+/* Compares the model's outputs with those kept in the folder's golden file (golden.safetensors): the vectors and, with heads, the
+ * logits of the texts in it. *json (free() it) says how far they differ; QN_ERROR_FORMAT when above `tolerance` (relative to the
+ * largest value; 0: 1e-5 for f32). qn_golden_write makes the file from the model's outputs for `texts`. */
+QN_API qn_status qn_verify(qn_model *model, double tolerance, char **json);
+QN_API qn_status qn_golden_write(qn_model *model, const qn_text *texts, size_t count);
+
+/* ---- Training -------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    int64_t step, total_steps;
+    double epoch, total_epochs;
+    double loss;            /* of this step */
+    double learning_rate, gradient_norm;
+    double tokens_per_second, seconds, seconds_left; /* left: NaN while unknown */
+    size_t peak_memory;     /* bytes */
+    const char *line;       /* the progress line, laid out for `progress_width` */
+} qn_training_step;
+
+typedef struct {
+    /* What to train. Paths are NULL where not used. */
+    const char *model;         /* folder to go on from; for pre-training also a config.json to begin from scratch */
+    const char *tokenizer;     /* folder; NULL: the model's */
+    const char *output;        /* run folder; made. A finished or other run there is refused unless `overwrite` */
+    bool overwrite;
+    const char *resume;        /* "": the last checkpoint of `output` if there is one; a checkpoint's folder; NULL: begin */
+    const char *task;          /* finetune: "classify" or "regress"; pretrain's objective: "mlm" */
+    const char *const *train;  /* data files */
+    size_t train_count;
+    const char *validation;    /* file; NULL: none */
+    const char *test;          /* file measured at the end with the best model; NULL: none */
+    qn_data_options data;
+    bool multi_label;          /* classify: any number of labels per example */
+
+    /* How. */
+    double learning_rate, weight_decay, beta1, beta2, epsilon, max_gradient_norm; /* norm 0: no clipping */
+    const char *schedule;      /* "linear", "cosine", "constant" */
+    double warmup_ratio;       /* of all steps */
+    int64_t warmup_steps;      /* when above 0, instead of the ratio */
+    double epochs;
+    int64_t max_steps;         /* when above 0, instead of epochs */
+    double max_minutes;        /* of this run, resumes included; when above 0, the schedule is stretched to end at that time */
+    size_t batch_size;         /* examples per step; 0: batch_tokens decides */
+    size_t batch_tokens;       /* tokens per step */
+    int accumulation;          /* micro-batches per step */
+    size_t max_length;         /* tokens per example; 0: the model's limit */
+    bool group_by_length;      /* batches of similar lengths */
+    double label_smoothing, layer_decay, dropout; /* dropout < 0: as config.json says */
+    bool balanced;             /* class weights n / (labels * count) */
+    int64_t freeze_layers;     /* the first so many layers and the embeddings stay as they are; -1: nothing is frozen */
+    double mask_probability;   /* mlm */
+    bool whole_word, next_sentence;
+    uint64_t seed;
+    int threads;
+
+    /* Evaluation and checkpoints. */
+    int64_t eval_steps;        /* 0: after each epoch */
+    int64_t save_steps;        /* 0: with each evaluation */
+    const char *best_metric;   /* "accuracy", "macro_f1", "mcc", "loss", ...; NULL: accuracy, pearson or loss */
+    int patience;              /* evaluations without improvement before stopping early; 0: never */
+    int64_t log_steps;         /* steps between lines of log.jsonl */
+    int keep_checkpoints;      /* last ones kept */
+    const char *command;       /* the command line, for the report */
+
+    /* Called after each step on the calling thread; may be NULL. A false from `stop` lets training go on; true saves a checkpoint and
+     * leaves with QN_INTERRUPTED. `stop` is asked often and must be quick. */
+    void (*on_step)(void *user, const qn_training_step *step);
+    void (*on_message)(void *user, const char *message); /* what a person wants to read: evaluations, checkpoints */
+    bool (*stop)(void *user);
+    void *user;
+    int progress_width;        /* columns of the terminal; 0: not a terminal */
+    bool progress_unicode;
+} qn_training;
+
+QN_API qn_training qn_training_defaults(bool pretraining);
+/* Trains; the run folder then holds the model (the best one, by the validation file if given), report.html, log.jsonl and args.json.
+ * *json (free() it; NULL is allowed) has the last metrics. */
+QN_API qn_status qn_finetune(const qn_training *training, char **json);
+QN_API qn_status qn_pretrain(const qn_training *training, char **json);
+
 #ifdef __cplusplus
 }
 #endif
