@@ -189,6 +189,14 @@ static qn_status open_file(qn_input *input, const char *path) {
     return QN_OK;
 }
 
+double qn_input_progress(const qn_input *input) {
+    struct stat info;
+    if (fstat(input->fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size == 0) return 0;
+    off_t at = lseek(input->fd, 0, SEEK_CUR);
+    double progress = (double)at / (double)info.st_size;
+    return progress < 0 ? 0 : progress > 1 ? 1 : progress;
+}
+
 // Skips the byte order mark; text must have been filled in.
 static void skip_mark(qn_input *input) {
     if (input->offset == 0 && input->end - input->begin >= 3 &&

@@ -28,6 +28,9 @@ int64_t qn_input_line_number(const qn_input *input); // of the line that was rea
 int64_t
 qn_input_offset(const qn_input *input); // position of the next line in the uncompressed text, byte order mark included
 
+// How much of the file has been read, 0 to 1; 0 where its size is not known (pipes). Runs ahead by what is buffered.
+double qn_input_progress(const qn_input *input);
+
 // Goes to `offset`, where the line after number `line` begins. A plain file jumps; gzip is read again up to there;
 // standard input can only go forward. Fails when the text ends before `offset`.
 qn_status qn_input_seek(qn_input *input, int64_t offset, int64_t line);

@@ -192,6 +192,10 @@ int64_t qn_reader_invalid_lines(const qn_reader *reader) {
     return reader->invalid_lines;
 }
 
+double qn_reader_progress(const qn_reader *reader) {
+    return qn_input_progress(reader->input);
+}
+
 static bool is_utf8(qn_span text) {
     const char *at = text.data, *end = text.data + text.size;
     while (at < end) {

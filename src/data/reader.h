@@ -30,6 +30,7 @@ typedef struct {
     char delimiter;   // CSV; 0: a comma, unless the header has none and has semicolons or tabs
     bool multi_label; // a label cell of TSV and CSV may hold several: a JSON array, or separated by '|', else by ','
     bool need_label;  // a file without labels and scores is an error
+    bool texts_only;  // labels and scores are not looked at, whatever is in them
     bool keep_blank_lines; // plain text: an empty line is a record with an empty text, so that output lines match input
                            // lines
 } qn_reader_options;
@@ -79,6 +80,7 @@ bool qn_reader_has_pair(const qn_reader *reader);         // JSON lines: of the 
 bool qn_reader_has_label(const qn_reader *reader);        // the same
 bool qn_reader_has_score(const qn_reader *reader);        // the same
 int64_t qn_reader_invalid_lines(const qn_reader *reader); // lines so far that were not UTF-8
+double qn_reader_progress(const qn_reader *reader);       // share of the file that is read, 0 to 1; 0 for pipes
 
 // A decimal number as in JSON, also with a leading '+' or '.'; no hexadecimal, infinity or NaN. White space around it
 // is skipped.

@@ -112,6 +112,7 @@ bool qn_reader_find_columns(const qn_reader_options *options, const qn_span *nam
         if (column[QN_ROLE_TEXT] < 0 && count == 1 && names[0].size == 0) column[QN_ROLE_TEXT] = 0;
     }
     if (options->pair_column) column[QN_ROLE_PAIR] = find_wanted(names, count, numbers, options->pair_column);
+    if (options->texts_only) return column[QN_ROLE_TEXT] >= 0;
     column[QN_ROLE_LABEL] = options->label_column ? find_wanted(names, count, numbers, options->label_column)
                                                   : find_any(names, count, known_labels);
     column[QN_ROLE_SCORE] = options->score_column ? find_wanted(names, count, numbers, options->score_column)
@@ -137,8 +138,9 @@ qn_status qn_reader_resolve(const qn_reader *reader, const qn_span *names, size_
                             ptrdiff_t column[QN_ROLES]) {
     const qn_reader_options *options = &reader->options;
     qn_reader_find_columns(options, names, count, numbers, column);
-    const char *wanted[QN_ROLES] = {options->text_column, options->pair_column, options->label_column,
-                                    options->score_column};
+    bool all = !options->texts_only;
+    const char *wanted[QN_ROLES] = {options->text_column, options->pair_column, all ? options->label_column : NULL,
+                                    all ? options->score_column : NULL};
     const char *file = qn_input_name(reader->input);
     qn_buffer found = {0};
     list_names(names, count, &found);

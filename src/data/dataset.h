@@ -1,0 +1,52 @@
+// A labelled data set in memory: tokenised once, kept without padding.
+#pragma once
+#include "data/labels.h"
+#include "data/reader.h"
+#include "data/sequences.h"
+
+typedef enum {
+    QN_TARGET_NONE,   // texts alone
+    QN_TARGET_CLASS,  // one label per example
+    QN_TARGET_LABELS, // any number of labels per example
+    QN_TARGET_SCORE,  // a number: the score column, else the label read as a number
+} qn_target;
+
+typedef struct {
+    qn_reader_options reader; // need_label and multi_label follow `target`
+    qn_target target;
+    qn_encode_options encode;
+    bool collect_labels; // labels that are new are added, and at the end sorted; otherwise they are errors
+    bool keep_texts;     // for reports
+    size_t limit;        // examples to read at most; 0: all
+} qn_dataset_options;
+qn_dataset_options qn_dataset_defaults(void);
+
+typedef struct {
+    qn_sequences sequences;
+    qn_target target;
+    size_t labels;    // L, the number of labels at the time of reading
+    int32_t *classes; // [n] for QN_TARGET_CLASS
+    uint8_t *multi;   // [n, L] 0 or 1 for QN_TARGET_LABELS
+    float *scores;    // [n] for QN_TARGET_SCORE
+    int64_t *lines;   // [n] line of each example in its file
+    uint32_t *files;  // [n] index into names
+    char **names;     // [name_count] files, as they were given
+    size_t name_count;
+    char *texts;           // text, NUL, pair, NUL of each example, one after the other; NULL unless keep_texts
+    int64_t *text_offsets; // [n]
+    size_t truncated;      // examples that were cut to max_length
+    uint64_t fingerprint;  // of tokens and targets: the same data gives the same number
+} qn_dataset;
+
+// Reads and tokenises files, one after the other. `labels` may be NULL unless the target is a class or labels. A set
+// without examples is an error, as is an example without its target. On failure *out is empty.
+qn_status qn_dataset_read(const char *const *paths, size_t count, const qn_tokenizer *tokenizer,
+                          const qn_dataset_options *options, qn_labels *labels, qn_dataset *out);
+void qn_dataset_free(qn_dataset *dataset);
+// How many examples carry each label: [labels].
+void qn_dataset_class_counts(const qn_dataset *dataset, int64_t *counts);
+// Weights for a balanced loss, as scikit-learn's "balanced": n / (L * count); 0 for a label without examples.
+// counts [labels] as above, weights [labels].
+void qn_dataset_class_weights(const qn_dataset *dataset, const int64_t *counts, float *weights);
+// The texts of an example; "" where they were not kept. pair: NULL where there is none.
+void qn_dataset_text(const qn_dataset *dataset, size_t i, const char **text, const char **pair);
