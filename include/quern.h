@@ -256,6 +256,14 @@ typedef struct {
     const char *columns; /* of a file without a header line, separated by commas */
 } qn_data_options;
 
+/* The texts of one or more files, one after another, as the data options say. `every_line` keeps the empty lines of plain text, so that
+ * results match lines. Not thread-safe. Caller closes. */
+typedef struct qn_texts qn_texts;
+QN_API qn_status qn_texts_open(const char *const *paths, size_t count, const qn_data_options *data, bool every_line, qn_texts **out);
+/* The next text (with its pair where the file has pairs), valid until the next call; text->text is NULL at the end. */
+QN_API qn_status qn_texts_next(qn_texts *texts, qn_text *text);
+QN_API void qn_texts_close(qn_texts *texts); /* NULL is allowed */
+
 /* Measures a model on labelled data: metrics as one JSON object (docs/metrics in the report's words), which the caller frees with
  * free(). A label that the model does not know is an error that names file and line. */
 QN_API qn_status qn_evaluate(qn_model *model, const char *path, const qn_data_options *data, char **json);

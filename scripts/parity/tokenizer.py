@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Compares `quern tokenizer encode` with Hugging Face tokenizers: ids, types, character offsets and word numbers of generated texts in many
-scripts, alone, as pairs, and cut by every strategy; vocabularies that were saved, and vocabularies learned from the same text.
+"""Compares `quern tokenizer` with Hugging Face tokenizers: ids, types, character offsets and word numbers of generated texts in many scripts,
+alone, as pairs, and cut by every strategy; other settings and added tokens; a vocabulary learned from the same text; folders that
+transformers must load.
 
-    python3 scripts/parity/tokenizer.py --model DIR [--quern build/quern] [--lines 120000] [--seed 1]
+    python3 scripts/parity/tokenizer.py [--lines 120000] [--seed 1] [--model DIR]
     python3 scripts/parity/tokenizer.py --golden tests/golden/tokenizer    # writes the small files that the unit tests read
 """
 import argparse
@@ -13,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+from common import ODD_TEXTS, QUERN, Workplace, check, finish, json_lines, minilm, quern, wordnet
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-
-PAIR = "\x01"  # between the two texts of a pair; a control character that no generated text has
 
 BLOCKS = {
     "latin": [(0x41, 0x5A), (0x61, 0x7A), (0xC0, 0x24F), (0x1E00, 0x1EFF)],
@@ -114,25 +116,28 @@ def records(encoding):
     return {"ids": encoding.ids, "types": encoding.type_ids, "offsets": [list(o) for o in encoding.offsets], "words": words, "sequences": sequences}
 
 
-def run(quern, model, inputs, *options):
-    with tempfile.NamedTemporaryFile(suffix=".txt") as file:
-        file.write(b"".join(line + b"\n" for line in inputs))
-        file.flush()
-        command = [quern, "tokenizer", "encode", "--model", model, "--input", file.name, "--details", *options]
-        done = subprocess.run(command, check=True, capture_output=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def run(model, inputs, *options, second=None):
+    with tempfile.TemporaryDirectory() as folder:
+        command = [QUERN, "tokenizer", "encode", "--model", model, "--details", "--format", "text", *options]
+        for name, lines in (("--input", inputs), ("--pair-input", second)):
+            if lines is None:
+                continue
+            command += [name, os.path.join(folder, name[2:])]
+            with open(command[-1], "wb") as file:
+                file.write(b"".join(line + b"\n" for line in lines))
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    return json_lines(done.stdout.decode())
 
 
 def compare(name, inputs, ours, theirs, fields=("ids", "types", "offsets", "words", "sequences")):
-    assert len(ours) == len(theirs) == len(inputs), (name, len(ours), len(theirs), len(inputs))
     wrong = [i for i in range(len(inputs)) if any(ours[i][f] != theirs[i][f] for f in fields)]
-    print(f"{name}: {len(inputs)} texts, {sum(len(t['ids']) for t in theirs)} tokens, {len(wrong)} differ", flush=True)
-    for i in wrong[:5]:
+    check(name, len(ours) == len(theirs) == len(inputs) and not wrong,
+          f"{len(inputs)} texts, {sum(len(t['ids']) for t in theirs)} tokens, {len(wrong)} texts differ")
+    for i in wrong[:3]:
         print("  text  ", inputs[i], file=sys.stderr)
         for field in fields:
             if ours[i][field] != theirs[i][field]:
                 print(f"  {field}: ours   {ours[i][field]}\n  {field}: theirs {theirs[i][field]}", file=sys.stderr)
-    return len(wrong)
 
 
 def reference(model):
@@ -176,46 +181,84 @@ def pairs(inputs):
     return list(zip(inputs[:half], inputs[half : 2 * half]))
 
 
-def check_cutting(arguments, tokenizer, inputs):
-    wrong = 0
+def check_cutting(model, tokenizer, inputs):
     both = pairs(inputs)
-    lines = [a + PAIR.encode() + b for a, b in both]
     for strategy in ("longest_first", "only_first", "only_second"):
-        for direction in ("right", "left"):
+        for side in ("right", "left"):
             for length in (3, 8, 17, 64):
-                tokenizer.enable_truncation(length, strategy=strategy, direction=direction)
+                tokenizer.enable_truncation(length, strategy=strategy, direction=side)
                 keep, theirs = [], []
-                for line, (a, b) in zip(lines, both):
+                for a, b in both:
                     try:
                         theirs.append(records(tokenizer.encode(read(a), read(b))))
-                        keep.append(line)
-                    except BaseException:  # the reference cannot cut enough; so do we, tested elsewhere
+                        keep.append((a, b))
+                    except BaseException:  # the reference cannot cut enough; nor can we, which the unit tests check
                         continue
-                options = ["--pair-separator", "1", "--max-length", str(length), "--truncation", strategy, "--truncation-side", direction]
-                ours = run(arguments.quern, arguments.model, keep, *options) if keep else []
-                wrong += compare(f"pairs, {strategy}, {direction}, {length}", keep, ours, theirs)
+                options = ["--max-length", str(length), "--truncation", strategy, "--truncation-side", side]
+                ours = run(model, [a for a, _ in keep], *options, second=[b for _, b in keep])
+                compare(f"pairs, {strategy}, {side}, {length} tokens", keep, ours, theirs)
     tokenizer.no_truncation()
-    return wrong
 
 
-def check(arguments):
-    tokenizer = reference(arguments.model)
-    inputs = texts(arguments.lines, arguments.seed)
-    theirs = [records(tokenizer.encode(read(t))) for t in inputs]
-    wrong = compare("texts", inputs, run(arguments.quern, arguments.model, inputs), theirs)
-    plain = [records(tokenizer.encode(read(t), add_special_tokens=False)) for t in inputs[:5000]]
-    wrong += compare("no special tokens", inputs[:5000], run(arguments.quern, arguments.model, inputs[:5000], "--no-special-tokens"), plain)
+def check_texts(model, lines, seed):
+    tokenizer = reference(model)
+    inputs = texts(lines, seed)
+    compare("texts", inputs, run(model, inputs), [records(tokenizer.encode(read(t))) for t in inputs])
+    some = inputs[:5000]
+    plain = [records(tokenizer.encode(read(t), add_special_tokens=False)) for t in some]
+    compare("no special tokens", some, run(model, some, "--no-special-tokens"), plain)
     both = pairs(inputs[:20000])
-    lines = [a + PAIR.encode() + b for a, b in both]
     theirs = [records(tokenizer.encode(read(a), read(b))) for a, b in both]
-    wrong += compare("pairs", lines, run(arguments.quern, arguments.model, lines, "--pair-separator", "1"), theirs)
-    wrong += check_cutting(arguments, tokenizer, inputs[:4000])
+    compare("pairs", both, run(model, [a for a, _ in both], second=[b for _, b in both]), theirs)
+    check_cutting(model, tokenizer, inputs[:4000])
+    some = inputs[:6000]
     with tempfile.TemporaryDirectory() as folder:
-        for name, path in variants(folder, arguments.model):
+        for name, path in variants(folder, model):
             other = reference(path)
-            some = inputs[:6000]
-            wrong += compare(name, some, run(arguments.quern, path, some), [records(other.encode(read(t))) for t in some])
-    return wrong
+            compare(name, some, run(path, some), [records(other.encode(read(t))) for t in some])
+
+
+def check_training(place):
+    """Our vocabulary against the reference's from the same text. Ties are broken at random there, so that it differs from itself."""
+    lines = [r["text"] for r in wordnet("train", 20000)]
+    raw, folder = place.file("raw.txt", "\n".join(lines) + "\n"), place.file("trained")
+    for size in (4000, 12000):
+        quern("tokenizer", "train", "--train-file", raw, "--vocab-size", size, "--output-dir", folder)
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer()
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        tokenizer.train_from_iterator(lines, trainers.WordPieceTrainer(vocab_size=size, min_frequency=2, limit_alphabet=1000, special_tokens=special, show_progress=False))
+        with open(os.path.join(folder, "vocab.txt"), encoding="utf-8") as file:
+            ours = set(file.read().split("\n")[:-1])
+        same = len(ours & set(tokenizer.get_vocab()))
+        check(f"a vocabulary of {size}", len(ours) == tokenizer.get_vocab_size() and same >= 0.998 * size, f"{same} of {size} tokens are the reference's")
+    return folder
+
+
+def check_transformers(place, folder):
+    """A folder that we wrote loads in transformers and gives the same ids, from tokenizer.json and from vocab.txt alone."""
+    from transformers import AutoTokenizer, BertTokenizer
+
+    lines = [r["text"] for r in wordnet("test", 3000)] + ODD_TEXTS
+    ours = json_lines(quern("tokenizer", "encode", "--model", folder, "--max-length", 512, stdin="\n".join(lines) + "\n"))
+    loaded = AutoTokenizer.from_pretrained(folder)
+    bare = place.file("bare")
+    os.makedirs(bare)
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        with open(os.path.join(folder, name), "rb") as source, open(os.path.join(bare, name), "wb") as target:
+            target.write(source.read())
+    for name, tokenizer in (("AutoTokenizer", loaded), ("BertTokenizer from vocab.txt", BertTokenizer.from_pretrained(bare))):
+        same = sum(a["ids"] == tokenizer(t, truncation=True)["input_ids"] for a, t in zip(ours, lines))
+        check(f"{name} loads the folder", same == len(lines) and tokenizer.model_max_length == 512, f"{same} of {len(lines)} texts equal, limit {tokenizer.model_max_length}")
+    again = json_lines(quern("tokenizer", "encode", "--model", bare, "--max-length", 512, stdin="\n".join(lines) + "\n"))
+    check("vocab.txt alone gives the same", again == ours, f"{len(lines)} texts")
+    known = [loaded.pad_token_id, loaded.unk_token_id, loaded.cls_token_id, loaded.sep_token_id, loaded.mask_token_id]
+    check("AutoTokenizer knows the special tokens", known == [0, 1, 2, 3, 4], str(known))
+    texts_back = quern("tokenizer", "decode", "--model", folder, stdin="\n".join(json.dumps(a["ids"]) for a in ours) + "\n").split("\n")
+    plain = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+    same = sum(plain.decode(a["ids"]) == t for a, t in zip(ours, texts_back))
+    check("decoding", same == len(lines), f"{same} of {len(lines)} texts equal")
 
 
 # --- Golden files: small tokenizers and what the reference makes of texts, for the unit tests -----------------------------------------
@@ -311,17 +354,17 @@ def write_golden(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model")
-    parser.add_argument("--quern", default="build/quern")
     parser.add_argument("--lines", type=int, default=120000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--golden", metavar="DIR")
     arguments = parser.parse_args()
     if arguments.golden:
         return write_golden(arguments.golden)
-    wrong = check(arguments)
-    print("equal" if wrong == 0 else f"{wrong} texts differ")
-    return wrong != 0
+    with Workplace() as place:
+        check_texts(arguments.model or minilm(), arguments.lines, arguments.seed)
+        check_transformers(place, check_training(place))
+    finish()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
