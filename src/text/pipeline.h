@@ -50,10 +50,10 @@ qn_status qn_template_bert(qn_tokenizer *tokenizer);
 // The vocabulary's or added token's id of `token`, -1.
 int32_t qn_tokenizer_find(const qn_tokenizer *tokenizer, const char *token, size_t size);
 
-// Readers of the two file formats (tokenizer_json.c, tokenizer_load.c). Each leaves special[] and finishing to the
-// caller.
-qn_status qn_tokenizer_read_json(qn_tokenizer *tokenizer, const char *path, qn_bert_options *options);
-qn_status qn_tokenizer_read_vocabulary(qn_tokenizer *tokenizer, const char *path);
+// Readers of the two file formats (tokenizer_json.c, tokenizer_load.c), for messages from `path`: tokenizer.json from
+// the text in json_file, and vocab.txt. Each leaves special[] and finishing to the caller.
+qn_status qn_tokenizer_parse_json(qn_tokenizer *tokenizer, const char *path, qn_bert_options *options);
+qn_status qn_tokenizer_parse_vocabulary(qn_tokenizer *tokenizer, const char *path, const char *text, size_t size);
 
 // Keys of special tokens in configuration files, and their usual strings, by qn_special_token.
 extern const char *const qn_special_keys[QN_TOKEN_COUNT], *const qn_special_names[QN_TOKEN_COUNT];

@@ -1,13 +1,12 @@
 // Reads tokenizer.json, the one-file form of Hugging Face tokenizers. Each part of the pipeline is read by a function
 // of its own and refused by name where it is a kind that this version does not have.
-#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "text/pipeline.h"
 #include <stdlib.h>
 #include <string.h>
 
-enum { LARGEST_FILE = 1 << 30, MAX_TEMPLATE = 64 };
+enum { MAX_TEMPLATE = 64 };
 
 typedef struct {
     const char *path;
@@ -54,12 +53,23 @@ static qn_status read_pre_tokenizer(const reader *r) {
     return QN_OK;
 }
 
+// The largest id that is believed: tables are as long as the largest one, and a small file must not ask for large
+// tables.
+static int64_t largest_id(const json_t *list, size_t size) {
+    size_t limit = 4 * (json_object_size(list) + json_array_size(list) + size) + 65536;
+    return limit < QN_MAX_TOKEN_ID ? (int64_t)limit : QN_MAX_TOKEN_ID;
+}
+
 static qn_status read_vocabulary(const reader *r, json_t *vocabulary) {
+    int64_t limit = largest_id(vocabulary, 0);
     for (void *i = json_object_iter(vocabulary); i; i = json_object_iter_next(vocabulary, i)) {
         const json_t *id = json_object_iter_value(i);
         const char *key = json_object_iter_key(i);
         if (!json_is_integer(id))
             return qn_fail(QN_ERROR_FORMAT, "%s: the id of token \"%s\" is not a whole number", r->path, key);
+        if (json_integer_value(id) > limit)
+            return qn_fail(QN_ERROR_FORMAT, "%s: the id %lld of token \"%s\" is out of range (expected at most %lld)",
+                           r->path, (long long)json_integer_value(id), key, (long long)limit);
         qn_status status =
             qn_vocabulary_add(&r->tokenizer->vocabulary, key, json_object_iter_key_len(i), json_integer_value(id));
         if (status != QN_OK) return qn_fail_prefix(status, "%s", r->path);
@@ -92,6 +102,7 @@ static qn_status read_model(const reader *r) {
 static qn_status read_added_tokens(const reader *r) {
     json_t *list = NULL;
     QN_TRY(qn_json_array(r->root, r->path, "added_tokens", false, &list));
+    int64_t limit = largest_id(list, r->tokenizer->vocabulary.size);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *item = json_array_get(list, i);
         if (!json_is_object(item))
@@ -100,7 +111,7 @@ static qn_status read_added_tokens(const reader *r) {
         const char *content = NULL;
         int64_t id = 0;
         QN_TRY(qn_json_string(item, r->path, "content", true, &content));
-        QN_TRY(qn_json_int(item, r->path, "id", true, 0, QN_MAX_TOKEN_ID, &id));
+        QN_TRY(qn_json_int(item, r->path, "id", true, 0, limit, &id));
         QN_TRY(qn_json_bool(item, r->path, "single_word", false, &token.single_word));
         QN_TRY(qn_json_bool(item, r->path, "lstrip", false, &token.lstrip));
         QN_TRY(qn_json_bool(item, r->path, "rstrip", false, &token.rstrip));
@@ -229,11 +240,9 @@ static qn_status read_all(const reader *r) {
     return check_template(r, &r->tokenizer->pair);
 }
 
-qn_status qn_tokenizer_read_json(qn_tokenizer *tokenizer, const char *path, qn_bert_options *options) {
-    qn_buffer *text = &tokenizer->json_file;
-    QN_TRY(qn_read_file(path, LARGEST_FILE, text));
+qn_status qn_tokenizer_parse_json(qn_tokenizer *tokenizer, const char *path, qn_bert_options *options) {
     json_t *root = NULL;
-    QN_TRY(qn_json_parse(text->data, text->size, path, &root));
+    QN_TRY(qn_json_parse(tokenizer->json_file.data, tokenizer->json_file.size, path, &root));
     reader r = {path, root, tokenizer, options};
     qn_status status = json_is_object(root) ? read_all(&r) : qn_fail(QN_ERROR_FORMAT, "%s: not a JSON object", path);
     json_decref(root);

@@ -10,29 +10,23 @@
 enum { LARGEST_FILE = 1 << 30, LARGEST_CONFIG = 1 << 26, NO_LIMIT_FROM = 1000000000 };
 
 // One token per line; the line's number is the id.
-qn_status qn_tokenizer_read_vocabulary(qn_tokenizer *t, const char *path) {
-    qn_buffer text = {0};
-    QN_TRY(qn_read_file(path, LARGEST_FILE, &text));
-    qn_status status = QN_OK;
-    int64_t id = 0;
-    for (size_t i = 0; i < text.size && status == QN_OK; id++) {
-        const char *line = text.data + i, *newline = memchr(line, '\n', text.size - i);
-        size_t size = newline ? (size_t)(newline - line) : text.size - i;
+qn_status qn_tokenizer_parse_vocabulary(qn_tokenizer *t, const char *path, const char *text, size_t text_size) {
+    int id = 0;
+    for (size_t i = 0; i < text_size; id++) {
+        const char *line = text + i, *newline = memchr(line, '\n', text_size - i);
+        size_t size = newline ? (size_t)(newline - line) : text_size - i;
         i += size + 1;
         if (size > 0 && line[size - 1] == '\r') size--;
-        for (size_t j = 0; j < size && status == QN_OK;) {
+        for (size_t j = 0; j < size;) {
             int32_t code;
             j += qn_utf8_next(line + j, size - j, &code);
-            if (code <= 0) status = qn_fail(QN_ERROR_FORMAT, "%s:%d: not UTF-8 text", path, (int)id + 1);
+            if (code <= 0) return qn_fail(QN_ERROR_FORMAT, "%s:%d: not UTF-8 text", path, id + 1);
         }
-        if (status != QN_OK) break;
-        status = qn_vocabulary_add(&t->vocabulary, line, size, id);
-        if (status != QN_OK) qn_fail_prefix(status, "%s:%d", path, (int)id + 1);
+        qn_status status = qn_vocabulary_add(&t->vocabulary, line, size, id);
+        if (status != QN_OK) return qn_fail_prefix(status, "%s:%d", path, id + 1);
     }
-    qn_buffer_free(&text);
-    if (status == QN_OK && t->vocabulary.count == 0)
-        status = qn_fail(QN_ERROR_FORMAT, "%s: the vocabulary is empty", path);
-    return status == QN_OK ? qn_vocabulary_finish(&t->vocabulary) : status;
+    if (t->vocabulary.count == 0) return qn_fail(QN_ERROR_FORMAT, "%s: the vocabulary is empty", path);
+    return qn_vocabulary_finish(&t->vocabulary);
 }
 
 // What tokenizer_config.json and special_tokens_map.json say.
@@ -145,9 +139,14 @@ static qn_status read_bert_options(qn_tokenizer *t, const settings *s, qn_bert_o
 static qn_status load(qn_tokenizer *t, const char *path, bool json, settings *s) {
     qn_bert_options options;
     if (json) {
-        QN_TRY(qn_tokenizer_read_json(t, path, &options));
+        QN_TRY(qn_read_file(path, LARGEST_FILE, &t->json_file));
+        QN_TRY(qn_tokenizer_parse_json(t, path, &options));
     } else {
-        QN_TRY(qn_tokenizer_read_vocabulary(t, path));
+        qn_buffer text = {0};
+        qn_status status = qn_read_file(path, LARGEST_FILE, &text);
+        if (status == QN_OK) status = qn_tokenizer_parse_vocabulary(t, path, text.data, text.size);
+        qn_buffer_free(&text);
+        QN_TRY(status);
         QN_TRY(read_bert_options(t, s, &options));
     }
     QN_TRY(read_added_decoder(t, s));

@@ -1,0 +1,43 @@
+// Any bytes as tokenizer.json or, behind a byte 'v', as vocab.txt: they load or give an error; what loads encodes and
+// decodes any text.
+#include "text/pipeline.h"
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void use(const qn_tokenizer *t, const char *text, size_t size) {
+    qn_encoding e = QN_ENCODING_INIT;
+    if (qn_tokenizer_encode(t, text, size, "caf\xc3\xa9 [SEP]", 11, NULL, &e) == QN_OK) {
+        for (size_t i = 0; i < e.count; i++)
+            if (!qn_tokenizer_token(t, e.ids[i])) abort();
+        char *decoded;
+        if (qn_tokenizer_decode(t, e.ids, e.count, false, &decoded) != QN_OK) abort();
+        free(decoded);
+    }
+    qn_encoding_free(&e);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    const char *text = (const char *)data;
+    qn_tokenizer *t;
+    if (qn_tokenizer_create(&t) != QN_OK) return 0;
+    qn_bert_options options = {true, true, true, true};
+    qn_status status;
+    if (size > 0 && *text == 'v') {
+        status = qn_tokenizer_parse_vocabulary(t, "vocab.txt", text + 1, size - 1);
+        if (status == QN_OK && !(t->model.prefix = strdup("##"))) status = QN_ERROR_MEMORY;
+        t->model.max_characters = 100;
+        if (status == QN_OK) status = qn_template_bert(t);
+    } else {
+        qn_buffer_append(&t->json_file, text, size);
+        status = qn_tokenizer_parse_json(t, "tokenizer.json", &options);
+    }
+    if (status == QN_OK) status = qn_tokenizer_finish(t, &options);
+    if (status == QN_OK)
+        use(t, text, size);
+    else if (*qn_last_error() == 0)
+        abort();
+    qn_tokenizer_free(t);
+    return 0;
+}
