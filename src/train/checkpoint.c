@@ -1,0 +1,159 @@
+// See checkpoint.h. A checkpoint is written under a name that starts with a dot, synced, and renamed.
+#include "train/checkpoint.h"
+#include "base/file.h"
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char PREFIX[] = "checkpoint-", PARTIAL[] = ".checkpoint-";
+
+static char *numbered(const char *output, const char *prefix, int64_t step) {
+    char name[64];
+    snprintf(name, sizeof name, "%s%" PRId64, prefix, step);
+    return qn_path_join(output, name);
+}
+
+static qn_status save_moments(const char *folder, const qn_parameters *set) {
+    qn_st_entry entries[2] = {{.name = "moment1", .dtype = QN_ST_F32, .dims = 1, .shape = {(int64_t)set->size}, .values = set->moment1},
+                              {.name = "moment2", .dtype = QN_ST_F32, .dims = 1, .shape = {(int64_t)set->size}, .values = set->moment2}};
+    char *path = qn_path_join(folder, "optimizer.safetensors");
+    qn_status status = path ? qn_safetensors_write(path, entries, 2, NULL) : QN_ERROR_MEMORY;
+    free(path);
+    return status;
+}
+
+// The numbers that are kept, by key; reals are written with 17 digits, which restores them exactly.
+#define INTEGERS(X) X(step) X(updates) X(skipped) X(skipped_in_a_row) X(best_step) X(evaluations_without_improvement)
+#define REALS(X) X(seconds) X(tokens) X(padded) X(typical_norm) X(best_value) X(last_loss)
+
+static qn_status save_state(const char *folder, const qn_training_state *state) {
+    qn_buffer text = {0};
+    qn_buffer_printf(&text, "{\n  \"seed\": \"%" PRIu64 "\",\n", state->seed);
+#define WRITE(name) qn_buffer_printf(&text, "  \"" #name "\": %" PRId64 ",\n", state->name);
+    INTEGERS(WRITE)
+#undef WRITE
+#define WRITE(name)                                                                                                    \
+    qn_buffer_text(&text, "  \"" #name "\": ");                                                                        \
+    qn_buffer_json_number(&text, state->name, 17);                                                                     \
+    qn_buffer_text(&text, ",\n");
+    REALS(WRITE)
+#undef WRITE
+    qn_buffer_text(&text, "  \"position\": ");
+    qn_data_position_write(&state->position, &text);
+    qn_buffer_text(&text, "\n}\n");
+    qn_status status = qn_buffer_status(&text);
+    char *path = status == QN_OK ? qn_path_join(folder, "trainer_state.json") : NULL;
+    if (status == QN_OK) status = path ? qn_write_file(path, text.data, text.size) : QN_ERROR_MEMORY;
+    free(path);
+    qn_buffer_free(&text);
+    return status;
+}
+
+qn_status qn_checkpoint_save(const char *output, qn_network *network, const qn_tokenizer *tokenizer, const qn_training_state *state) {
+    char *partial = numbered(output, PARTIAL, state->step), *whole = numbered(output, PREFIX, state->step);
+    qn_status status = partial && whole ? qn_remove_tree(partial) : QN_ERROR_MEMORY;
+    if (status == QN_OK) status = qn_make_folders(partial);
+    if (status == QN_OK) status = qn_network_save(network, partial);
+    if (status == QN_OK) status = qn_tokenizer_save(tokenizer, partial);
+    if (status == QN_OK) status = save_moments(partial, &network->parameters);
+    if (status == QN_OK) status = save_state(partial, state);
+    if (status == QN_OK) status = qn_sync_folder(partial);
+    if (status == QN_OK) status = qn_rename_folder(partial, whole);
+    free(partial);
+    free(whole);
+    return status;
+}
+
+// The step in a name like "checkpoint-120"; -1 for other names.
+static int64_t step_of(const char *name, const char *prefix) {
+    size_t length = strlen(prefix);
+    if (strncmp(name, prefix, length) != 0 || name[length] < '0' || name[length] > '9') return -1;
+    char *end;
+    errno = 0;
+    long long step = strtoll(name + length, &end, 10);
+    return *end || errno ? -1 : step;
+}
+
+char *qn_checkpoint_newest(const char *output) {
+    DIR *folder = opendir(output);
+    int64_t newest = -1;
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+        int64_t step = step_of(entry->d_name, PREFIX);
+        if (step > newest) newest = step;
+    }
+    if (folder) closedir(folder);
+    return newest < 0 ? NULL : numbered(output, PREFIX, newest);
+}
+
+static int by_step_downwards(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+qn_status qn_checkpoint_prune(const char *output, int keep, int64_t best_step) {
+    int64_t *steps = NULL;
+    size_t count = 0, capacity = 0;
+    qn_status status = QN_OK;
+    DIR *folder = opendir(output);
+    for (struct dirent *entry; folder && status == QN_OK && (entry = readdir(folder));) {
+        int64_t step = step_of(entry->d_name, PREFIX), partial = step_of(entry->d_name, PARTIAL);
+        if (partial >= 0) {
+            char *path = numbered(output, PARTIAL, partial);
+            status = path ? qn_remove_tree(path) : QN_ERROR_MEMORY;
+            free(path);
+        }
+        if (step < 0) continue;
+        status = qn_grow((void **)&steps, &capacity, count + 1, sizeof *steps);
+        if (status == QN_OK) steps[count++] = step;
+    }
+    if (folder) closedir(folder);
+    if (count) qsort(steps, count, sizeof *steps, by_step_downwards);
+    for (size_t i = (size_t)(keep < 1 ? 1 : keep); i < count && status == QN_OK; i++) {
+        if (steps[i] == best_step) continue;
+        char *path = numbered(output, PREFIX, steps[i]);
+        status = path ? qn_remove_tree(path) : QN_ERROR_MEMORY;
+        free(path);
+    }
+    free(steps);
+    return status;
+}
+
+static qn_status read_state(const char *folder, qn_training_state *state) {
+    char *path = qn_path_join(folder, "trainer_state.json");
+    json_t *json = NULL, *position = NULL;
+    const char *seed = NULL;
+    qn_status status = path ? qn_json_load(path, &json) : QN_ERROR_MEMORY;
+#define READ(name)                                                                                                     \
+    if (status == QN_OK) status = qn_json_int(json, path, #name, true, -1, INT64_MAX, &state->name);
+    INTEGERS(READ)
+#undef READ
+#define READ(name)                                                                                                     \
+    if (status == QN_OK) status = qn_json_real(json, path, #name, false, -1e300, 1e300, &state->name);
+    REALS(READ)
+#undef READ
+    if (status == QN_OK) status = qn_json_string(json, path, "seed", true, &seed);
+    if (status == QN_OK) state->seed = strtoull(seed, NULL, 10);
+    if (status == QN_OK) status = qn_json_object(json, path, "position", true, &position);
+    if (status == QN_OK) status = qn_data_position_read(position, path, &state->position);
+    json_decref(json);
+    free(path);
+    return status;
+}
+
+qn_status qn_checkpoint_restore(const char *folder, qn_network *network, qn_training_state *state) {
+    *state = (qn_training_state){.best_step = -1};
+    QN_TRY(read_state(folder, state));
+    qn_parameters *set = &network->parameters;
+    const int64_t shape[1] = {(int64_t)set->size};
+    char *path = qn_path_join(folder, "optimizer.safetensors");
+    qn_weights *moments = NULL;
+    qn_status status = path ? qn_weights_open(path, &moments) : QN_ERROR_MEMORY;
+    if (status == QN_OK) status = qn_weights_read_f32(moments, "moment1", 1, shape, set->moment1);
+    if (status == QN_OK) status = qn_weights_read_f32(moments, "moment2", 1, shape, set->moment2);
+    qn_weights_close(moments);
+    free(path);
+    return status;
+}
