@@ -18,6 +18,7 @@ src/audio 4
 src/formats 4
 src/models 5
 src/data 6
+src/metrics 6
 src/train 7
 src/infer 7
 src/serve 8

@@ -2,7 +2,7 @@
 // given its input.
 #pragma once
 #include "base/json.h"
-#include "train/metrics.h"
+#include "metrics/metrics.h"
 #include "train/runlog.h"
 
 // One example shown in the table of worst errors. For classification gold and predicted are labels, score the

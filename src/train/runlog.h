@@ -17,7 +17,7 @@
 // checkpoint then.
 #pragma once
 #include "base/buffer.h"
-#include "train/metrics.h"
+#include "metrics/metrics.h"
 
 typedef struct qn_runlog qn_runlog;
 

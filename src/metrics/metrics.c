@@ -1,5 +1,5 @@
 // Metrics of classification, multi-label classification and regression. All sums are taken in double precision.
-#include "train/metrics.h"
+#include "metrics/metrics.h"
 #include "base/memory.h"
 #include <math.h>
 #include <stdlib.h>

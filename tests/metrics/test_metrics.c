@@ -5,7 +5,7 @@
 #include <cmocka.h>
 
 #include "base/json.h"
-#include "train/metrics.h"
+#include "metrics/metrics.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
