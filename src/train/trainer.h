@@ -3,7 +3,7 @@
 #include "data/prefetch.h"
 #include "models/network.h"
 #include "train/checkpoint.h"
-#include "train/metrics.h"
+#include "metrics/metrics.h"
 #include "train/optimizer.h"
 #include "train/progress.h"
 #include "train/runlog.h"
