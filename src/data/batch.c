@@ -45,7 +45,7 @@ static qn_status grow_all(void **arrays[], const size_t sizes[], size_t count, s
     return QN_OK;
 }
 
-static qn_status reserve(qn_batch *b, size_t sequences, size_t tokens) {
+qn_status qn_batch_reserve(qn_batch *b, size_t sequences, size_t tokens) {
     void **token_arrays[] = {(void **)&b->ids,       (void **)&b->types,       (void **)&b->positions,
                              (void **)&b->continues, (void **)&b->masked_rows, (void **)&b->masked_ids};
     static const size_t token_sizes[] = {4, 4, 4, 1, 4, 4};
@@ -61,7 +61,7 @@ qn_status qn_batch_append(qn_batch *b, const qn_sequences *sequences, uint32_t i
     int64_t begin = qn_sequences_begin(sequences, i);
     if (b->tokens + (size_t)length > INT32_MAX)
         return qn_fail(QN_ERROR_ARGUMENT, "a batch of more than %d tokens", INT32_MAX);
-    QN_TRY(reserve(b, b->sequences + 1, b->tokens + (size_t)length));
+    QN_TRY(qn_batch_reserve(b, b->sequences + 1, b->tokens + (size_t)length));
     size_t at = b->tokens;
     if (length > 0) memcpy(b->ids + at, sequences->ids + begin, (size_t)length * sizeof *b->ids);
     for (int32_t k = 0; k < length; k++) {
@@ -85,7 +85,7 @@ qn_status qn_batch_fill(qn_batch *b, const qn_dataset *d, const uint32_t *exampl
     b->has_multi = d->multi != NULL;
     if (b->has_multi) {
         void *multi = b->multi;
-        qn_status status = qn_grow(&multi, &b->multi_capacity, count * d->labels, sizeof *b->multi);
+        qn_status status = qn_grow(&multi, &b->multi_capacity, b->sequence_capacity * d->labels, sizeof *b->multi);
         b->multi = multi;
         if (status != QN_OK) return status;
     }
@@ -171,8 +171,8 @@ qn_status qn_batch_mask(qn_batch *b, const qn_masker *m, uint64_t epoch, uint32_
     X("batch", batch)                                                                                                  \
     X("block", block)                                                                                                  \
     X("file", file)                                                                                                    \
-    X("offset", record.offset) X("line", record.line) X("record", record.index)                                        \
-        X("starts_document", record.starts_document)
+    X("offset", record.offset)                                                                                         \
+    X("line", record.line) X("record", record.index) X("starts_document", record.starts_document)
 
 void qn_data_position_write(const qn_data_position *p, qn_buffer *out) {
     qn_buffer_char(out, '{');

@@ -47,6 +47,8 @@ typedef struct {
 
 void qn_batch_free(qn_batch *batch);
 void qn_batch_clear(qn_batch *batch); // keeps the memory
+// Takes memory for a batch of that size, so that no later one up to it takes any.
+qn_status qn_batch_reserve(qn_batch *batch, size_t sequences, size_t tokens);
 // Appends sequence i. Fails where a batch would have 2^31 tokens.
 qn_status qn_batch_append(qn_batch *batch, const qn_sequences *sequences, uint32_t i);
 // Clears, appends these examples of the data set, and sets their targets.

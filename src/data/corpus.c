@@ -31,6 +31,7 @@ typedef struct {
     int32_t *next_sentence; // [sequences.count] with pairs of segments
     size_t next_capacity;
     qn_sampler *sampler;
+    size_t most_sequences, most_tokens; // of a batch
 } block;
 
 struct qn_corpus {
@@ -250,7 +251,9 @@ static qn_status build(qn_corpus *c, block *b) {
         .seed = c->options.seed,
         .first_epoch = b->epoch << 32 | b->number,
     };
-    return qn_sampler_create(&b->sequences, &options, &b->sampler);
+    QN_TRY(qn_sampler_create(&b->sequences, &options, &b->sampler));
+    qn_sampler_bounds(b->sampler, &b->most_sequences, &b->most_tokens);
+    return QN_OK;
 }
 
 // A corpus in memory starts the next epoch: another order, and other pairs.
@@ -343,6 +346,7 @@ static qn_status corpus_next(void *self, qn_batch *batch, bool *end) {
     size_t count, batches = qn_sampler_batches(b->sampler);
     qn_sampler_batch(b->sampler, c->batch, &examples, &count);
     qn_batch_clear(batch);
+    QN_TRY(qn_batch_reserve(batch, b->most_sequences, b->most_tokens));
     for (size_t i = 0; i < count; i++) QN_TRY(qn_batch_append(batch, &b->sequences, examples[i]));
     batch->has_next_sentence = c->options.next_sentence;
     for (size_t i = 0; i < count && c->options.next_sentence; i++)

@@ -16,6 +16,8 @@ static qn_status loader_next(void *self, qn_batch *batch, bool *end) {
     const uint32_t *examples;
     size_t count;
     qn_sampler_batch(l->sampler, l->batch, &examples, &count);
+    if (l->most_tokens == 0) qn_sampler_bounds(l->sampler, &l->most_sequences, &l->most_tokens);
+    QN_TRY(qn_batch_reserve(batch, l->most_sequences, l->most_tokens));
     QN_TRY(qn_batch_fill(batch, l->dataset, examples, count));
     batch->epoch = l->epoch;
     batch->ends_epoch = ++l->batch == qn_sampler_batches(l->sampler);

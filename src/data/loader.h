@@ -14,7 +14,8 @@ typedef struct {
 typedef struct {
     const qn_dataset *dataset;
     qn_sampler *sampler;
-    uint64_t epoch, batch, epochs; // the next batch; epochs 0: without end
+    uint64_t epoch, batch, epochs;      // the next batch; epochs 0: without end
+    size_t most_sequences, most_tokens; // of a batch; worked out by the first
 } qn_loader;
 qn_source qn_loader_source(qn_loader *loader);
 // Goes to a position that a batch of the same data and options carried. Other data (by its fingerprint) is an error.

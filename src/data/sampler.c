@@ -194,6 +194,23 @@ void qn_sampler_batch(const qn_sampler *s, size_t b, const uint32_t **examples, 
     *count = s->current.sizes[b];
 }
 
+void qn_sampler_bounds(const qn_sampler *s, size_t *sequences, size_t *tokens) {
+    size_t n = s->sequences->count, longest = 0, shortest = SIZE_MAX;
+    for (size_t i = 0; i < n; i++) {
+        size_t length = (size_t)qn_sequences_length(s->sequences, i);
+        if (length > longest) longest = length;
+        if (length < shortest) shortest = length;
+    }
+    *sequences = s->options.batch_size > 0 && s->options.batch_size < n ? s->options.batch_size : n;
+    *tokens = s->sequences->tokens;
+    size_t budget = s->options.batch_tokens > longest ? s->options.batch_tokens : longest, most;
+    if (s->options.batch_tokens > 0) {
+        if (budget < *tokens) *tokens = budget;
+        if (shortest > 0 && budget / shortest < *sequences) *sequences = budget / shortest;
+    }
+    if (!__builtin_mul_overflow(*sequences, longest, &most) && most < *tokens) *tokens = most;
+}
+
 // Whether every epoch has as many batches: the order is the same, or only examples are counted.
 static bool same_count(const qn_sampler *s) {
     return same_every_epoch(s) || s->options.batch_tokens == 0;

@@ -29,6 +29,8 @@ qn_status qn_sampler_set_epoch(qn_sampler *sampler, uint64_t epoch);
 size_t qn_sampler_batches(const qn_sampler *sampler); // of the current epoch
 // The examples of batch `b` of the current epoch: any batch, in any order.
 void qn_sampler_batch(const qn_sampler *sampler, size_t b, const uint32_t **examples, size_t *count);
+// What no batch of any epoch exceeds.
+void qn_sampler_bounds(const qn_sampler *sampler, size_t *sequences, size_t *tokens);
 // Batches of any epoch. With a token budget and shuffling the number differs between epochs, and is worked out.
 qn_status qn_sampler_count(qn_sampler *sampler, uint64_t epoch, size_t *batches);
 // Batches of epochs 0 .. epochs-1 together, for schedules.
