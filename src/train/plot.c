@@ -19,6 +19,7 @@
 
 typedef struct {
     double x0, x1, y0, y1; // ranges; y in log10 when log_y
+    double step;           // between ticks of y, when the frame ends at ticks; 0: to be found
     bool log_y;
 } scale;
 
@@ -57,23 +58,29 @@ void qn_plot_number(double value, int digits, qn_buffer *out) {
         qn_buffer_json_number(out, value, digits);
 }
 
-// A tick's label: short, as the axis has little room. 12,500 is 12.5k, 0.85 is 85 % where shares are meant.
-static void put_tick(double value, bool percent, qn_buffer *out) {
-    if (percent) value *= 100;
-    double size = fabs(value);
+// A tick's label: short, as the axis has little room, and in one form for the whole axis, whose largest tick is
+// `largest`. 12,500 is 12.5k beside 20k, 0.00015 is 1.5e−4, 0.85 is 85 % where shares are meant.
+static void put_tick(double value, double largest, bool percent, qn_buffer *out) {
     const char *unit = percent ? "\u202f%" : "";
-    if (size >= 1e9 && size < 1e12) {
+    if (percent) {
+        value *= 100;
+    } else if (largest > 0 && largest < 1e-2 && value != 0) {
+        int exponent = (int)floor(log10(fabs(value)) + 1e-9);
+        qn_plot_number(value / pow(10, exponent), 3, out);
+        qn_buffer_printf(out, "e\u2212%d", -exponent);
+        return;
+    } else if (largest >= 1e9 && largest < 1e12) {
         value /= 1e9;
         unit = "G";
-    } else if (size >= 1e6 && size < 1e9) {
+    } else if (largest >= 1e6) {
         value /= 1e6;
         unit = "M";
-    } else if (size >= 1e4 && size < 1e6) {
+    } else if (largest >= 1e4) {
         value /= 1e3;
         unit = "k";
     }
     qn_plot_number(value, 5, out);
-    qn_buffer_text(out, unit);
+    if (value != 0 || percent) qn_buffer_text(out, unit);
 }
 
 void qn_plot_html(const char *text, qn_buffer *out) {
@@ -101,8 +108,8 @@ static void widen(double *lo, double *hi) {
     *hi += pad;
 }
 
-static int linear_ticks(double lo, double hi, int target, double *out) {
-    double step = nice_step(hi - lo, target), first = ceil(lo / step - 1e-9);
+static int linear_ticks(double lo, double hi, double step, double *out) {
+    double first = ceil(lo / step - 1e-9);
     int n = 0;
     for (int i = 0; i < QN_PLOT_TICKS && (first + i) * step <= hi + 1e-9 * step; i++)
         out[n++] = (first + i) * step + 0.0;
@@ -114,7 +121,7 @@ static int linear_ticks(double lo, double hi, int target, double *out) {
 static int log_ticks(double lo, double hi, double *out) {
     int n = 0;
     if (hi - lo < 0.9) {
-        n = linear_ticks(pow(10, lo), pow(10, hi), 5, out);
+        n = linear_ticks(pow(10, lo), pow(10, hi), nice_step(pow(10, hi) - pow(10, lo), 4), out);
         for (int i = 0; i < n; i++) out[i] = log10(out[i]);
         return n;
     }
@@ -179,20 +186,20 @@ static void open_svg(const char *title, qn_buffer *out) {
 
 // What is inside this nested picture is cut at the frame, but for the breadth of a line.
 static void open_clip(qn_buffer *out) {
-    int x = LEFT - 4, y = TOP - 4, width = WIDTH - LEFT - RIGHT + 8, height = HEIGHT - TOP - BOTTOM + 8;
+    int x = LEFT - 7, y = TOP - 4, width = WIDTH - LEFT - RIGHT + 14, height = HEIGHT - TOP - BOTTOM + 8;
     qn_buffer_printf(out, "<svg x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" viewBox=\"%d %d %d %d\">", x, y, width,
                      height, x, y, width, height);
 }
 
 static void put_x_axis(const scale *s, const char *label, qn_buffer *out) {
     double ticks[QN_PLOT_TICKS];
-    int n = linear_ticks(s->x0, s->x1, 6, ticks);
+    int n = linear_ticks(s->x0, s->x1, nice_step(s->x1 - s->x0, 6), ticks);
     put_line(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, "axis", out);
     for (int i = 0; i < n; i++) {
         double x = place_x(s, ticks[i]);
         put_line(x, HEIGHT - BOTTOM, x, HEIGHT - BOTTOM + 4, "axis", out);
         put_text(x, HEIGHT - BOTTOM + 16, "mid", out);
-        put_tick(ticks[i], false, out);
+        put_tick(ticks[i], fmax(fabs(ticks[0]), fabs(ticks[n - 1])), false, out);
         qn_buffer_text(out, "</text>");
     }
     put_text((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 5, "mid label", out);
@@ -200,14 +207,22 @@ static void put_x_axis(const scale *s, const char *label, qn_buffer *out) {
     qn_buffer_text(out, "</text>");
 }
 
+static void put_value_tick(const scale *s, double tick, double largest, bool percent, qn_buffer *out) {
+    double value = s->log_y ? pow(10, tick) : tick;
+    put_tick(value, s->log_y ? value : largest, percent, out);
+}
+
 static void put_y_axis(const scale *s, bool percent, qn_buffer *out) {
     double ticks[QN_PLOT_TICKS];
-    int n = s->log_y ? log_ticks(s->y0, s->y1, ticks) : linear_ticks(s->y0, s->y1, 5, ticks);
+    double step = s->step > 0 ? s->step : nice_step(s->y1 - s->y0, 4), largest = 0;
+    int n = s->log_y ? log_ticks(s->y0, s->y1, ticks) : linear_ticks(s->y0, s->y1, step, ticks);
+    // Decades differ too much for one unit.
+    for (int i = 0; i < n && !s->log_y; i++) largest = fmax(largest, fabs(ticks[i]));
     for (int i = 0; i < n; i++) {
         double y = HEIGHT - BOTTOM - (ticks[i] - s->y0) / (s->y1 - s->y0) * (HEIGHT - TOP - BOTTOM);
         if (y < HEIGHT - BOTTOM - 0.5) put_line(LEFT, y, WIDTH - RIGHT, y, "grid", out);
         put_text(LEFT - 7, y + 4, "end", out);
-        put_tick(s->log_y ? pow(10, ticks[i]) : ticks[i], percent, out);
+        put_value_tick(s, ticks[i], largest, percent, out);
         qn_buffer_text(out, "</text>");
     }
 }
@@ -301,10 +316,14 @@ static bool line_scale(const qn_line_plot *plot, const points *lines, scale *s, 
             y1 = fmax(y1, lines[i].y[k]);
         }
     if (!(x0 <= x1)) return false;
+    if (plot->x_max > plot->x_min && plottable(plot->x_min) && plottable(plot->x_max)) {
+        x0 = fmin(x0, plot->x_min);
+        x1 = fmax(x1, plot->x_max);
+    }
     if (x0 > 0 && x0 < 0.15 * x1) x0 = 0;
     widen(&x0, &x1);
     y1 = upper_limit(lines, plot->n_series, plot->y_clip, y1);
-    *log_scale = (scale){x0, x1, 0, 0, true};
+    *log_scale = (scale){x0, x1, 0, 0, 0, true};
     if (plot->log_switch && y0 > 0) {
         log_scale->y0 = log10(y0);
         log_scale->y1 = log10(fmax(y1, y0));
@@ -315,9 +334,9 @@ static bool line_scale(const qn_line_plot *plot, const points *lines, scale *s, 
     if (plot->y_from_zero && y0 > 0) y0 = 0;
     widen(&y0, &y1);
     // The frame ends at ticks, but never goes above 100 % or below 0 for the roundness alone.
-    double step = nice_step(y1 - y0, 5), low = floor(y0 / step + 1e-9) * step, high = ceil(y1 / step - 1e-9) * step;
+    double step = nice_step(y1 - y0, 4), low = floor(y0 / step + 1e-9) * step, high = ceil(y1 / step - 1e-9) * step;
     if (plot->y_percent && y1 <= 1) high = fmin(high, 1);
-    *s = (scale){x0, x1, low, high, false};
+    *s = (scale){x0, x1, low, high, step, false};
     return true;
 }
 
@@ -412,7 +431,9 @@ void qn_plot_lines(const qn_line_plot *plot, qn_buffer *out) {
     scale linear, logarithmic;
     bool any = ok && line_scale(plot, lines, &linear, &logarithmic), has_log = any && logarithmic.y1 > logarithmic.y0;
     qn_plot_open("lines", plot->title, plot->note, out);
-    if (has_log) qn_buffer_text(out, "<label class=\"switch\"><input type=\"checkbox\"/>log</label>");
+    if (has_log)
+        qn_buffer_printf(out, "<label class=\"switch\"><input type=\"checkbox\"%s/>log</label>",
+                         plot->log_first ? " checked=\"checked\"" : "");
     qn_buffer_text(out, "<span class=\"legend\">");
     for (size_t i = 0; i < plot->n_series && plot->n_series > 1; i++)
         if (plot->series[i].n)
@@ -481,8 +502,8 @@ void qn_plot_bars(const qn_bar_plot *plot, qn_buffer *out) {
         put_empty(out);
         return;
     }
-    double step = nice_step(highest, 5), width = (plot->x_max - plot->x_min) / (double)plot->n;
-    scale s = {plot->x_min, plot->x_max, 0, ceil(highest / step - 1e-9) * step, false};
+    double step = nice_step(highest, 4), width = (plot->x_max - plot->x_min) / (double)plot->n;
+    scale s = {plot->x_min, plot->x_max, 0, ceil(highest / step - 1e-9) * step, step, false};
     qn_buffer tip = {0};
     qn_buffer_char(out, '>');
     put_y_axis(&s, false, out);
@@ -515,7 +536,7 @@ static bool scatter_scale(const qn_scatter_plot *plot, scale *s, double *largest
     }
     if (!(x0 <= x1)) return false;
     if (plot->unit) {
-        *s = (scale){0, 1, 0, 1, false};
+        *s = (scale){0, 1, 0, 1, 0.2, false};
         return true;
     }
     if (plot->diagonal) {
@@ -524,10 +545,14 @@ static bool scatter_scale(const qn_scatter_plot *plot, scale *s, double *largest
     }
     widen(&x0, &x1);
     widen(&y0, &y1);
-    double x_step = nice_step(x1 - x0, 6), y_step = nice_step(y1 - y0, 5);
+    double x_step = nice_step(x1 - x0, 5), y_step = nice_step(y1 - y0, 4);
     if (plot->diagonal) x_step = y_step;
-    *s = (scale){floor(x0 / x_step + 1e-9) * x_step, ceil(x1 / x_step - 1e-9) * x_step,
-                 floor(y0 / y_step + 1e-9) * y_step, ceil(y1 / y_step - 1e-9) * y_step, false};
+    *s = (scale){floor(x0 / x_step + 1e-9) * x_step,
+                 ceil(x1 / x_step - 1e-9) * x_step,
+                 floor(y0 / y_step + 1e-9) * y_step,
+                 ceil(y1 / y_step - 1e-9) * y_step,
+                 y_step,
+                 false};
     return true;
 }
 

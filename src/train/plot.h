@@ -33,10 +33,12 @@ typedef struct {
 
 typedef struct {
     const char *title, *x_label;
-    const char *note; // small text beside the title, or NULL
-    bool log_switch;  // a switch to a logarithmic y axis is offered when all values are above 0
-    bool y_from_zero; // otherwise the axis spans the values
-    bool y_percent;   // 0.5 is written as 50 %
+    const char *note;    // small text beside the title, or NULL
+    bool log_switch;     // a switch to a logarithmic y axis is offered when all values are above 0
+    bool log_first;      // and is on at first
+    bool y_from_zero;    // otherwise the axis spans the values
+    bool y_percent;      // 0.5 is written as 50 %
+    double x_min, x_max; // the axis covers these too when x_max > x_min
     double y_clip; // values above the quantile y_clip of all do not stretch the axis (0: all do); they are cut at the
                    // frame
     qn_plot_series series[QN_PLOT_SERIES];

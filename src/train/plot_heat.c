@@ -47,9 +47,15 @@ static layout arrange(const qn_heat_map *plot) {
     }
     // A letter is about 0.56 em wide; column labels stand at 45 degrees, so the last one leans out to the right.
     double text = 0.56 * l.font * longest;
+    // A page is about 1,080 wide; beyond that the map would have to be scrolled.
+    if (l.cell <= 15) l.cell = fmin(l.cell, (1050 - text - 0.71 * text) / plot->n);
+    if (l.cell < 6) l.cell = 6;
     l.left = text + 26;
     l.top = 0.71 * text + 34;
-    l.width = l.left + l.cell * plot->n + fmax(0.71 * text - l.cell / 2 + 12, 8);
+    double right = l.cell * plot->n;
+    for (int32_t k = 0; k < plot->n; k++)
+        right = fmax(right, l.cell * (k + 0.5) + 0.71 * 0.6 * l.font * label_length(plot->labels[k]) + 6);
+    l.width = l.left + right + 2;
     l.height = l.top + l.cell * plot->n + 4;
     return l;
 }

@@ -4,6 +4,7 @@
 #include "train/plot.h"
 #include "train/progress.h"
 #include "train/report_internal.h"
+#include <ctype.h>
 #include <math.h>
 #include <string.h>
 
@@ -28,6 +29,9 @@ void qn_report_section(const char *id, const char *title, const char *note, qn_b
 }
 
 void qn_report_facts(const qn_report_fact *facts, size_t n, qn_buffer *out) {
+    size_t known = 0;
+    for (size_t i = 0; i < n; i++) known += facts[i].value != NULL;
+    if (known == 0) return;
     qn_buffer_text(out, "<dl class=\"facts\">");
     for (size_t i = 0; i < n; i++) {
         if (!facts[i].value) continue;
@@ -112,7 +116,7 @@ void qn_report_metric_short(const char *name, double value, qn_buffer *out) {
     else if (is_percent(name))
         put_decimals(100 * value, 2, out);
     else
-        put_decimals(value, fabs(value) >= 100 ? 1 : 4, out);
+        put_decimals(value, fabs(value) >= 100 ? 1 : fabs(value) >= 10 ? 2 : strcmp(name, "epoch") == 0 ? 2 : 4, out);
 }
 
 void qn_report_metric_value(const char *name, double value, qn_buffer *out) {
@@ -151,11 +155,11 @@ static void put_title(const qn_report *report, qn_buffer *out) {
     qn_buffer_text(out, "</p>\n<h1>");
     qn_report_text(report->title ? report->title : "Run", out);
     qn_buffer_text(out, "</h1>\n");
-    if (report->model || report->data) {
+    const char *const lines[] = {report->model, report->data};
+    for (int i = 0; i < 2; i++) {
+        if (!lines[i]) continue;
         qn_buffer_text(out, "<p class=\"lead\">");
-        qn_report_text(report->model, out);
-        if (report->model && report->data) qn_buffer_text(out, " \u00b7 ");
-        qn_report_text(report->data, out);
+        qn_report_text(lines[i], out);
         qn_buffer_text(out, "</p>\n");
     }
 }
@@ -172,10 +176,8 @@ static double last_value(const qn_history *history, qn_event event, const char *
     return NAN;
 }
 
-static void put_card(const char *name, const char *value, const char *note, bool first, qn_buffer *out) {
-    qn_buffer_printf(out, "<div class=\"card%s\"><span>%s</span><strong>%s</strong>", first ? " first" : "", name,
-                     value);
-    qn_buffer_printf(out, "<em>%s</em></div>", note);
+static void put_card(const char *name, const char *value, const char *note, qn_buffer *out) {
+    qn_buffer_printf(out, "<div class=\"card\"><span>%s</span><strong>%s</strong><em>%s</em></div>", name, value, note);
 }
 
 // The card that matters most: the metric that chose the best checkpoint, or the last loss.
@@ -185,9 +187,12 @@ static void put_main_card(const qn_report *report, qn_buffer *out) {
     if (isfinite(report->best_value) && report->best_metric) {
         qn_buffer_text(&name, "Best ");
         qn_report_metric_name(report->best_metric, &name);
+        // "Best loss", but "Best MCC".
+        char *first = name.data + 5;
+        if (name.size > 6 && islower((unsigned char)first[1])) first[0] = (char)tolower((unsigned char)first[0]);
         qn_report_metric_value(report->best_metric, report->best_value, &value);
         if (report->best_step >= 0) {
-            qn_buffer_text(&note, "at step ");
+            qn_buffer_text(&note, "validation, step ");
             qn_format_count(report->best_step, &note);
         }
     } else if (isfinite(loss)) {
@@ -195,7 +200,7 @@ static void put_main_card(const qn_report *report, qn_buffer *out) {
         qn_report_metric_value("loss", loss, &value);
         qn_buffer_text(&note, "last logged");
     }
-    if (value.data) put_card(name.data, value.data, note.data ? note.data : "", true, out);
+    if (value.data) put_card(name.data, value.data, note.data ? note.data : "", out);
     if (name.failed || value.failed || note.failed) out->failed = true;
     qn_buffer_free(&name);
     qn_buffer_free(&value);
@@ -214,7 +219,10 @@ static size_t headline(const qn_report *report, qn_metric *out) {
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted && kept < 3; i++) {
         const qn_metric *metric = qn_metric_find(all, n, wanted[i]);
         bool single = report->classification && strcmp(wanted[i], "micro_f1") == 0;
-        if (metric && !single) out[kept++] = *metric;
+        // What the best checkpoint was chosen by has its card, unless it was measured on other data here.
+        bool same = metric && report->best_metric && strcmp(report->best_metric, wanted[i]) == 0 &&
+                    metric->value == report->best_value;
+        if (metric && !single && !same) out[kept++] = *metric;
     }
     double loss = last_value(report->history, QN_EVENT_EVAL, "eval_loss"), share = NAN;
     if (n == 0 && isfinite(loss)) out[kept++] = (qn_metric){"perplexity", exp(loss), true};
@@ -231,7 +239,7 @@ static void put_result_cards(const qn_report *report, qn_buffer *out) {
         qn_report_metric_name(metrics[i].name, &name);
         qn_report_metric_value(metrics[i].name, metrics[i].value, &value);
         qn_report_text(report->eval_name ? report->eval_name : "validation", &note);
-        put_card(name.data ? name.data : "", value.data ? value.data : "", note.data ? note.data : "", false, out);
+        put_card(name.data ? name.data : "", value.data ? value.data : "", note.data ? note.data : "", out);
         qn_buffer_free(&name);
         qn_buffer_free(&value);
         qn_buffer_free(&note);
@@ -244,7 +252,7 @@ static void put_cost_cards(const qn_report *report, qn_buffer *out) {
         qn_format_duration(report->seconds, &value);
         if (report->threads > 0)
             qn_buffer_printf(&note, "on %d thread%s", report->threads, report->threads == 1 ? "" : "s");
-        put_card("Time", value.data, note.data ? note.data : "", false, out);
+        put_card("Time", value.data, note.data ? note.data : "", out);
     }
     if (isfinite(report->seconds) && report->seconds > 0 && report->tokens > 0) {
         qn_buffer_clear(&value);
@@ -252,12 +260,12 @@ static void put_cost_cards(const qn_report *report, qn_buffer *out) {
         qn_format_count(llround(report->tokens / report->seconds), &value);
         qn_format_short(report->tokens, &note);
         qn_buffer_text(&note, " real tokens");
-        put_card("Tokens per second", value.data, note.data, false, out);
+        put_card("Tokens per second", value.data, note.data, out);
     }
     if (report->peak_memory) {
         qn_buffer_clear(&value);
         qn_format_bytes((double)report->peak_memory, &value);
-        put_card("Peak memory", value.data, "resident", false, out);
+        put_card("Peak memory", value.data, "resident", out);
     }
     if (report->parameters > 0) {
         qn_buffer_clear(&value);
@@ -269,11 +277,29 @@ static void put_cost_cards(const qn_report *report, qn_buffer *out) {
         } else {
             qn_buffer_text(&note, "all trained");
         }
-        put_card("Parameters", value.data, note.data, false, out);
+        put_card("Parameters", value.data, note.data, out);
     }
     if (value.failed || note.failed) out->failed = true;
     qn_buffer_free(&value);
     qn_buffer_free(&note);
+}
+
+// Cards in rows of equal length, as far as their number allows.
+static void put_cards(const qn_report *report, qn_buffer *out) {
+    static const int per_row[] = {1, 1, 2, 3, 4, 5, 3, 4, 4, 5, 5};
+    qn_buffer cards = {0};
+    put_result_cards(report, &cards);
+    put_main_card(report, &cards);
+    put_cost_cards(report, &cards);
+    size_t n = 0;
+    for (const char *at = cards.data; at && (at = strstr(at, "<div class=")); at++) n++;
+    if (n) {
+        qn_buffer_printf(out, "<div class=\"cards\" style=\"--n:%d\">", per_row[n < 10 ? n : 10]);
+        qn_buffer_append(out, cards.data, cards.size);
+        qn_buffer_text(out, "</div>\n");
+    }
+    if (cards.failed) out->failed = true;
+    qn_buffer_free(&cards);
 }
 
 // ---- the page -----------------------------------------------------------------------------------
@@ -283,22 +309,19 @@ qn_status qn_report_html(const qn_report *report, qn_buffer *out) {
     put_head(report, out);
     put_title(report, out);
     qn_buffer_text(out, "<nav>");
-    put_link("training", "Training", true, out);
+    put_link("training", "Training", report->history && report->history->rows > 0, out);
     put_link("results", "Results", results, out);
     put_link("errors", "Errors", report->n_errors > 0, out);
     put_link("speed", "Speed and memory", true, out);
     put_link("warnings", "Warnings", warnings, out);
     put_link("setup", "Set-up", true, out);
-    qn_buffer_text(out, "</nav></header>\n<div class=\"cards\">");
-    put_main_card(report, out);
-    put_result_cards(report, out);
-    put_cost_cards(report, out);
-    qn_buffer_text(out, "</div>\n");
-    qn_report_curves(report, out);
+    qn_buffer_text(out, "</nav></header>\n");
+    put_cards(report, out);
+    bool speed_placed = qn_report_curves(report, out);
     qn_report_evaluations(report, out);
     qn_report_results(report, out);
     qn_report_errors(report, out);
-    qn_report_speed(report, out);
+    qn_report_speed(report, !speed_placed, out);
     qn_report_warnings(report, out);
     qn_report_arguments(report, out);
     qn_buffer_text(out, "<footer>Made by Quern");

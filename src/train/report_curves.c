@@ -41,6 +41,12 @@ static bool smoothed(const curve *raw, curve *out) {
     return true;
 }
 
+double qn_report_last_step(const qn_history *history) {
+    double last = 0;
+    for (size_t row = 0; history && row < history->rows; row++) last = fmax(last, (double)history->step[row]);
+    return last;
+}
+
 static void add(qn_line_plot *plot, const char *name, const curve *c, qn_plot_look look, int color) {
     if (c->n) plot->series[plot->n_series++] = (qn_plot_series){name, c->x, c->y, c->n, look, color};
 }
@@ -68,8 +74,12 @@ static void put_loss(const qn_report *report, qn_buffer *out) {
     curve raw, smooth = {0}, eval = {0};
     bool ok = take(report->history, QN_EVENT_TRAIN, "loss", &raw) && smoothed(&raw, &smooth) &&
               take(report->history, QN_EVENT_EVAL, "eval_loss", &eval);
-    qn_line_plot plot = {.title = "Loss", .x_label = "step", .log_switch = true, .y_clip = 0.995};
-    add_training(&plot, "training, smoothed", "training", &raw, &smooth);
+    qn_line_plot plot = {.title = "Loss",
+                         .x_label = "step",
+                         .x_max = qn_report_last_step(report->history),
+                         .log_switch = true,
+                         .y_clip = 0.995};
+    add_training(&plot, "smoothed", "training", &raw, &smooth);
     add(&plot, "validation", &eval, QN_PLOT_DOTTED, 2);
     mark_best(report, &eval, "best checkpoint", &plot);
     if (ok) qn_plot_lines(&plot, out);
@@ -83,8 +93,12 @@ static void put_loss(const qn_report *report, qn_buffer *out) {
 static void put_single(const qn_report *report, const char *key, const char *title, bool clip, qn_buffer *out) {
     curve raw, smooth = {0};
     bool ok = take(report->history, QN_EVENT_TRAIN, key, &raw) && (!clip || smoothed(&raw, &smooth));
-    qn_line_plot plot = {
-        .title = title, .x_label = "step", .log_switch = clip, .y_from_zero = true, .y_clip = clip ? 0.99 : 0};
+    qn_line_plot plot = {.title = title,
+                         .x_label = "step",
+                         .x_max = qn_report_last_step(report->history),
+                         .log_switch = clip,
+                         .y_from_zero = true,
+                         .y_clip = clip ? 0.99 : 0};
     if (clip)
         add_training(&plot, "smoothed", "raw", &raw, &smooth);
     else
@@ -103,7 +117,8 @@ static void put_metrics(const qn_report *report, qn_buffer *out) {
     enum { LINES = 4 };
     curve curves[LINES] = {{0}};
     qn_buffer names[LINES] = {{0}};
-    qn_line_plot plot = {.title = "Validation metrics", .x_label = "step"};
+    qn_line_plot plot = {
+        .title = "Validation metrics", .x_label = "step", .x_max = qn_report_last_step(report->history)};
     bool has_accuracy = report->history && qn_history_column(report->history, "eval_accuracy"), ok = true;
     for (size_t i = 0; i < sizeof keys / sizeof *keys && plot.n_series < LINES && ok; i++) {
         // With one label per example micro F1 is accuracy once more.
@@ -135,8 +150,12 @@ static void put_language_model(const qn_report *report, qn_buffer *out) {
     bool ok = take(report->history, QN_EVENT_TRAIN, "accuracy", &raw) && smoothed(&raw, &smooth) &&
               take(report->history, QN_EVENT_EVAL, "eval_accuracy", &eval);
     if (ok && raw.n) {
-        qn_line_plot plot = {.title = "Masked tokens found", .x_label = "step", .y_percent = true, .y_from_zero = true};
-        add_training(&plot, "training, smoothed", "training", &raw, &smooth);
+        qn_line_plot plot = {.title = "Masked tokens found",
+                             .x_label = "step",
+                             .x_max = qn_report_last_step(report->history),
+                             .y_percent = true,
+                             .y_from_zero = true};
+        add_training(&plot, "smoothed", "training", &raw, &smooth);
         add(&plot, "validation", &eval, QN_PLOT_DOTTED, 2);
         qn_plot_lines(&plot, out);
     }
@@ -150,8 +169,13 @@ static void put_language_model(const qn_report *report, qn_buffer *out) {
     if (ok && pretraining) {
         for (size_t i = 0; i < soft.n; i++) soft.y[i] = exp(soft.y[i]);
         for (size_t i = 0; i < held.n; i++) held.y[i] = exp(held.y[i]);
-        qn_line_plot plot = {.title = "Perplexity", .x_label = "step", .log_switch = true, .y_clip = 0.97};
-        add(&plot, "training, smoothed", &soft, QN_PLOT_LINE, 1);
+        qn_line_plot plot = {.title = "Perplexity",
+                             .x_label = "step",
+                             .x_max = qn_report_last_step(report->history),
+                             .log_switch = true,
+                             .log_first = true,
+                             .y_clip = 0.97};
+        add(&plot, "smoothed", &soft, QN_PLOT_LINE, 1);
         add(&plot, "validation", &held, QN_PLOT_DOTTED, 2);
         qn_plot_lines(&plot, out);
     }
@@ -161,16 +185,23 @@ static void put_language_model(const qn_report *report, qn_buffer *out) {
     free(soft.x);
 }
 
-void qn_report_curves(const qn_report *report, qn_buffer *out) {
+bool qn_report_curves(const qn_report *report, qn_buffer *out) {
+    if (!report->history || report->history->rows == 0) return false;
     qn_report_section("training", "Training", NULL, out);
     qn_buffer_text(out, "<div class=\"grid\">\n");
+    size_t start = out->size, figures = 0;
     put_loss(report, out);
     bool pretraining = report->history && qn_history_column(report->history, "accuracy");
     if (!pretraining) put_metrics(report, out);
     put_language_model(report, out);
     put_single(report, "learning_rate", "Learning rate", false, out);
     put_single(report, "grad_norm", "Gradient norm", true, out);
+    for (const char *at = out->data ? out->data + start : NULL; at && (at = strstr(at, "<figure")); at++) figures++;
+    // Two stand side by side: an odd one would leave a hole.
+    bool speed = figures % 2 && report->history && qn_history_column(report->history, "tokens_per_second");
+    if (speed) qn_report_speed_curve(report, out);
     qn_buffer_text(out, "</div>\n");
+    return speed;
 }
 
 // ---- the table of evaluations -------------------------------------------------------------------
@@ -201,7 +232,7 @@ static void put_evaluation(const qn_report *report, size_t row, const size_t *co
     qn_buffer_text(out, best ? "<tr class=\"best\"><td>" : "<tr><td>");
     qn_format_count(h->step[row], out);
     qn_buffer_text(out, "</td>");
-    put_cell("epoch", epoch ? round(epoch[row] * 100) / 100 : NAN, out);
+    put_cell("epoch", epoch ? epoch[row] : NAN, out);
     put_cell("loss", loss ? training_loss(h, loss, row) : NAN, out);
     for (size_t i = 0; i < n_columns; i++) put_cell(h->key[columns[i]], h->values[columns[i]][row], out);
     qn_buffer_text(out, best ? "<td><span class=\"chip\">best</span></td></tr>\n" : "<td></td></tr>\n");
@@ -209,13 +240,14 @@ static void put_evaluation(const qn_report *report, size_t row, const size_t *co
 
 void qn_report_evaluations(const qn_report *report, qn_buffer *out) {
     const qn_history *h = report->history;
+    if (!h || h->rows == 0) return;
     size_t columns[8], n_columns = 0, evaluations = 0;
-    const double *accuracy = h ? qn_history_column(h, "eval_accuracy") : NULL;
-    for (size_t k = 0; h && k < h->keys && n_columns < 8; k++) {
+    const double *accuracy = qn_history_column(h, "eval_accuracy");
+    for (size_t k = 0; k < h->keys && n_columns < 8; k++) {
         bool duplicate = accuracy && strcmp(h->key[k], "eval_micro_f1") == 0;
         if (strncmp(h->key[k], "eval_", 5) == 0 && !duplicate) columns[n_columns++] = k;
     }
-    for (size_t row = 0; h && row < h->rows; row++) evaluations += h->event[row] == QN_EVENT_EVAL;
+    for (size_t row = 0; row < h->rows; row++) evaluations += h->event[row] == QN_EVENT_EVAL;
     if (evaluations && n_columns) {
         qn_buffer_printf(
             out,

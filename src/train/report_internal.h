@@ -5,11 +5,13 @@
 extern const char *const qn_report_css[]; // pieces, ended by NULL
 extern const char *const qn_report_js[];
 
-void qn_report_curves(const qn_report *report, qn_buffer *out);
+// Returns whether the curve of the speed was put here, to fill the grid, instead of in the section about speed.
+bool qn_report_curves(const qn_report *report, qn_buffer *out);
 void qn_report_evaluations(const qn_report *report, qn_buffer *out);
 void qn_report_results(const qn_report *report, qn_buffer *out);
 void qn_report_errors(const qn_report *report, qn_buffer *out);
-void qn_report_speed(const qn_report *report, qn_buffer *out);
+void qn_report_speed(const qn_report *report, bool with_curve, qn_buffer *out);
+void qn_report_speed_curve(const qn_report *report, qn_buffer *out);
 void qn_report_warnings(const qn_report *report, qn_buffer *out);
 void qn_report_arguments(const qn_report *report, qn_buffer *out);
 bool qn_report_has_results(const qn_report *report);
@@ -18,6 +20,7 @@ bool qn_report_has_warnings(const qn_report *report);
 // Pieces of HTML.
 void qn_report_text(const char *text, qn_buffer *out);                                       // escaped; NULL is nothing
 void qn_report_section(const char *id, const char *title, const char *note, qn_buffer *out); // opens <section>
+double qn_report_last_step(const qn_history *history);                                       // 0 when there is none
 void qn_report_facts(const qn_report_fact *facts, size_t n, qn_buffer *out);                 // a definition list
 // "macro_f1" as people write it, "Macro F1"; names that are not known have their underscores turned into spaces.
 void qn_report_metric_name(const char *name, qn_buffer *out);

@@ -17,6 +17,13 @@ static const char *label_of(const qn_report *report, int32_t k) {
     return report->labels && report->labels[k] ? report->labels[k] : "?";
 }
 
+// The bar beside a number, as a share of its cell's free width.
+static void put_bar(double share, qn_buffer *out) {
+    qn_buffer_text(out, "<i style=\"--v:");
+    qn_buffer_json_number(out, fmin(fmax(share, 0), 1), 3);
+    qn_buffer_text(out, "\"></i>");
+}
+
 // ---- all metrics --------------------------------------------------------------------------------
 
 static void put_scalars(const qn_report *report, qn_buffer *out) {
@@ -69,8 +76,8 @@ static void put_top_confusions(const qn_report *report, size_t limit, qn_buffer 
         qn_report_text(label_of(report, top[i].gold), out);
         qn_buffer_text(out, "</td><td>");
         qn_report_text(label_of(report, top[i].predicted), out);
-        qn_buffer_printf(out, "</td><td class=\"bar\"><i style=\"width:%d%%\"></i>",
-                         (int)(100 * top[i].count / top[0].count));
+        qn_buffer_text(out, "</td><td class=\"bar\">");
+        put_bar((double)top[i].count / (double)top[0].count, out);
         qn_format_count(top[i].count, out);
         qn_buffer_text(out, "</td></tr>\n");
     }
@@ -82,7 +89,7 @@ static void put_confusion(const qn_report *report, qn_buffer *out) {
     bool map = classes >= 2 && classes <= QN_CONFUSION_CLASSES;
     qn_buffer_printf(out, "<div class=\"beside%s\">\n", classes > 30 ? " stacked" : "");
     if (map) put_heat_map(report, out);
-    put_top_confusions(report, !map ? 40 : classes <= 3 ? 6 : classes <= 12 ? 10 : 16, out);
+    put_top_confusions(report, !map ? 40 : classes <= 3 ? 6 : classes <= 12 ? 10 : 22, out);
     qn_buffer_text(out, "</div>\n");
 }
 
@@ -93,8 +100,7 @@ static void put_score_cell(double value, bool bar, qn_buffer *out) {
     qn_buffer_text(out, bar ? "<td class=\"bar\" data-v=\"" : "<td data-v=\"");
     qn_buffer_json_number(out, isfinite(value) ? value : -1, 6);
     qn_buffer_text(out, "\">");
-    if (bar && isfinite(value))
-        qn_buffer_printf(out, "<i style=\"width:%d%%\"></i>", (int)lround(100 * fmin(fmax(value, 0), 1)));
+    if (bar && isfinite(value)) put_bar(value, out);
     if (isfinite(value))
         qn_report_metric_short("f1", value, out);
     else

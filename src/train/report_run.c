@@ -57,7 +57,7 @@ static void put_machine(const qn_report *report, qn_buffer *out) {
     put_list(&list, out);
 }
 
-static void put_speed_curve(const qn_report *report, qn_buffer *out) {
+void qn_report_speed_curve(const qn_report *report, qn_buffer *out) {
     const qn_history *h = report->history;
     if (!h || h->rows == 0) return;
     double *x = qn_malloc(2 * h->rows, sizeof *x), *y = x ? x + h->rows : NULL;
@@ -66,17 +66,21 @@ static void put_speed_curve(const qn_report *report, qn_buffer *out) {
         return;
     }
     size_t n = qn_history_series(h, QN_EVENT_TRAIN, "step", "tokens_per_second", x, y);
-    qn_line_plot plot = {.title = "Real tokens per second", .x_label = "step", .y_from_zero = true, .n_series = 1};
+    qn_line_plot plot = {.title = "Real tokens per second",
+                         .x_label = "step",
+                         .y_from_zero = true,
+                         .x_max = qn_report_last_step(h),
+                         .n_series = 1};
     plot.series[0] = (qn_plot_series){"tokens per second", x, y, n, n > 20 ? QN_PLOT_LINE : QN_PLOT_DOTTED, 3};
     if (n) qn_plot_lines(&plot, out);
     free(x);
 }
 
-void qn_report_speed(const qn_report *report, qn_buffer *out) {
+void qn_report_speed(const qn_report *report, bool with_curve, qn_buffer *out) {
     qn_report_section("speed", "Speed and memory", NULL, out);
     qn_buffer_text(out, "<div class=\"grid\">\n");
     put_machine(report, out);
-    put_speed_curve(report, out);
+    if (with_curve) qn_report_speed_curve(report, out);
     qn_buffer_text(out, "</div>\n</section>\n");
 }
 
@@ -175,8 +179,10 @@ void qn_report_arguments(const qn_report *report, qn_buffer *out) {
     size_t rows = report->history ? report->history->rows : 0;
     if (column && rows && report->history->event[rows - 1] == QN_EVENT_END && report->history->text[rows - 1])
         add_text(&list, "Ended", report->history->text[rows - 1]);
+    qn_buffer_text(out, "<div class=\"grid\">");
     put_list(&list, out);
     if (report->n_facts) qn_report_facts(report->facts, report->n_facts, out);
+    qn_buffer_text(out, "</div>\n");
     if (report->command) {
         qn_buffer_text(out, "<pre class=\"command\">");
         qn_report_text(report->command, out);
