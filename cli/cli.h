@@ -45,7 +45,7 @@
 #pragma once
 #include "quern.h"
 
-#define COMMAND_MAP(X) X(help) X(tokenizer)
+#define COMMAND_MAP(X) X(help) X(tokenizer) X(pretrain) X(finetune)
 
 // ---- Options -------------------------------------------------------------------------------------------------------
 

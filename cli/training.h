@@ -1,0 +1,67 @@
+// What quern pretrain and quern finetune share: their options, progress on standard error, and signals.
+#pragma once
+#include "cli/cli.h"
+
+typedef struct {
+    qn_training training;
+    list files, more_files;
+    bool resume, quiet;
+    const char *checkpoint;
+} training_settings;
+
+#define TRAINING(field) FIELD(training_settings, training.field)
+
+#define TRAINING_FILES                                                                                                 \
+    {"output-dir", TRAINING(output), "DIR", .help = "run folder: the model, report.html, log.jsonl, checkpoints", .required = true, .letter = 'o'}, \
+        {"train-file", FIELD(training_settings, files), "FILE", .help = "training data; may be repeated"},             \
+        {"validation-file", TRAINING(validation), "FILE", .help = "data that chooses the best checkpoint"},            \
+        {"tokenizer", TRAINING(tokenizer), "DIR", .help = "folder of the tokenizer", .alias = "tokenizer-name", .fallback = "the model's"}
+
+#define TRAINING_DATA                                                                                                  \
+    {"format", TRAINING(data.format), "FORMAT", .help = "of the files", .choices = "tsv|csv|jsonl|text|fasttext", .fallback = "by name and first line"}, \
+        {"text-column", TRAINING(data.text_column), "NAME", .help = "column of the text", .fallback = "by name"},      \
+        {"columns", TRAINING(data.columns), "A,B,C", .help = "columns of a file without a header line"}
+
+#define TRAINING_LENGTH                                                                                                \
+    HEADING("How long and how large"),                                                                                 \
+        {"num-train-epochs", TRAINING(epochs), "X", .help = "times through the data", .alias = "epochs", .min = 0},    \
+        {"max-steps", TRAINING(max_steps), "N", .help = "updates in all, instead of epochs"},                          \
+        {"max-time", FIELD_AS(OPTION_MINUTES, training_settings, training.max_minutes), "TIME",                        \
+         .help = "end by then: 90s, 5m, 1.5h; the schedule ends with it. Such a run depends on the machine's speed", .fallback = "no limit"}, \
+        {"per-device-train-batch-size", TRAINING(batch_size), "N", .help = "examples per step; 0: --batch-tokens decides", .alias = "batch-size"}, \
+        {"batch-tokens", TRAINING(batch_tokens), "N", .help = "tokens per step; 0: --batch-size decides"},             \
+        {"gradient-accumulation-steps", TRAINING(accumulation), "N", .help = "batches that make one update", .min = 1}, \
+        {"max-seq-length", TRAINING(max_length), "N", .help = "tokens per example; longer ones are cut", .alias = "max-length", .fallback = "the model's limit"}, \
+        {"group-by-length", TRAINING(group_by_length), NULL, .help = "put examples of similar lengths into a batch"},  \
+        HEADING("Optimizer"),                                                                                          \
+        {"learning-rate", TRAINING(learning_rate), "X", .help = "largest learning rate of AdamW", .min = 0, .alias = "lr"}, \
+        {"lr-scheduler-type", TRAINING(schedule), "NAME", .help = "how the rate falls after the warmup", .choices = "linear|cosine|constant", .alias = "schedule"}, \
+        {"warmup-ratio", TRAINING(warmup_ratio), "X", .help = "share of the run in which the rate rises", .min = 0, .max = 0.999}, \
+        {"warmup-steps", TRAINING(warmup_steps), "N", .help = "the same in steps; wins over the ratio"},               \
+        {"weight-decay", TRAINING(weight_decay), "X", .help = "of weights, not of biases and norms", .min = 0},        \
+        {"adam-beta1", TRAINING(beta1), "X", .help = "decay of the first moment", .min = 0, .max = 0.99999},           \
+        {"adam-beta2", TRAINING(beta2), "X", .help = "decay of the second moment", .min = 0, .max = 0.9999999},        \
+        {"adam-epsilon", TRAINING(epsilon), "X", .help = "added to the root of the second moment", .min = 0},          \
+        {"max-grad-norm", TRAINING(max_gradient_norm), "X", .help = "gradients are clipped to this norm; 0: never", .min = 0}, \
+        {"dropout", TRAINING(dropout), "X", .help = "instead of config.json's", .min = -1, .max = 0.99, .fallback = "config.json's"}, \
+        {"layer-decay", TRAINING(layer_decay), "X", .help = "each lower layer's rate is so much smaller", .min = 0.01, .max = 1}, \
+        {"freeze-layers", TRAINING(freeze_layers), "N", .help = "embeddings and the first N layers stay as they are", .unlimited = true, .fallback = "nothing is frozen"}
+
+#define TRAINING_RUN                                                                                                   \
+    HEADING("The run"),                                                                                                \
+        {"eval-steps", TRAINING(eval_steps), "N", .help = "steps between evaluations", .fallback = "each epoch"},      \
+        {"save-steps", TRAINING(save_steps), "N", .help = "steps between checkpoints", .fallback = "with each evaluation"}, \
+        {"metric-for-best-model", TRAINING(best_metric), "NAME", .help = "metric of the validation data that chooses the best checkpoint", .fallback = "by the task"}, \
+        {"early-stopping-patience", TRAINING(patience), "N", .help = "stop after so many evaluations without a better one", .alias = "patience", .fallback = "never"}, \
+        {"logging-steps", TRAINING(log_steps), "N", .help = "steps between lines of log.jsonl", .min = 1},             \
+        {"save-total-limit", TRAINING(keep_checkpoints), "N", .help = "newest checkpoints kept, besides the best one", .min = 1}, \
+        {"resume", FIELD(training_settings, resume), NULL, .help = "go on from the newest checkpoint in the output folder, if there is one"}, \
+        {"resume-from-checkpoint", FIELD(training_settings, checkpoint), "DIR", .help = "go on from this checkpoint"}, \
+        {"overwrite-output-dir", TRAINING(overwrite), NULL, .help = "replace the run that is in the output folder", .alias = "overwrite"}, \
+        {"seed", TRAINING(seed), "N", .help = "of weights, order, masks and dropout"},                                 \
+        {"threads", TRAINING(threads), "N", .help = "threads; they do not change the result", .fallback = "all"},      \
+        {"quiet", FIELD(training_settings, quiet), NULL, .help = "nothing on standard error but errors", .letter = 'q'}, \
+        ARGUMENTS(training_settings, more_files, "FILE")
+
+// Runs qn_pretrain or qn_finetune with the settings; prints the metrics' JSON on standard output. The exit status.
+int run_training(const training_settings *settings, qn_status (*train)(const qn_training *, char **));

@@ -1,0 +1,210 @@
+// Pre-training with masked language modelling (Devlin et al. 2019), with next-sentence prediction on request.
+#include "base/file.h"
+#include "data/corpus.h"
+#include "train/outcome.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    qn_masker masker;
+    qn_corpus *train, *validation;
+} job;
+
+// The masked-LM logits of a batch, and with `next` the next-sentence ones.
+static qn_tensor *logits_of(qn_trainer *t, qn_context *c, const qn_batch *batch, qn_tensor **next) {
+    qn_tokens tokens = qn_batch_tokens(batch);
+    qn_tensor *hidden = qn_encoder_forward(c, &t->network->encoder, &tokens);
+    *next = t->network->heads & QN_HEAD_NEXT_SENTENCE ? qn_network_next_sentence(c, t->network, hidden, tokens.ragged) : NULL;
+    return qn_network_masked_lm(c, t->network, hidden, batch->masked, batch->masked_rows);
+}
+
+static qn_status loss(qn_trainer *t, qn_context *c, const qn_batch *batch, double *value) {
+    qn_tensor *next, *logits = logits_of(t, c, batch, &next);
+    double part = 0;
+    QN_TRY(qn_cross_entropy(c, logits, batch->masked_ids, NULL, 0, value));
+    if (t->network->heads & QN_HEAD_NEXT_SENTENCE) QN_TRY(qn_cross_entropy(c, next, batch->next_sentence, NULL, 0, &part));
+    *value += part;
+    return QN_OK;
+}
+
+static size_t count_right(const qn_tensor *logits, const int32_t *targets) {
+    size_t classes = qn_width(logits), right = 0;
+    for (size_t i = 0; i < qn_rows(logits); i++) {
+        const float *row = logits->data + i * classes;
+        size_t best = 0;
+        for (size_t k = 1; k < classes; k++)
+            if (row[k] > row[best]) best = k;
+        right += best == (size_t)targets[i];
+    }
+    return right;
+}
+
+static qn_status evaluate(qn_trainer *t, qn_metric metrics[QN_METRICS_MAX], size_t *count) {
+    job *j = t->data;
+    qn_source source = qn_corpus_source(j->validation);
+    qn_batch batch = {0};
+    double sum = 0, next_sum = 0;
+    size_t masked = 0, right = 0, sequences = 0, next_right = 0;
+    bool end = false;
+    qn_status status = qn_corpus_seek(j->validation, &(qn_data_position){.fingerprint = qn_corpus_fingerprint(j->validation)});
+    while (status == QN_OK && (status = source.next(source.self, &batch, &end)) == QN_OK && !end) {
+        qn_context c = qn_trainer_inference(t);
+        qn_tensor *next, *logits = logits_of(t, &c, &batch, &next);
+        double part = 0;
+        status = qn_cross_entropy(&c, logits, batch.masked_ids, NULL, 0, &part);
+        if (status != QN_OK) break;
+        sum += part * (double)batch.masked;
+        masked += batch.masked;
+        right += count_right(logits, batch.masked_ids);
+        if (!next) continue;
+        status = qn_cross_entropy(&c, next, batch.next_sentence, NULL, 0, &part);
+        next_sum += part * (double)batch.sequences;
+        sequences += batch.sequences;
+        next_right += count_right(next, batch.next_sentence);
+    }
+    qn_batch_free(&batch);
+    QN_TRY(status);
+    double mean = masked ? sum / (double)masked : NAN, next_mean = sequences ? next_sum / (double)sequences : 0;
+    *count = 0;
+    metrics[(*count)++] = (qn_metric){"loss", mean + next_mean, true};
+    metrics[(*count)++] = (qn_metric){"perplexity", exp(mean), true};
+    metrics[(*count)++] = (qn_metric){"accuracy", masked ? (double)right / (double)masked : NAN, false};
+    if (sequences) metrics[(*count)++] = (qn_metric){"next_sentence_accuracy", (double)next_right / (double)sequences, false};
+    return QN_OK;
+}
+
+static qn_status seek(qn_trainer *t, const qn_data_position *position) {
+    return qn_corpus_seek(((job *)t->data)->train, position);
+}
+
+static const qn_objective with_validation = {loss, evaluate, seek}, without_validation = {loss, NULL, seek};
+
+static qn_status open_corpora(const qn_training *o, const qn_tokenizer *tokenizer, size_t max_length, job *j) {
+    qn_mask_options mask = qn_mask_defaults();
+    mask.probability = o->mask_probability;
+    mask.whole_words = o->whole_word;
+    mask.seed = o->seed;
+    QN_TRY(qn_masker_init(&j->masker, tokenizer, &mask));
+    qn_corpus_options c = qn_corpus_defaults();
+    if (o->data.format) QN_TRY(qn_format_parse(o->data.format, &c.reader.format));
+    c.reader.text_column = o->data.text_column;
+    c.reader.columns = o->data.columns;
+    c.max_length = max_length;
+    c.next_sentence = o->next_sentence;
+    c.group_by_length = o->group_by_length;
+    c.batch_size = o->batch_size;
+    c.batch_tokens = o->batch_tokens;
+    c.seed = o->seed;
+    c.epochs = o->max_steps > 0 || o->epochs <= 0 ? 0 : (uint64_t)ceil(o->epochs);
+    c.masker = &j->masker;
+    QN_TRY(qn_corpus_open(o->train, o->train_count, tokenizer, &c, &j->train));
+    if (!o->validation) return QN_OK;
+    c.shuffle = false;
+    c.epochs = 1;
+    return qn_corpus_open(&o->validation, 1, tokenizer, &c, &j->validation);
+}
+
+static qn_status make_network(const qn_training *o, const char *from, qn_model_config *config, qn_network **out) {
+    if (o->dropout >= 0) config->encoder.hidden_dropout = config->encoder.attention_dropout = (float)o->dropout;
+    qn_network_options options = {QN_HEAD_MASKED_LM | (o->next_sentence ? QN_HEAD_POOLER | QN_HEAD_NEXT_SENTENCE : 0u), true, o->seed};
+    char *weights = qn_is_folder(from) ? qn_path_join(from, "model.safetensors") : NULL, *index = qn_is_folder(from) ? qn_path_join(from, "model.safetensors.index.json") : NULL;
+    bool has_weights = (weights && qn_is_file(weights)) || (index && qn_is_file(index));
+    free(weights);
+    free(index);
+    return has_weights ? qn_network_load(config, from, &options, out) : qn_network_create(config, &options, out);
+}
+
+static qn_status plan(const qn_training *o, job *j, qn_trainer *t) {
+    t->source = qn_corpus_source(j->train);
+    t->total_steps = o->max_steps;
+    if (o->max_steps > 0 || o->epochs <= 0) return QN_OK;
+    uint64_t whole, last;
+    QN_TRY(qn_corpus_total(j->train, (uint64_t)floor(o->epochs), &whole));
+    QN_TRY(qn_corpus_total(j->train, (uint64_t)ceil(o->epochs), &last));
+    double batches = (double)whole + (o->epochs - floor(o->epochs)) * (double)(last - whole);
+    t->total_steps = (int64_t)ceil(batches / o->accumulation - 1e-9);
+    return QN_OK;
+}
+
+static void say_start(qn_trainer *t, const char *checkpoint) {
+    const job *j = t->data;
+    const qn_encoder_config *e = &t->network->config.encoder;
+    qn_trainer_say(t, "%s%zu sequences, %zu tokens%s; %zu layers of width %zu, %.1f M parameters; %d threads, %s",
+                   qn_corpus_in_memory(j->train) ? "" : "at least ", qn_corpus_sequences(j->train), qn_corpus_tokens(j->train),
+                   qn_corpus_in_memory(j->train) ? "" : " (streamed)", e->layers, e->hidden,
+                   (double)qn_parameters_total(&t->network->parameters) / 1e6, qn_backend_threads(t->backend), qn_backend_isa(t->backend));
+    if (checkpoint) qn_trainer_say(t, "going on from %s", checkpoint);
+}
+
+static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char **checkpoint) {
+    const qn_training *o = t->options;
+    QN_TRY(qn_training_check(o));
+    if (!o->task || strcmp(o->task, "mlm") != 0) return qn_fail(QN_ERROR_ARGUMENT, "objective is \"%s\" (expected mlm)", o->task ? o->task : "");
+    QN_TRY(qn_run_folder(o, checkpoint));
+    const char *from = *checkpoint ? *checkpoint : o->model, *words = o->tokenizer ? o->tokenizer : from;
+    if (!o->tokenizer && !qn_is_folder(from)) return qn_fail(QN_ERROR_ARGUMENT, "%s: a single config.json has no tokenizer (expected --tokenizer)", from);
+    QN_TRY(qn_tokenizer_load(words, tokenizer));
+    t->tokenizer = *tokenizer;
+    qn_model_config config;
+    QN_TRY(qn_model_config_read(from, &config));
+    size_t limit = config.encoder.max_positions, vocabulary = config.encoder.vocabulary;
+    if (o->max_length > 0 && o->max_length < limit) limit = o->max_length;
+    if (qn_tokenizer_size(*tokenizer) > vocabulary) {
+        qn_model_config_free(&config);
+        return qn_fail(QN_ERROR_ARGUMENT, "%s: the tokenizer has %zu tokens, the model %zu", words, qn_tokenizer_size(*tokenizer), vocabulary);
+    }
+    QN_TRY(make_network(o, from, &config, &t->network));
+    if (o->freeze_layers >= 0) qn_network_freeze(t->network, (size_t)o->freeze_layers, true);
+    QN_TRY(open_corpora(o, *tokenizer, limit, j));
+    QN_TRY(qn_backend_create_cpu(o->threads, NULL, &t->backend));
+    t->objective = o->validation ? &with_validation : &without_validation;
+    t->best_metric = o->best_metric ? o->best_metric : "loss";
+    QN_TRY(plan(o, j, t));
+    QN_TRY(qn_make_folders(o->output));
+    QN_TRY(qn_training_save_arguments(o, true));
+    say_start(t, *checkpoint);
+    return QN_OK;
+}
+
+static qn_status finish(qn_trainer *t, char **json) {
+    const job *j = t->data;
+    QN_TRY(qn_trainer_take_best(t));
+    QN_TRY(qn_network_save(t->network, t->options->output));
+    QN_TRY(qn_tokenizer_save(t->tokenizer, t->options->output));
+    char data[512];
+    snprintf(data, sizeof data, "%s, %zu sequences, %zu tokens", t->options->train[0], qn_corpus_sequences(j->train), qn_corpus_tokens(j->train));
+    QN_TRY(qn_outcome_report(t, true, data, t->options->validation, NULL, NULL));
+    if (!json) return QN_OK;
+    qn_buffer text = {0};
+    qn_buffer_printf(&text, "{\"steps\": %lld, \"train_loss\": ", (long long)t->state.step);
+    qn_buffer_json_number(&text, t->state.last_loss, 9);
+    for (size_t i = 0; i < t->metric_count; i++) {
+        qn_buffer_printf(&text, ", \"eval_%s\": ", t->metrics[i].name);
+        qn_buffer_json_number(&text, t->metrics[i].value, 9);
+    }
+    qn_buffer_text(&text, "}");
+    *json = text.data;
+    return qn_buffer_status(&text);
+}
+
+qn_status qn_pretrain(const qn_training *training, char **json) {
+    job j = {0};
+    qn_trainer t = {.options = training, .data = &j};
+    qn_tokenizer *tokenizer = NULL;
+    char *checkpoint = NULL;
+    if (json) *json = NULL;
+    qn_status status = prepare(&t, &j, &tokenizer, &checkpoint);
+    if (status == QN_OK) status = qn_trainer_run(&t, checkpoint);
+    if (status == QN_OK) status = finish(&t, json);
+    qn_trainer_free(&t);
+    qn_network_free(t.network);
+    qn_backend_destroy(t.backend);
+    qn_corpus_close(j.train);
+    qn_corpus_close(j.validation);
+    qn_masker_free(&j.masker);
+    qn_tokenizer_free(tokenizer);
+    free(checkpoint);
+    return status;
+}
