@@ -244,10 +244,64 @@ static inline void push_char(qn_words *w, qn_word *word, const qn_char *c) {
     word->size += length;
 }
 
+// Takes characters that become one letter, nothing or a space, which are nearly all, without a detour. True when a
+// space ended the word; false at a character of another kind and at the end of the text.
+static bool take_letters(qn_words *w, qn_word *word) {
+    size_t position = w->position, size = word->size, characters = word->characters;
+    size_t room = w->buffer_capacity < w->aligns_capacity ? w->buffer_capacity : w->aligns_capacity;
+    int32_t character = w->character;
+    bool done = false;
+    while (position < w->end && !done) {
+        uint32_t code;
+        size_t length = decode(w->text + position, w->end - position, &code);
+        uint32_t entry = qn_bert_entry(w->bert, code), kind = entry & QN_CHAR_KIND, value = entry & QN_CHAR_CODE;
+        if (kind == QN_CHAR_LETTER) {
+            if (characters == 0) {
+                word->start = (int32_t)position;
+                word->char_start = character;
+            }
+            word->end = (int32_t)(position + length);
+            word->char_end = character + 1;
+            if (characters++ < w->limit) {
+                if (size + 4 > room) {
+                    if (!make_room(w, size + 4)) break;
+                    room = w->buffer_capacity < w->aligns_capacity ? w->buffer_capacity : w->aligns_capacity;
+                }
+                if (value == 0 && code == REPLACEMENT) value = code; // its bytes in the text may be others
+                size_t bytes = value ? qn_utf8_put(w->buffer + size, (int32_t)value) : length;
+                qn_align align = {(int32_t)position, (int32_t)(position + length), character};
+                for (size_t i = 0; i < bytes; i++) {
+                    if (!value) w->buffer[size + i] = w->text[position + i];
+                    w->aligns[size + i] = align;
+                }
+                size += bytes;
+            }
+        } else if (kind == QN_CHAR_SPACE) {
+            done = characters > 0;
+        } else if (kind != QN_CHAR_REMOVED) {
+            break;
+        }
+        if (!(entry & QN_CHAR_TRANSPARENT)) {
+            w->run_start = position;
+            w->run_character = character;
+            w->has_run_start = true;
+        }
+        position += length;
+        character++;
+    }
+    w->position = position;
+    w->character = character;
+    word->size = size;
+    word->characters = characters;
+    return done;
+}
+
 // The word goes on (or begins) with a character that is not plain ASCII.
 static bool next_slow(qn_words *w, qn_word *word) {
-    qn_char c;
-    while (next_char(w, &c)) {
+    for (;;) {
+        if (!w->has_held && w->queue_next >= w->queue_count && take_letters(w, word)) break;
+        qn_char c;
+        if (!next_char(w, &c)) break;
         if (c.kind == QN_CHAR_LETTER) {
             push_char(w, word, &c);
         } else if (word->characters > 0) {

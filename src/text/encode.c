@@ -14,6 +14,7 @@ typedef struct {
     qn_buffer normalized;
     qn_align *aligns;
     size_t aligns_capacity;
+    qn_word_cache cache;
 } scratch;
 
 qn_encode_options qn_encode_defaults(void) {
@@ -77,7 +78,8 @@ static qn_status put_unknown(const qn_tokenizer *t, qn_encoding *e, const qn_wor
 // All words that s->words was begun with.
 static qn_status put_words(const qn_tokenizer *t, scratch *s, qn_encoding *e, int32_t *word) {
     qn_word w;
-    bool padded = !s->words.normalized; // the word stands in a buffer of FIRST_PIECES bytes or more
+    // Words that stand in the buffer have room behind them.
+    qn_word_cache *cache = s->words.normalized ? NULL : &s->cache;
     while (qn_words_next(&s->words, &w)) {
         if (e->count + w.size + 1 > e->capacity) QN_TRY(reserve(e, e->count + w.size + 1));
         if (w.characters > t->model.max_characters) {
@@ -86,7 +88,7 @@ static qn_status put_words(const qn_tokenizer *t, scratch *s, qn_encoding *e, in
         }
         if (w.size > s->pieces_capacity)
             QN_TRY(qn_grow((void **)&s->pieces, &s->pieces_capacity, w.size, sizeof *s->pieces));
-        size_t count = qn_wordpiece_match(&t->model, w.text, w.size, padded, s->pieces);
+        size_t count = qn_wordpiece_match(&t->model, cache, w.text, w.size, s->pieces);
         if (count == 0) {
             QN_TRY(put_unknown(t, e, &w, *word));
         } else if (!w.aligns) {

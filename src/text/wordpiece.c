@@ -1,6 +1,7 @@
 // Matching of words: whole words through a hash table, all others byte by byte through the vocabulary's trie.
 #include "text/wordpiece.h"
 #include "base/memory.h"
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +32,8 @@ static inline size_t hash_key(const uint64_t key[2]) {
 }
 
 qn_status qn_wordpiece_finish(qn_wordpiece *model, const qn_vocabulary *vocabulary) {
+    static atomic_uint_fast64_t serials = 1;
+    model->serial = atomic_fetch_add(&serials, 1);
     model->vocabulary = vocabulary;
     model->continuation = qn_trie_walk(&vocabulary->trie, QN_TRIE_ROOT, model->prefix, strlen(model->prefix));
     size_t slots = 64;
@@ -61,18 +64,8 @@ void qn_wordpiece_clear(qn_wordpiece *model) {
     *model = (qn_wordpiece){.unknown = -1};
 }
 
-size_t qn_wordpiece_match(const qn_wordpiece *model, const char *word, size_t size, bool padded, qn_piece *pieces) {
-    if (size <= KEY_BYTES) {
-        uint64_t key[2];
-        make_key(word, size, padded, key);
-        for (size_t at = hash_key(key) & model->slot_mask; model->slots[at].id >= 0; at = (at + 1) & model->slot_mask) {
-            const qn_word_slot *slot = &model->slots[at];
-            if (slot->key[0] == key[0] && slot->key[1] == key[1] && slot->size == size) {
-                pieces[0] = (qn_piece){slot->id, (uint32_t)size};
-                return 1;
-            }
-        }
-    }
+// Through the trie, from the longest match to the next.
+static size_t match_longest(const qn_wordpiece *model, const char *word, size_t size, qn_piece *pieces) {
     const qn_trie *trie = &model->vocabulary->trie;
     size_t count = 0;
     for (size_t begin = 0; begin < size;) {
@@ -88,6 +81,48 @@ size_t qn_wordpiece_match(const qn_wordpiece *model, const char *word, size_t si
         if (id < 0) return 0;
         pieces[count++] = (qn_piece){id, (uint32_t)end};
         begin = end;
+    }
+    return count;
+}
+
+static size_t match_short(const qn_wordpiece *model, const uint64_t key[2], size_t hash, const char *word, size_t size,
+                          qn_piece *pieces) {
+    for (size_t at = hash & model->slot_mask; model->slots[at].id >= 0; at = (at + 1) & model->slot_mask) {
+        const qn_word_slot *slot = &model->slots[at];
+        if (slot->key[0] == key[0] && slot->key[1] == key[1] && slot->size == size) {
+            pieces[0] = (qn_piece){slot->id, (uint32_t)size};
+            return 1;
+        }
+    }
+    return match_longest(model, word, size, pieces);
+}
+
+size_t qn_wordpiece_match(const qn_wordpiece *model, qn_word_cache *cache, const char *word, size_t size,
+                          qn_piece *pieces) {
+    if (size > KEY_BYTES) return match_longest(model, word, size, pieces);
+    uint64_t key[2];
+    make_key(word, size, cache != NULL, key);
+    size_t hash = hash_key(key);
+    if (!cache) return match_short(model, key, hash, word, size, pieces);
+    if (cache->serial != model->serial) {
+        memset(cache, 0, sizeof *cache);
+        cache->serial = model->serial;
+    }
+    // The pieces of a word cover it, so that its size is the end of the last one.
+    size_t at = hash >> 8 & (QN_CACHE_WORDS - 1), count = cache->words[at].count;
+    if (count > 0 && cache->words[at].key[0] == key[0] && cache->words[at].key[1] == key[1] &&
+        cache->words[at].ends[count - 1] == size) {
+        for (size_t i = 0; i < count; i++) pieces[i] = (qn_piece){cache->words[at].ids[i], cache->words[at].ends[i]};
+        return count;
+    }
+    count = match_short(model, key, hash, word, size, pieces);
+    if (count > 0 && count <= QN_CACHE_PIECES) {
+        memcpy(cache->words[at].key, key, sizeof key);
+        cache->words[at].count = (uint8_t)count;
+        for (size_t i = 0; i < count; i++) {
+            cache->words[at].ids[i] = pieces[i].id;
+            cache->words[at].ends[i] = (uint8_t)pieces[i].end;
+        }
     }
     return count;
 }
