@@ -450,6 +450,12 @@ static qn_status load_all(qn_corpus *c, bool *fits) {
     return QN_OK;
 }
 
+static size_t count_documents(const block *b) {
+    size_t count = 0;
+    for (size_t i = 0; i < b->lines.count; i++) count += i == 0 || b->starts[i];
+    return count;
+}
+
 static qn_status open_corpus(qn_corpus *c, const char *const *paths, size_t count, const qn_corpus_options *options) {
     double text_bytes;
     bool fits = false;
@@ -467,6 +473,11 @@ static qn_status open_corpus(qn_corpus *c, const char *const *paths, size_t coun
         uint64_t hash = qn_sequences_hash(&c->current->sequences);
         c->fingerprint = qn_hash(c->fingerprint, &hash, sizeof hash);
     }
+    if (options->next_sentence && count_documents(c->current) == 1)
+        return qn_fail(
+            QN_ERROR_FORMAT,
+            "%s: is a single document (expected several, with an empty line after each, for pairs of segments)",
+            paths[0]);
     if (c->current->sequences.count == 0)
         return qn_fail(QN_ERROR_FORMAT, "%s: holds no text (expected at least one line%s)", paths[0],
                        options->next_sentence ? " after another" : "");

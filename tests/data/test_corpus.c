@@ -334,6 +334,15 @@ static void pairs_of_segments(
     qn_corpus_close(corpus);
 }
 
+static void
+one_document_has_no_other(void **state) { // pairs would all be neighbours, and there would be nothing to learn
+    (void)state;
+    qn_corpus_options options = small(false);
+    options.next_sentence = true;
+    qn_corpus *corpus;
+    assert_fails(open_text("x1\nx2\nx3\n", &options, &corpus), QN_ERROR_FORMAT, "one.txt: is a single document");
+}
+
 static void files_folders_and_patterns(void **state) { // in the order of their names, hidden files left out
     (void)state;
     char *sub = qn_path_join(folder, "texts/inner");
@@ -416,6 +425,7 @@ int main(void) {
         cmocka_unit_test(prefetching_changes_nothing),
         cmocka_unit_test(errors_come_in_their_place),
         cmocka_unit_test(pairs_of_segments),
+        cmocka_unit_test(one_document_has_no_other),
         cmocka_unit_test(files_folders_and_patterns),
         cmocka_unit_test(too_large_for_memory_is_streamed),
         cmocka_unit_test(memory_running_out_leaks_nothing),
