@@ -274,6 +274,41 @@ QN_API qn_status qn_evaluate(qn_model *model, const char *path, const qn_data_op
 QN_API qn_status qn_verify(qn_model *model, double tolerance, char **json);
 QN_API qn_status qn_golden_write(qn_model *model, const qn_text *texts, size_t count);
 
+/* ---- Vectors and files ------------------------------------------------------------------------------------------------ */
+
+/* A file that appears under its name at commit, complete and synced; abort (or a crash) leaves what was there. A device or a pipe is
+ * written directly. Write errors are sticky and are reported by commit. After commit or abort the writer is gone. */
+typedef struct qn_writer qn_writer;
+QN_API qn_status qn_writer_open(const char *path, qn_writer **out);
+QN_API qn_status qn_writer_write(qn_writer *writer, const void *data, size_t size);
+QN_API qn_status qn_writer_commit(qn_writer *writer);
+QN_API void qn_writer_abort(qn_writer *writer); /* NULL is allowed */
+
+/* The same for a float32 array [n, columns] as numpy.save writes it; n is known at commit. */
+typedef struct qn_npy_writer qn_npy_writer;
+QN_API qn_status qn_npy_writer_open(const char *path, size_t columns, qn_npy_writer **out);
+QN_API qn_status qn_npy_writer_rows(qn_npy_writer *writer, const float *rows, size_t count); /* rows [count, columns] */
+QN_API qn_status qn_npy_writer_commit(qn_npy_writer *writer);
+QN_API void qn_npy_writer_abort(qn_npy_writer *writer); /* NULL is allowed */
+
+/* A JSON string with its quotes, NUL-terminated; bytes that are not UTF-8 become U+FFFD. The caller frees *quoted with free(). */
+QN_API qn_status qn_json_quote(const char *text, size_t size, char **quoted);
+
+/* Vectors [count, width] of a .npy file, mapped. Read-only: any number of threads may search at once. */
+typedef struct qn_vectors qn_vectors;
+QN_API qn_status qn_vectors_open(const char *path, qn_vectors **out);
+QN_API void qn_vectors_close(qn_vectors *vectors); /* NULL is allowed */
+QN_API size_t qn_vectors_count(const qn_vectors *vectors);
+QN_API size_t qn_vectors_width(const qn_vectors *vectors);
+
+/* The `top` vectors nearest to query [width], best first, equal scores in their order: by the cosine, or by the dot product where `dot`
+ * is true. matches [top]; *found is how many were written. Every vector is looked at. */
+typedef struct {
+    size_t index;
+    float score;
+} qn_match;
+QN_API qn_status qn_vectors_search(const qn_vectors *vectors, const float *query, bool dot, size_t top, qn_match *matches, size_t *found);
+
 /* ---- Training -------------------------------------------------------------------------------------------------------- */
 
 typedef struct {

@@ -107,6 +107,15 @@ void qn_buffer_json_string(qn_buffer *buffer, const char *text, size_t size) {
     qn_buffer_char(buffer, '"');
 }
 
+qn_status qn_json_quote(const char *text, size_t size, char **quoted) {
+    qn_buffer buffer = {0};
+    qn_buffer_json_string(&buffer, text, size);
+    qn_status status = qn_buffer_status(&buffer);
+    if (status != QN_OK) qn_buffer_free(&buffer);
+    *quoted = buffer.data;
+    return status;
+}
+
 void qn_buffer_json_number(qn_buffer *buffer, double value, int digits) {
     if (!isfinite(value)) {
         qn_buffer_text(buffer, "null");

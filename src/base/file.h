@@ -15,13 +15,9 @@ qn_status qn_read_file(const char *path, size_t limit, qn_buffer *out); // whole
 // leaves `path` as it was. After commit or abort the writer is gone. Write errors are sticky and are reported by commit. The permissions
 // of an existing file stay, a link stays a link; a device or pipe is written directly. While one writer is open, a second one for the
 // same path fails. The temporary file is FOLDER/.NAME.tmp: what a killed process left is overwritten by the next writer of that path.
-typedef struct qn_writer qn_writer;
-qn_status qn_writer_open(const char *path, qn_writer **out);
-qn_status qn_writer_write(qn_writer *writer, const void *data, size_t size);
+// qn_writer_open, qn_writer_write, qn_writer_commit and qn_writer_abort are public: see quern.h.
 // Overwrites bytes that were written before: for a header that is known only at the end.
 qn_status qn_writer_patch(qn_writer *writer, uint64_t offset, const void *data, size_t size);
-qn_status qn_writer_commit(qn_writer *writer);
-void qn_writer_abort(qn_writer *writer); // NULL is allowed
 qn_status qn_write_file(const char *path, const void *data, size_t size);
 
 bool qn_is_file(const char *path);

@@ -6,13 +6,7 @@ enum { QN_NPY_MAX_DIMS = 8 };
 
 typedef enum { QN_NPY_F4, QN_NPY_F8, QN_NPY_I4, QN_NPY_I8 } qn_npy_dtype; // '<f4' '<f8' '<i4' '<i8'
 
-// Writes a float32 array [n, columns] in C order, as numpy.save does (format 1.0). The file appears under its name at
-// commit, when n is known. A writer is gone after commit or abort.
-typedef struct qn_npy_writer qn_npy_writer;
-qn_status qn_npy_writer_open(const char *path, size_t columns, qn_npy_writer **out);
-qn_status qn_npy_writer_rows(qn_npy_writer *writer, const float *rows, size_t count); // rows [count, columns]
-qn_status qn_npy_writer_commit(qn_npy_writer *writer);
-void qn_npy_writer_abort(qn_npy_writer *writer); // NULL is allowed
+// Writing, format 1.0, is public: qn_npy_writer_open and its kin in quern.h.
 
 // An array in C order, little-endian. `data` points into the mapping, may be unaligned, and is NULL when there are no
 // elements.

@@ -1,0 +1,270 @@
+// Opening a model folder, and what the model is.
+#include "infer/model.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include <stdlib.h>
+#include <string.h>
+
+// Enough rows that products run at full speed, few enough that a batch's activations stay in the cache.
+enum { BATCH_TOKENS = 1024, WEIGHTS_LIMIT = 16 };
+
+static const struct {
+    const char *name;
+    qn_compute compute;
+} dtypes[] = {{"f32", QN_DTYPE_F32}, {"bf16", QN_DTYPE_BF16}, {"int8", QN_DTYPE_INT8}};
+
+const char *qn_infer_dtype_name(qn_compute compute) {
+    return dtypes[compute].name;
+}
+
+qn_model_options qn_model_defaults(void) {
+    return (qn_model_options){0};
+}
+
+static qn_status choose_dtype(const char *name, qn_compute *compute) {
+    *compute = QN_DTYPE_F32;
+    if (!name) return QN_OK;
+    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
+        if (!strcmp(dtypes[i].name, name)) {
+            *compute = dtypes[i].compute;
+            return QN_OK;
+        }
+    return qn_fail(QN_ERROR_ARGUMENT, "dtype \"%s\" is not known (expected f32, bf16 or int8)", name);
+}
+
+// Asks the backend with the smallest weight there is, so that a dtype is refused before anything is read.
+static qn_status try_dtype(qn_model *m) {
+    if (m->compute == QN_DTYPE_F32) return QN_OK;
+    const float weight[WEIGHTS_LIMIT] = {0};
+    void *packed = m->backend->ops->pack(m->backend, weight, 1, WEIGHTS_LIMIT, m->compute);
+    if (!packed) return qn_fail_prefix(QN_ERROR_UNSUPPORTED, "dtype %s", qn_infer_dtype_name(m->compute));
+    m->backend->ops->unpack(m->backend, packed);
+    return QN_OK;
+}
+
+static qn_status open_network(qn_model *m) {
+    qn_model_config config;
+    QN_TRY(qn_model_config_read(m->transformer, &config));
+    // The pooler serves the heads above it; many folders of plain encoders come without one.
+    unsigned heads = config.heads;
+    if (!(heads & (QN_HEAD_CLASSIFIER | QN_HEAD_NEXT_SENTENCE))) heads &= ~(unsigned)QN_HEAD_POOLER;
+    return qn_network_load(&config, m->transformer, &(qn_network_options){.heads = heads}, &m->network);
+}
+
+static void smaller(size_t *limit, size_t other) {
+    if (other && (!*limit || other < *limit)) *limit = other;
+}
+
+static qn_status choose_length(qn_model *m, size_t wanted) {
+    size_t most = m->network->config.encoder.max_positions, limit = 0;
+    if (wanted > most)
+        return qn_fail(QN_ERROR_ARGUMENT, "%s: a text of %zu tokens is too long for this model (expected at most %zu)",
+                       m->folder, wanted, most);
+    smaller(&limit, wanted ? wanted : (size_t)m->sbert.max_seq_length);
+    if (!limit) smaller(&limit, qn_tokenizer_max_length(m->tokenizer));
+    smaller(&limit, most);
+    m->encode = qn_encode_defaults();
+    m->encode.max_length = limit;
+    // A limit that has no room for the special tokens is found here and not at the first text.
+    if (qn_tokenizer_encode(m->tokenizer, "", 0, NULL, 0, &m->encode, &m->encoding) != QN_OK)
+        return qn_fail_prefix(QN_ERROR_ARGUMENT, "%s", m->folder);
+    return QN_OK;
+}
+
+static qn_status choose_prompt(qn_model *m) {
+    if (!m->sbert.default_prompt) return QN_OK;
+    for (size_t i = 0; i < m->sbert.prompt_count; i++)
+        if (!strcmp(m->sbert.prompts[i].name, m->sbert.default_prompt)) m->prompt = m->sbert.prompts[i].text;
+    if (!m->prompt || !*m->prompt) m->prompt = NULL;
+    if (!m->prompt || m->sbert.include_prompt) return QN_OK;
+    // As sentence-transformers counts: the prompt alone with its special tokens, without a last [SEP].
+    QN_TRY(qn_tokenizer_encode(m->tokenizer, m->prompt, strlen(m->prompt), NULL, 0, &m->encode, &m->encoding));
+    m->prompt_tokens = (int32_t)m->encoding.count;
+    if (m->prompt_tokens && m->encoding.ids[m->prompt_tokens - 1] == qn_tokenizer_special(m->tokenizer, QN_TOKEN_SEP))
+        m->prompt_tokens--;
+    return QN_OK;
+}
+
+static qn_status open_parts(qn_model *m, const char *folder, const qn_model_options *options) {
+    QN_TRY(choose_dtype(options->dtype, &m->compute));
+    if (options->threads < 0) return qn_fail(QN_ERROR_ARGUMENT, "%d threads (expected 0 or more)", options->threads);
+    m->batch_tokens = options->batch_tokens ? options->batch_tokens : BATCH_TOKENS;
+    m->folder = qn_strdup(folder);
+    if (!m->folder) return QN_ERROR_MEMORY;
+    if (!qn_is_folder(folder)) return qn_fail(QN_ERROR_IO, "%s: no such folder (expected a model's folder)", folder);
+    QN_TRY(qn_backend_create_cpu(options->threads, NULL, &m->backend));
+    QN_TRY(try_dtype(m));
+    QN_TRY(qn_sbert_read(folder, &m->sbert));
+    const char *inside = m->sbert.transformer_path;
+    m->transformer = inside && *inside ? qn_path_join(folder, inside) : qn_strdup(folder);
+    if (!m->transformer) return QN_ERROR_MEMORY;
+    QN_TRY(open_network(m));
+    QN_TRY(qn_tokenizer_load(m->transformer, &m->tokenizer));
+    QN_TRY(choose_length(m, options->max_length));
+    QN_TRY(choose_prompt(m));
+    m->arena = qn_arena_create(1 << 20);
+    m->records = qn_arena_create(1 << 16);
+    return m->arena && m->records ? QN_OK : QN_ERROR_MEMORY;
+}
+
+qn_status qn_model_open(const char *folder, const qn_model_options *options, qn_model **out) {
+    *out = NULL;
+    qn_model_options defaults = qn_model_defaults();
+    qn_model *m = qn_calloc(1, sizeof *m);
+    if (!m) return QN_ERROR_MEMORY;
+    m->sbert = qn_sbert_defaults();
+    qn_status status = open_parts(m, folder, options ? options : &defaults);
+    if (status != QN_OK) {
+        qn_model_close(m);
+        return status;
+    }
+    *out = m;
+    return QN_OK;
+}
+
+void qn_model_close(qn_model *m) {
+    if (!m) return;
+    if (m->network && m->backend) {
+        qn_encoder_unpack(&m->network->encoder, m->backend);
+        qn_tensor *word = m->network->encoder.word;
+        if (m->head_packed && word->packed) m->backend->ops->unpack(m->backend, (void *)(uintptr_t)word->packed);
+    }
+    qn_network_free(m->network);
+    qn_backend_destroy(m->backend);
+    qn_tokenizer_free(m->tokenizer);
+    qn_sbert_free(&m->sbert);
+    qn_arena_destroy(m->arena);
+    qn_arena_destroy(m->records);
+    qn_encoding_free(&m->encoding);
+    qn_sequences_free(&m->window);
+    free(m->order);
+    free(m->starts);
+    free(m->ids);
+    free(m->types);
+    free(m->positions);
+    free(m->offsets);
+    free(m->text);
+    free(m->folder);
+    free(m->transformer);
+    free(m);
+}
+
+const qn_tokenizer *qn_model_tokenizer(const qn_model *model) {
+    return model->tokenizer;
+}
+
+size_t qn_model_width(const qn_model *model) {
+    return model->network->config.encoder.hidden;
+}
+
+size_t qn_model_labels(const qn_model *model) {
+    return model->network->heads & QN_HEAD_CLASSIFIER ? model->network->config.labels : 0;
+}
+
+const char *qn_model_label(const qn_model *model, size_t index) {
+    return index < qn_model_labels(model) ? model->network->config.label_names[index] : NULL;
+}
+
+qn_task_kind qn_model_task(const qn_model *model) {
+    static const qn_task_kind kinds[] = {[QN_PROBLEM_SINGLE_LABEL] = QN_TASK_CLASSIFY,
+                                         [QN_PROBLEM_MULTI_LABEL] = QN_TASK_MULTILABEL,
+                                         [QN_PROBLEM_REGRESSION] = QN_TASK_REGRESS};
+    return qn_model_labels(model) ? kinds[model->network->config.problem] : QN_TASK_NONE;
+}
+
+// ---- What the model is ---------------------------------------------------------------------------------------------
+
+static const char *activation_name(qn_activation activation) {
+    static const char *const names[] = {
+#define NAME(text, name) [QN_ACTIVATION_##name] = text,
+        QN_ACTIVATION_MAP(NAME)
+#undef NAME
+    };
+    return names[activation];
+}
+
+static json_t *describe_heads(unsigned heads) {
+    static const struct {
+        unsigned head;
+        const char *name;
+    } names[] = {{QN_HEAD_POOLER, "pooler"},
+                 {QN_HEAD_CLASSIFIER, "classifier"},
+                 {QN_HEAD_MASKED_LM, "masked-lm"},
+                 {QN_HEAD_NEXT_SENTENCE, "next-sentence"}};
+    json_t *list = json_array();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (heads & names[i].head) json_array_append_new(list, json_string(names[i].name));
+    return list;
+}
+
+static json_t *describe_weights(const qn_network *network) {
+    json_t *dtypes_seen = json_object();
+    size_t bytes = 0;
+    for (size_t i = 0; i < qn_weights_count(network->weights); i++) {
+        const qn_st_tensor *t = qn_weights_at(network->weights, i);
+        const char *dtype = qn_st_dtype_name(t->dtype);
+        json_int_t before = json_integer_value(json_object_get(dtypes_seen, dtype));
+        json_object_set_new(dtypes_seen, dtype, json_integer(before + 1));
+        bytes += t->size;
+    }
+    return json_pack("{s:I, s:I, s:o}", "bytes", (json_int_t)bytes, "tensors",
+                     (json_int_t)qn_weights_count(network->weights), "dtypes", dtypes_seen);
+}
+
+static json_t *describe_labels(const qn_model *m) {
+    static const char *const tasks[] = {[QN_TASK_NONE] = "none",
+                                        [QN_TASK_CLASSIFY] = "classify",
+                                        [QN_TASK_MULTILABEL] = "multilabel",
+                                        [QN_TASK_REGRESS] = "regress"};
+    json_t *labels = json_array();
+    for (size_t i = 0; i < qn_model_labels(m); i++) json_array_append_new(labels, json_string(qn_model_label(m, i)));
+    return json_pack("{s:s, s:o}", "task", tasks[qn_model_task(m)], "labels", labels);
+}
+
+static json_t *describe_embedding(const qn_model *m) {
+    json_t *prompts = json_object();
+    for (size_t i = 0; i < m->sbert.prompt_count; i++)
+        json_object_set_new(prompts, m->sbert.prompts[i].name, json_string(m->sbert.prompts[i].text));
+    return json_pack("{s:b, s:s, s:b, s:s, s:o, s:s?}", "sentence_transformers", (int)m->sbert.present, "pooling",
+                     qn_sbert_pooling_name(m->sbert.pooling), "normalize", (int)m->sbert.normalize, "similarity",
+                     qn_sbert_similarity_name(m->sbert.similarity), "prompts", prompts, "default_prompt",
+                     m->sbert.default_prompt);
+}
+
+qn_status qn_model_describe(const qn_model *m, char **json) {
+    *json = NULL;
+    const qn_network *n = m->network;
+    const qn_encoder_config *e = &n->config.encoder;
+    json_t *root = json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:f}", "folder", m->folder, "family",
+        n->config.family->model_type, "parameters", (json_int_t)qn_parameters_total(&n->parameters), "layers",
+        (json_int_t)e->layers, "width", (json_int_t)e->hidden, "attention_heads", (json_int_t)e->heads, "intermediate",
+        (json_int_t)e->intermediate, "vocabulary", (json_int_t)e->vocabulary, "max_positions",
+        (json_int_t)e->max_positions, "max_length", (json_int_t)m->encode.max_length, "positions",
+        e->positions == QN_POSITIONS_SINUSOIDAL ? "sinusoidal" : "learned", "norm", e->pre_norm ? "pre" : "post",
+        "activation", activation_name(e->activation), "norm_eps", (double)e->norm_eps);
+    json_t *labels = describe_labels(m);
+    if (root && labels) json_object_update(root, labels);
+    json_decref(labels);
+    qn_buffer text = {0};
+    if (root) {
+        json_object_set_new(root, "heads", describe_heads(n->heads));
+        json_object_set_new(root, "weights", describe_weights(n));
+        json_object_set_new(root, "embedding", describe_embedding(m));
+        json_object_set_new(root, "tokenizer_size", json_integer((json_int_t)qn_tokenizer_size(m->tokenizer)));
+        json_object_set_new(root, "dtype", json_string(qn_infer_dtype_name(m->compute)));
+        json_object_set_new(root, "threads", json_integer(qn_backend_threads(m->backend)));
+        json_object_set_new(root, "isa", json_string(qn_backend_isa(m->backend)));
+        json_object_set_new(root, "batch_tokens", json_integer((json_int_t)m->batch_tokens));
+        json_object_set_new(root, "version", json_string(qn_version()));
+        qn_json_write(root, &text);
+    }
+    json_decref(root);
+    if (!root || qn_buffer_status(&text) != QN_OK) {
+        qn_buffer_free(&text);
+        return qn_fail(QN_ERROR_MEMORY, "%s: out of memory", m->folder);
+    }
+    *json = text.data;
+    return QN_OK;
+}

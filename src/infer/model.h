@@ -1,0 +1,66 @@
+// A model in use: network, tokenizer and backend, and the one loop that turns sequences into batches of hidden states.
+#pragma once
+#include "base/memory.h"
+#include "data/sequences.h"
+#include "formats/model_folder.h"
+#include "models/network.h"
+#include "text/tokenizer.h"
+
+struct qn_model {
+    char *folder, *transformer; // the folder itself, and where its config.json and weights are
+    qn_network *network;
+    qn_tokenizer *tokenizer;
+    qn_sbert sbert;
+    qn_backend *backend;
+    qn_compute compute;
+    bool packed, head_packed; // the weights of products have their form for the backend: made at first use
+    size_t batch_tokens;
+    qn_encode_options encode;
+    const char *prompt;    // put before each text that is embedded; NULL: none
+    int32_t prompt_tokens; // not pooled; 0 where they are
+
+    // Buffers that are reused, so that a steady batch takes nothing from the heap.
+    qn_arena *arena, *records;
+    qn_encoding encoding;
+    qn_sequences window; // tokenised texts that wait for their batch
+    size_t *order, *starts;
+    size_t order_capacity, start_capacity;
+    int32_t *ids, *types, *positions, *offsets;
+    size_t token_capacity[3], offset_capacity;
+    char *text; // a prompt and its text, or a text in lower case
+    size_t text_capacity;
+};
+
+// A computed batch: row i of what is pooled belongs to sequence index[i].
+typedef struct {
+    qn_tokens tokens;
+    const size_t *index;
+    qn_tensor *hidden; // [T, d]
+} qn_infer_batch;
+
+typedef qn_status (*qn_infer_receiver)(qn_model *model, qn_context *c, const qn_infer_batch *batch, void *user);
+
+// Tokenises one text (as sentence-transformers prepares it when `embedding`) into model->encoding.
+qn_status qn_infer_encode(qn_model *model, const qn_text *text, bool embedding);
+
+// Computes the sequences in batches of at most batch_tokens tokens (a longer sequence is a batch of its own), sorted by
+// length unless `in_order`, and hands each batch to `receive`. What is in the context's arena lives during that call.
+qn_status qn_infer_sequences(qn_model *model, const qn_sequences *sequences, bool in_order, qn_infer_receiver receive,
+                             void *user);
+
+// The same for texts, a window at a time; index counts from the first text.
+qn_status qn_infer_texts(qn_model *model, const qn_text *texts, size_t count, bool embedding, bool in_order,
+                         qn_infer_receiver receive, void *user);
+
+// The network's score of labels as raw outputs into scores [count, labels]; `user` is a qn_infer_scores.
+typedef struct {
+    float *scores;
+} qn_infer_scores;
+qn_status qn_infer_classify(qn_model *model, qn_context *c, const qn_infer_batch *batch, void *user);
+// From raw outputs to probabilities, in place; the values of a regression stay.
+void qn_infer_probabilities(const qn_model *model, size_t count, float *scores);
+// QN_OK when the model has a head for labels; otherwise an error that says what it has.
+qn_status qn_infer_need_labels(const qn_model *model);
+
+// "bert model.safetensors has ..." of the heads, for messages and for describe: "classifier, pooler".
+const char *qn_infer_dtype_name(qn_compute compute);
