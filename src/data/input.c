@@ -206,16 +206,21 @@ static void skip_mark(qn_input *input) {
     }
 }
 
+// A whole line has arrived. More is not waited for: whoever writes into a pipe may wait for an answer to it.
+static bool has_line(const qn_input *input) {
+    return memchr(input->window + input->begin, '\n', input->end - input->begin) != NULL;
+}
+
 static qn_status start(qn_input *input) {
     // A pipe may deliver less than what the magic bytes need in one read.
-    while (input->end < 16 && !input->raw_end) {
+    while (input->end < 16 && !input->raw_end && !has_line(input)) {
         size_t got;
         QN_TRY(read_raw(input, input->window + input->end, BLOCK - input->end, &got));
         input->end += got;
     }
     const unsigned char *bytes = (const unsigned char *)input->window;
     if (input->end >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b) QN_TRY(start_gzip(input));
-    while (input->end < 16 && !input->text_end) QN_TRY(fill(input));
+    while (input->end < 16 && !input->text_end && !has_line(input)) QN_TRY(fill(input));
     const char *foreign = foreign_format((const unsigned char *)input->window, input->end);
     if (foreign)
         return qn_fail(QN_ERROR_FORMAT, "%s: is %s (expected UTF-8 text, plain or gzip)", input->name, foreign);
@@ -332,7 +337,8 @@ too_short:
 }
 
 qn_status qn_input_peek(qn_input *input, size_t limit, qn_span *out) {
-    while (input->end - input->begin < limit && input->end < BLOCK && !input->text_end) QN_TRY(fill(input));
+    while (input->end - input->begin < limit && input->end < BLOCK && !input->text_end && !has_line(input))
+        QN_TRY(fill(input));
     size_t size = input->end - input->begin;
     *out = (qn_span){input->window + input->begin, size < limit ? size : limit};
     return QN_OK;

@@ -35,6 +35,6 @@ double qn_input_progress(const qn_input *input);
 // standard input can only go forward. Fails when the text ends before `offset`.
 qn_status qn_input_seek(qn_input *input, int64_t offset, int64_t line);
 
-// A look at the start of the text, at most the first `limit` bytes of the window, without consuming it. Only right
-// after opening.
+// A look at the first line, at most `limit` bytes, without consuming it; what has arrived behind it may be there too.
+// Only right after opening.
 qn_status qn_input_peek(qn_input *input, size_t limit, qn_span *out);

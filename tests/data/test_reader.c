@@ -254,6 +254,29 @@ standard_input(void **state) { // "-" works for every format, and what is plain 
     close(saved);
 }
 
+static void a_pipe_is_read_line_by_line(void **state) { // a program that waits for an answer to its line must get it
+    (void)state;
+    int ends[2], saved = dup(STDIN_FILENO);
+    assert_int_equal(pipe(ends), 0);
+    dup2(ends[0], STDIN_FILENO);
+    close(ends[0]);
+    qn_reader *reader = NULL;
+    alarm(20); // instead of waiting for ever
+    for (int i = 0; i < 3; i++) {
+        qn_record r;
+        bool end;
+        assert_int_equal(write(ends[1], "hi\n", 3), 3);
+        if (!reader) assert_ok(qn_reader_open("-", NULL, &reader));
+        assert_ok(qn_reader_next(reader, &r, &end));
+        assert_int_equal(r.text.size, 2);
+    }
+    alarm(0);
+    qn_reader_close(reader);
+    close(ends[1]);
+    dup2(saved, STDIN_FILENO);
+    close(saved);
+}
+
 static void binary_data_is_refused(void **state) {
     (void)state;
     test_write(test_path(folder, "nul.txt"), "good\nab\0cd\n", 11);
@@ -435,6 +458,7 @@ int main(void) {
         cmocka_unit_test(gzip_is_undone),
         cmocka_unit_test(broken_gzip_is_an_error),
         cmocka_unit_test(standard_input),
+        cmocka_unit_test(a_pipe_is_read_line_by_line),
         cmocka_unit_test(binary_data_is_refused),
         cmocka_unit_test(invalid_utf8_is_counted),
         cmocka_unit_test(empty_files_have_no_records),
