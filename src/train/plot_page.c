@@ -60,7 +60,7 @@ const char *const qn_plot_css[] = {
     ".65rem;font-size:.8125rem;line-height:1.45;white-space:pre-line;font-variant-numeric:tabular-nums}\n"
     ".tip div{display:flex;align-items:center;gap:.45rem}.tip b{margin-left:auto;padding-left:.9rem;font-weight:600}\n"
     ".tip i{width:.6rem;height:.6rem;border-radius:50%;background:var(--c);flex:none}\n"
-    "@media (max-width:560px){.plot.lines text,.plot.bars text,.plot.scatter text{font-size:14px}"
+    "@media screen and (max-width:560px){.plot.lines text,.plot.bars text,.plot.scatter text{font-size:14px}"
     ".plot .legend{margin-left:0;width:100%}.plot .switch{order:0;margin-left:auto}}\n"
     "@media print{.plot .switch,.tip{display:none!important}}\n",
     NULL};

@@ -156,11 +156,10 @@ static void put_rate(double rate, qn_buffer *out) {
 // Parts of the line in the order shown; each may be left out to fit.
 typedef enum { STEP, PERCENT, BAR, EPOCH, LOSS, RATE, SPEED, TIME, MEMORY, PARTS } part;
 
-// A share with up to two decimals, without trailing zeros: 0.48, 3, 2.5.
-static void put_epoch(double epoch, qn_buffer *out) {
-    put_fixed(epoch, 2, out);
-    while (out->size && out->data[out->size - 1] == '0' && strchr(out->data, '.')) out->data[--out->size] = 0;
-    if (out->size && out->data[out->size - 1] == '.') out->data[--out->size] = 0;
+// A number with up to two decimals, without trailing zeros: 0.48, 3, 2.5.
+static void put_epochs(double epochs, qn_buffer *out) {
+    double hundredths = fmod(round(epochs * 100), 100);
+    put_fixed(epochs, hundredths == 0 ? 0 : fmod(hundredths, 10) == 0 ? 1 : 2, out);
 }
 
 static void put_part(const qn_progress *p, part which, bool plain, double now, qn_buffer *out) {
@@ -183,10 +182,8 @@ static void put_part(const qn_progress *p, part which, bool plain, double now, q
         qn_buffer_text(out, "epoch ");
         put_fixed(p->epoch, 2, out);
         if (p->total_epochs > 0) {
-            qn_buffer total = {0};
-            put_epoch(p->total_epochs, &total);
-            qn_buffer_printf(out, "/%s", total.data ? total.data : "");
-            qn_buffer_free(&total);
+            qn_buffer_char(out, '/');
+            put_epochs(p->total_epochs, out);
         }
         break;
     case LOSS:
@@ -231,6 +228,11 @@ static void put_bar(double share, int columns, bool unicode, qn_buffer *out) {
     }
 }
 
+// Appends bytes that stand in the buffer itself, which may move while it grows.
+static void copy_within(qn_buffer *out, size_t from, size_t length) {
+    for (size_t i = 0; i < length && !out->failed; i++) qn_buffer_char(out, out->data[from + i]);
+}
+
 static void format_plain(const qn_progress *p, double now, qn_buffer *out) {
     bool first = true;
     for (int i = 0; i < PARTS; i++) {
@@ -247,40 +249,40 @@ static void format_plain(const qn_progress *p, double now, qn_buffer *out) {
     }
 }
 
-// What is dropped first when the terminal is narrow. The bar takes what is left over, from 8 to 24 columns.
+// What is dropped first when the terminal is narrow. The bar takes what is left over, from 8 to 24 columns. The parts
+// are written to the end of the buffer, then what stays is copied behind them and moved to its place: nothing else is
+// allocated.
 static void format_terminal(const qn_progress *p, qn_progress_style style, double now, qn_buffer *out) {
     static const part drop_order[] = {MEMORY, RATE, EPOCH, SPEED, TIME, PERCENT, LOSS};
     enum { GAP = 2, BAR_MIN = 8, BAR_MAX = 24 };
-    const int width = style.width > 0 ? style.width : 80;
-    qn_buffer parts[PARTS] = {0};
-    int total = 0;
+    const size_t width = style.width > 0 ? (size_t)style.width : 80, start = out->size;
+    size_t at[PARTS], length[PARTS], total = 0;
     for (int i = 0; i < PARTS; i++) {
-        put_part(p, (part)i, false, now, &parts[i]);
-        if (parts[i].size) total += (int)parts[i].size + (total ? GAP : 0);
+        at[i] = out->size - start;
+        put_part(p, (part)i, false, now, out);
+        length[i] = out->size - start - at[i];
+        if (length[i]) total += length[i] + (total ? GAP : 0);
     }
     for (size_t i = 0; total > width && i < sizeof drop_order / sizeof *drop_order; i++) {
-        qn_buffer *dropped = &parts[drop_order[i]];
-        if (dropped->size) total -= (int)dropped->size + GAP;
-        qn_buffer_clear(dropped);
+        if (length[drop_order[i]]) total -= length[drop_order[i]] + GAP;
+        length[drop_order[i]] = 0;
     }
-    int bar = width - total - GAP;
-    if (bar > BAR_MAX) bar = BAR_MAX;
-    if (p->total_steps > 0 && bar >= BAR_MIN)
-        put_bar((double)p->step / (double)p->total_steps, bar, style.unicode, &parts[BAR]);
-    size_t start = out->size;
-    for (int i = 0; i < PARTS; i++) {
-        if (parts[i].size) {
-            if (out->size > start) qn_buffer_text(out, "  ");
-            qn_buffer_append(out, parts[i].data, parts[i].size);
-        }
-        if (parts[i].failed) out->failed = true;
-        qn_buffer_free(&parts[i]);
+    // Even the step alone may be wider than a very narrow terminal.
+    if (total > width) length[STEP] = width;
+    const size_t line = out->size, free_columns = total + GAP < width ? width - total - GAP : 0;
+    bool bar = p->total_steps > 0 && free_columns >= BAR_MIN;
+    for (int i = 0; i < PARTS && !out->failed; i++) {
+        if (length[i] == 0 && !(i == BAR && bar)) continue;
+        if (out->size > line) qn_buffer_text(out, "  ");
+        if (i == BAR)
+            put_bar((double)p->step / (double)p->total_steps, free_columns < BAR_MAX ? (int)free_columns : BAR_MAX,
+                    style.unicode, out);
+        else
+            copy_within(out, start + at[i], length[i]);
     }
-    // Even the step alone may be wider than a very narrow terminal. All bytes are ASCII then, as the bar is not there.
-    if (total > width && out->data && out->size - start > (size_t)width) {
-        out->size = start + (size_t)width;
-        out->data[out->size] = 0;
-    }
+    if (out->failed) return;
+    memmove(out->data + start, out->data + line, out->size - line + 1);
+    out->size -= line - start;
 }
 
 void qn_progress_format(const qn_progress *progress, qn_progress_style style, double now, qn_buffer *out) {

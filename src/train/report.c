@@ -176,8 +176,15 @@ static double last_value(const qn_history *history, qn_event event, const char *
     return NAN;
 }
 
-static void put_card(const char *name, const char *value, const char *note, qn_buffer *out) {
-    qn_buffer_printf(out, "<div class=\"card\"><span>%s</span><strong>%s</strong><em>%s</em></div>", name, value, note);
+static void put_card(const qn_buffer *name, const qn_buffer *value, const qn_buffer *note, qn_buffer *out) {
+    qn_buffer_text(out, "<div class=\"card\"><span>");
+    qn_buffer_append(out, name->data, name->size);
+    qn_buffer_text(out, "</span><strong>");
+    qn_buffer_append(out, value->data, value->size);
+    qn_buffer_text(out, "</strong><em>");
+    qn_buffer_append(out, note->data, note->size);
+    qn_buffer_text(out, "</em></div>");
+    if (name->failed || value->failed || note->failed) out->failed = true;
 }
 
 // The card that matters most: the metric that chose the best checkpoint, or the last loss.
@@ -188,8 +195,8 @@ static void put_main_card(const qn_report *report, qn_buffer *out) {
         qn_buffer_text(&name, "Best ");
         qn_report_metric_name(report->best_metric, &name);
         // "Best loss", but "Best MCC".
-        char *first = name.data + 5;
-        if (name.size > 6 && islower((unsigned char)first[1])) first[0] = (char)tolower((unsigned char)first[0]);
+        if (name.size > 6 && islower((unsigned char)name.data[6]))
+            name.data[5] = (char)tolower((unsigned char)name.data[5]);
         qn_report_metric_value(report->best_metric, report->best_value, &value);
         if (report->best_step >= 0) {
             qn_buffer_text(&note, "validation, step ");
@@ -200,8 +207,7 @@ static void put_main_card(const qn_report *report, qn_buffer *out) {
         qn_report_metric_value("loss", loss, &value);
         qn_buffer_text(&note, "last logged");
     }
-    if (value.data) put_card(name.data, value.data, note.data ? note.data : "", out);
-    if (name.failed || value.failed || note.failed) out->failed = true;
+    if (value.size) put_card(&name, &value, &note, out);
     qn_buffer_free(&name);
     qn_buffer_free(&value);
     qn_buffer_free(&note);
@@ -239,11 +245,21 @@ static void put_result_cards(const qn_report *report, qn_buffer *out) {
         qn_report_metric_name(metrics[i].name, &name);
         qn_report_metric_value(metrics[i].name, metrics[i].value, &value);
         qn_report_text(report->eval_name ? report->eval_name : "validation", &note);
-        put_card(name.data ? name.data : "", value.data ? value.data : "", note.data ? note.data : "", out);
+        put_card(&name, &value, &note, out);
         qn_buffer_free(&name);
         qn_buffer_free(&value);
         qn_buffer_free(&note);
     }
+}
+
+// Puts a card under a fixed name and empties its two texts for the next one.
+static void put_cost(const char *name, qn_buffer *value, qn_buffer *note, qn_buffer *out) {
+    qn_buffer title = {0};
+    qn_buffer_text(&title, name);
+    put_card(&title, value, note, out);
+    qn_buffer_free(&title);
+    qn_buffer_clear(value);
+    qn_buffer_clear(note);
 }
 
 static void put_cost_cards(const qn_report *report, qn_buffer *out) {
@@ -252,34 +268,26 @@ static void put_cost_cards(const qn_report *report, qn_buffer *out) {
         qn_format_duration(report->seconds, &value);
         if (report->threads > 0)
             qn_buffer_printf(&note, "on %d thread%s", report->threads, report->threads == 1 ? "" : "s");
-        put_card("Time", value.data, note.data ? note.data : "", out);
+        put_cost("Time", &value, &note, out);
     }
     if (isfinite(report->seconds) && report->seconds > 0 && report->tokens > 0) {
-        qn_buffer_clear(&value);
-        qn_buffer_clear(&note);
         qn_format_count(llround(report->tokens / report->seconds), &value);
         qn_format_short(report->tokens, &note);
         qn_buffer_text(&note, " real tokens");
-        put_card("Tokens per second", value.data, note.data, out);
+        put_cost("Tokens per second", &value, &note, out);
     }
     if (report->peak_memory) {
-        qn_buffer_clear(&value);
         qn_format_bytes((double)report->peak_memory, &value);
-        put_card("Peak memory", value.data, "resident", out);
+        qn_buffer_text(&note, "resident");
+        put_cost("Peak memory", &value, &note, out);
     }
     if (report->parameters > 0) {
-        qn_buffer_clear(&value);
-        qn_buffer_clear(&note);
+        bool some = report->trained_parameters > 0 && report->trained_parameters < report->parameters;
         qn_format_short((double)report->parameters, &value);
-        if (report->trained_parameters > 0 && report->trained_parameters < report->parameters) {
-            qn_format_short((double)report->trained_parameters, &note);
-            qn_buffer_text(&note, " trained");
-        } else {
-            qn_buffer_text(&note, "all trained");
-        }
-        put_card("Parameters", value.data, note.data, out);
+        if (some) qn_format_short((double)report->trained_parameters, &note);
+        qn_buffer_text(&note, some ? " trained" : "all trained");
+        put_cost("Parameters", &value, &note, out);
     }
-    if (value.failed || note.failed) out->failed = true;
     qn_buffer_free(&value);
     qn_buffer_free(&note);
 }

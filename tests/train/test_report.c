@@ -1,13 +1,9 @@
 // The report is one well-formed, self-contained page whatever its input is; samples to look at are left in the build
 // folder.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-
 #include "base/file.h"
 #include "base/rng.h"
 #include "train/plot.h"
+#include "support.h"
 #include "train/report.h"
 #include <ctype.h>
 #include <math.h>
@@ -469,6 +465,44 @@ static void hostile_texts(void **state) {
     qn_history_free(&history);
 }
 
+// Protects: wherever memory ends, the page fails with that message, and nothing is lost or read through NULL.
+static void out_of_memory(void **state) {
+    (void)state;
+    const char log[] = "{\"event\": \"train\", \"step\": 1, \"loss\": 2.5, \"accuracy\": 0.5, \"grad_norm\": 1, "
+                       "\"learning_rate\": 1}\n"
+                       "{\"event\": \"eval\", \"step\": 1, \"eval_loss\": 2.5, \"eval_accuracy\": 0.5}\n"
+                       "{\"event\": \"train\", \"step\": 2, \"loss\": 2.4, \"tokens_per_second\": 9}\n";
+    qn_history history;
+    sample_classes s = classify(50, 3, NULL);
+    const char *labels[] = {"a", "b", "c"};
+    assert_int_equal(qn_history_parse(log, sizeof log - 1, "log", &history), QN_OK);
+    qn_report r = common_report(&history);
+    r.best_metric = "loss";
+    r.best_value = 2.5;
+    r.best_step = 1;
+    r.classification = &s.metrics;
+    r.labels = labels;
+    qn_status status = QN_ERROR_MEMORY;
+    for (size_t allowed = 0; status != QN_OK; allowed++) {
+        qn_buffer page = {0};
+        test_fail_allocations_after(allowed);
+        status = qn_report_html(&r, &page);
+        test_fail_allocations_off();
+        assert_true(status == QN_OK || status == QN_ERROR_MEMORY);
+        qn_buffer_free(&page);
+    }
+    for (size_t allowed = 0; allowed < 40; allowed++) {
+        qn_history copy;
+        test_fail_allocations_after(allowed);
+        status = qn_history_parse(log, sizeof log - 1, "log", &copy);
+        test_fail_allocations_off();
+        assert_true(status == QN_OK || status == QN_ERROR_MEMORY || status == QN_ERROR_FORMAT);
+        qn_history_free(&copy);
+    }
+    free_classes(&s);
+    qn_history_free(&history);
+}
+
 // Protects: plots leave out what cannot be drawn and keep long lines short, spikes included.
 static void plots(void **state) {
     (void)state;
@@ -523,8 +557,13 @@ static void plot_numbers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(classification_page), cmocka_unit_test(other_pages),   cmocka_unit_test(any_number_of_classes),
-        cmocka_unit_test(almost_nothing),      cmocka_unit_test(hostile_texts), cmocka_unit_test(plots),
+        cmocka_unit_test(classification_page),
+        cmocka_unit_test(other_pages),
+        cmocka_unit_test(any_number_of_classes),
+        cmocka_unit_test(almost_nothing),
+        cmocka_unit_test(hostile_texts),
+        cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(plots),
         cmocka_unit_test(plot_numbers),
     };
     return cmocka_run_group_tests_name("report", tests, NULL, NULL);

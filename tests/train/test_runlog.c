@@ -1,10 +1,6 @@
 // log.jsonl is whole lines, is cut back to the checkpoint on resume, and reads back as columns.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-
 #include "base/file.h"
+#include "support.h"
 #include "train/runlog.h"
 #include <math.h>
 #include <stdio.h>
@@ -104,6 +100,18 @@ static void resumed_log_is_the_same(void **state) {
     free(whole);
 }
 
+// Protects: after the first lines a line takes nothing from the heap.
+static void steady_lines_allocate_nothing(void **state) {
+    (void)state;
+    qn_runlog *log;
+    assert_int_equal(qn_runlog_open(path, -1, &log), QN_OK);
+    run(log, 0, 8);
+    size_t before = test_allocations();
+    run(log, 8, 20);
+    assert_int_equal(test_allocations(), before);
+    qn_runlog_close(log);
+}
+
 // Protects: garbage after a power loss (zero bytes) is cut off, a missing log is begun, step 0 keeps nothing later.
 static void cut_is_robust(void **state) {
     (void)state;
@@ -199,11 +207,9 @@ static void unwritable(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(resumed_log_is_the_same),
-        cmocka_unit_test(cut_is_robust),
-        cmocka_unit_test(history_has_columns),
-        cmocka_unit_test(history_refuses_garbage),
-        cmocka_unit_test(unwritable),
+        cmocka_unit_test(resumed_log_is_the_same),       cmocka_unit_test(cut_is_robust),
+        cmocka_unit_test(steady_lines_allocate_nothing), cmocka_unit_test(history_has_columns),
+        cmocka_unit_test(history_refuses_garbage),       cmocka_unit_test(unwritable),
     };
     return cmocka_run_group_tests_name("runlog", tests, make_folder, drop_folder);
 }
