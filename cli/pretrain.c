@@ -6,15 +6,18 @@ static void defaults(void *memory) {
 }
 
 static const option options[] = {
-    {"model", TRAINING(model), "PATH", .help = "config.json to begin from scratch, or a model's folder to go on from", .required = true,
-     .alias = "config-name"},
+    {"model", TRAINING(model), "PATH", .help = "config.json to begin from scratch, or a model's folder to go on from",
+     .required = true, .alias = "config-name"},
     TRAINING_FILES,
-    {"objective", TRAINING(task), "NAME", .help = "what is learned: mlm, words hidden from the model", .choices = "mlm"},
+    {"objective", TRAINING(task), "NAME", .help = "what is learned: mlm, words hidden from the model",
+     .choices = "mlm"},
     TRAINING_DATA,
     TRAINING_LENGTH,
     HEADING("Masked language modelling"),
-    {"mlm-probability", TRAINING(mask_probability), "X", .help = "share of tokens that are hidden", .min = 0.001, .max = 0.999},
-    {"whole-word", TRAINING(whole_word), NULL, .help = "hide all pieces of a word together", .alias = "whole-word-mask"},
+    {"mlm-probability", TRAINING(mask_probability), "X", .help = "share of tokens that are hidden", .min = 0.001,
+     .max = 0.999},
+    {"whole-word", TRAINING(whole_word), NULL, .help = "hide all pieces of a word together",
+     .alias = "whole-word-mask"},
     {"next-sentence", TRAINING(next_sentence), NULL, .help = "also learn whether one text follows another"},
     TRAINING_RUN,
     {0}};
@@ -26,10 +29,13 @@ static int run(const void *memory) {
 const command command_pretrain = {
     .name = "pretrain",
     .help = "Trains a model on raw text, from scratch or going on from a folder.",
-    .details = "Text is one text per line, or a text column of TSV, CSV or JSON lines; also gzipped. A corpus larger than memory is\n"
-               "streamed. SIGINT and SIGTERM save a checkpoint; --resume goes on from there and ends in the same bytes.",
+    .details =
+        "Text is one text per line, or a text column of TSV, CSV or JSON lines; also gzipped. A corpus larger than "
+        "memory is\n"
+        "streamed. SIGINT and SIGTERM save a checkpoint; --resume goes on from there and ends in the same bytes.",
     .example = "quern tokenizer train --vocab-size 8192 --output-dir tokenizer data/wordnet/pretrain.txt.gz\n"
-               "quern pretrain --model examples/tiny.json --tokenizer tokenizer --output-dir pretrained data/wordnet/pretrain.txt.gz",
+               "quern pretrain --model examples/tiny.json --tokenizer tokenizer --output-dir pretrained "
+               "data/wordnet/pretrain.txt.gz",
     .options = options,
     .size = sizeof(training_settings),
     .defaults = defaults,

@@ -27,8 +27,10 @@ typedef struct {
 
 static void on_step(void *user, const qn_training_step *step) {
     screen *s = user;
-    if (s->width) fprintf(stderr, "\r\033[K%s", step->line);
-    else fprintf(stderr, "%s\n", step->line);
+    if (s->width)
+        fprintf(stderr, "\r\033[K%s", step->line);
+    else
+        fprintf(stderr, "%s\n", step->line);
     s->open = s->width > 0;
     fflush(stderr);
 }
@@ -61,12 +63,15 @@ int run_training(const training_settings *settings, qn_status (*train)(const qn_
     const char **files = calloc(count ? count : 1, sizeof *files);
     if (!files) return fail("out of memory");
     for (size_t i = 0; i < settings->files.count; i++) files[i] = settings->files.items[i];
-    for (size_t i = 0; i < settings->more_files.count; i++) files[settings->files.count + i] = settings->more_files.items[i];
+    for (size_t i = 0; i < settings->more_files.count; i++)
+        files[settings->files.count + i] = settings->more_files.items[i];
     t.train = files;
     t.train_count = count;
     t.command = command_line();
-    if (settings->checkpoint) t.resume = settings->checkpoint;
-    else if (settings->resume) t.resume = "";
+    if (settings->checkpoint)
+        t.resume = settings->checkpoint;
+    else if (settings->resume)
+        t.resume = "";
     t.stop = stop;
     t.user = &s;
     if (!settings->quiet) {

@@ -1,11 +1,12 @@
 // The interface between operations and a device: whole-array operations on device memory, forward and backward.
 //
-// Nothing above this header knows the device, the instruction set or the number of threads. Arrays are float32, row-major, dense unless
-// a stride says otherwise; T is the number of packed tokens, d a width, n a number of sequences. Sequence i of a batch is rows
-// offsets[i] .. offsets[i+1]-1. Every operation gives the same bits for a row whatever rows stand beside it and however many threads run.
+// Nothing above this header knows the device, the instruction set or the number of threads. Arrays are float32,
+// row-major, dense unless a stride says otherwise; T is the number of packed tokens, d a width, n a number of
+// sequences. Sequence i of a batch is rows offsets[i] .. offsets[i+1]-1. Every operation gives the same bits for a row
+// whatever rows stand beside it and however many threads run.
 //
-// Gradients: where a field `accumulate` stands, false writes the gradient (=) and true adds to it (+=). Gradients of parameters are
-// always added to, since micro-batches share them.
+// Gradients: where a field `accumulate` stands, false writes the gradient (=) and true adds to it (+=). Gradients of
+// parameters are always added to, since micro-batches share them.
 #pragma once
 #include "base/status.h"
 
@@ -14,10 +15,10 @@ typedef struct qn_backend qn_backend;
 // Name in a Hugging Face config.json (hidden_act), enumerator.
 #define QN_ACTIVATION_MAP(X)                                                                                           \
     X("linear", NONE)                                                                                                  \
-    X("gelu", GELU)           /* x Phi(x), Phi by erf: Hendrycks & Gimpel 2016 */                                      \
-    X("gelu_new", GELU_TANH)  /* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), same paper */                        \
+    X("gelu", GELU)          /* x Phi(x), Phi by erf: Hendrycks & Gimpel 2016 */                                       \
+    X("gelu_new", GELU_TANH) /* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), same paper */                         \
     X("relu", RELU)                                                                                                    \
-    X("silu", SILU)           /* x sigmoid(x) */                                                                       \
+    X("silu", SILU) /* x sigmoid(x) */                                                                                 \
     X("tanh", TANH)
 typedef enum {
 #define QN_ACTIVATION_ENUM(text, name) QN_ACTIVATION_##name,
@@ -25,13 +26,15 @@ typedef enum {
 #undef QN_ACTIVATION_ENUM
 } qn_activation;
 
-// Inverted dropout: y = x * keep / (1 - p). keep is a function of (seed, stream, element), see kernels.h; p = 0 is no dropout.
+// Inverted dropout: y = x * keep / (1 - p). keep is a function of (seed, stream, element), see kernels.h; p = 0 is no
+// dropout.
 typedef struct {
     float p;
     uint64_t seed, stream;
 } qn_dropout;
 
-// A weight [out, in] as in Hugging Face files: y = x W^T + b. `packed` is the backend's own copy made by pack(), or NULL while training.
+// A weight [out, in] as in Hugging Face files: y = x W^T + b. `packed` is the backend's own copy made by pack(), or
+// NULL while training.
 typedef struct {
     const float *data;
     size_t out, in;
@@ -41,61 +44,63 @@ typedef struct {
 typedef enum { QN_DTYPE_F32, QN_DTYPE_BF16, QN_DTYPE_INT8 } qn_compute;
 
 typedef struct {
-    size_t rows;          // T
-    const float *x;       // [T, in]
-    qn_weight weight;     // [out, in]
-    const float *bias;    // [out] or NULL
+    size_t rows;       // T
+    const float *x;    // [T, in]
+    qn_weight weight;  // [out, in]
+    const float *bias; // [out] or NULL
     qn_activation activation;
-    float *pre;           // [T, out] value before the activation, or NULL when no backward follows
-    float *y;             // [T, out]
+    float *pre; // [T, out] value before the activation, or NULL when no backward follows
+    float *y;   // [T, out]
 } qn_linear_forward_args;
 
 typedef struct {
     size_t rows;
-    const float *x;       // [T, in]
+    const float *x; // [T, in]
     qn_weight weight;
-    const float *dy;      // [T, out] gradient before the activation
-    float *dx;            // [T, in] or NULL
-    bool accumulate;      // of dx
-    float *dweight;       // [out, in] += dy^T x, or NULL
-    float *dbias;         // [out] += sum of dy over T, or NULL
+    const float *dy; // [T, out] gradient before the activation
+    float *dx;       // [T, in] or NULL
+    bool accumulate; // of dx
+    float *dweight;  // [out, in] += dy^T x, or NULL
+    float *dbias;    // [out] += sum of dy over T, or NULL
 } qn_linear_backward_args;
 
-// Multi-head attention inside each sequence; heads of width h stand side by side in a row. softmax(scale Q K^T) V, probabilities dropped
-// with `dropout`. Queries, keys and values may be parts of one wider row: `stride` is the distance of rows in floats.
+// Multi-head attention inside each sequence; heads of width h stand side by side in a row. softmax(scale Q K^T) V,
+// probabilities dropped with `dropout`. Queries, keys and values may be parts of one wider row: `stride` is the
+// distance of rows in floats.
 typedef struct {
-    size_t sequences;         // n
-    const int32_t *offsets;   // [n+1], on the host
+    size_t sequences;       // n
+    const int32_t *offsets; // [n+1], on the host
     size_t heads, head_width;
     const float *query, *key, *value; // [T, heads * head_width] each
     size_t stride;
-    float scale;              // usually 1 / sqrt(head_width)
+    float scale; // usually 1 / sqrt(head_width)
     qn_dropout dropout;
-    float *out;               // [T, heads * head_width], dense
-    float *lse;               // [T, heads] log-sum-exp of the scaled scores, kept for backward; NULL in inference
+    float *out; // [T, heads * head_width], dense
+    float *lse; // [T, heads] log-sum-exp of the scaled scores, kept for backward; NULL in inference
     // backward only
-    const float *dout;        // [T, heads * head_width], dense
+    const float *dout;             // [T, heads * head_width], dense
     float *dquery, *dkey, *dvalue; // [T, ...] with row distance `stride`; written (=)
 } qn_attention_args;
 
-// sum = x + dropout(sub); out = (sum - mean) / sqrt(variance + eps) * gamma + beta (Ba, Kiros, Hinton 2016; variance over d, biased).
+// sum = x + dropout(sub); out = (sum - mean) / sqrt(variance + eps) * gamma + beta (Ba, Kiros, Hinton 2016; variance
+// over d, biased).
 typedef struct {
     size_t rows, d;
     float eps;
-    const float *x;           // [T, d]
-    const float *sub;         // [T, d], or NULL: sum is x itself
-    qn_dropout dropout;       // of sub
+    const float *x;            // [T, d]
+    const float *sub;          // [T, d], or NULL: sum is x itself
+    qn_dropout dropout;        // of sub
     const float *gamma, *beta; // [d]
-    float *sum;               // [T, d]; NULL when sub is NULL or nobody needs it (inference)
-    float *mean, *rstd;       // [T]; NULL in inference
-    float *out;               // [T, d]
+    float *sum;                // [T, d]; NULL when sub is NULL or nobody needs it (inference)
+    float *mean, *rstd;        // [T]; NULL in inference
+    float *out;                // [T, d]
     // backward only; mean and rstd as forward left them, `sum` (or x when sub is NULL) too
-    const float *dout;        // [T, d]
-    const float *dsum;        // [T, d] gradient that reaches `sum` from elsewhere (pre-norm), or NULL
-    float *dx;                // [T, d]
-    bool accumulate;          // of dx
-    float *dsub;              // [T, d], written (=); NULL when sub is NULL
-    float *dgamma, *dbeta;    // [d], added to (+=); NULL when frozen
+    const float *dout;     // [T, d]
+    const float *dsum;     // [T, d] gradient that reaches `sum` from elsewhere (pre-norm), or NULL
+    float *dx;             // [T, d]
+    bool accumulate;       // of dx
+    float *dsub;           // [T, d], written (=); NULL when sub is NULL
+    float *dgamma, *dbeta; // [d], added to (+=); NULL when frozen
 } qn_norm_args;
 
 #define QN_EMBEDDING_TABLES 3
@@ -103,57 +108,58 @@ typedef struct {
 typedef struct {
     size_t rows, d;
     size_t tables;
-    const float *table[QN_EMBEDDING_TABLES];   // [size, d]
-    const int32_t *ids[QN_EMBEDDING_TABLES];   // [T]
+    const float *table[QN_EMBEDDING_TABLES]; // [size, d]
+    const int32_t *ids[QN_EMBEDDING_TABLES]; // [T]
     size_t size[QN_EMBEDDING_TABLES];
-    float *y;                                  // [T, d]
-    const float *dy;                           // backward
-    float *dtable[QN_EMBEDDING_TABLES];        // added to (+=); NULL when frozen
+    float *y;                           // [T, d]
+    const float *dy;                    // backward
+    float *dtable[QN_EMBEDDING_TABLES]; // added to (+=); NULL when frozen
 } qn_embedding_args;
 
-// Softmax cross-entropy, as torch.nn.functional.cross_entropy(weight, label_smoothing, ignore_index=-100, reduction="mean").
+// Softmax cross-entropy, as torch.nn.functional.cross_entropy(weight, label_smoothing, ignore_index=-100,
+// reduction="mean").
 typedef struct {
     size_t rows, classes;
-    const float *logits;      // [T, C]
-    const int32_t *targets;   // [T] on the host; negative: ignored
+    const float *logits;        // [T, C]
+    const int32_t *targets;     // [T] on the host; negative: ignored
     const float *class_weights; // [C] or NULL
     float smoothing;
-    double total_weight;      // sum of weights of the targets that count; the mean's divisor (0: loss and gradient are 0)
-    double *loss;             // one value on the host: the mean
-    float *dlogits;           // [T, C] written; may be `logits`; NULL: loss alone
+    double total_weight; // sum of weights of the targets that count; the mean's divisor (0: loss and gradient are 0)
+    double *loss;        // one value on the host: the mean
+    float *dlogits;      // [T, C] written; may be `logits`; NULL: loss alone
 } qn_cross_entropy_args;
 
 typedef struct {
-    size_t count;             // elements
-    const float *x, *target;  // logits or predictions
-    double divisor;           // of the mean
-    double *loss;             // host
-    float *dx;                // written; NULL: loss alone
+    size_t count;            // elements
+    const float *x, *target; // logits or predictions
+    double divisor;          // of the mean
+    double *loss;            // host
+    float *dx;               // written; NULL: loss alone
 } qn_elementwise_loss_args;
 
 typedef enum { QN_POOL_MEAN, QN_POOL_CLS, QN_POOL_MAX } qn_pool;
 typedef struct {
     size_t sequences;
-    const int32_t *offsets;   // [n+1], host
+    const int32_t *offsets; // [n+1], host
     size_t d;
     qn_pool mode;
-    const float *x;           // [T, d]
-    float *y;                 // [n, d]; an empty sequence gives zeros
-    int32_t *argmax;          // [n, d] for max, kept for backward; NULL in inference
-    const float *dy;          // [n, d]
-    float *dx;                // [T, d]
+    const float *x;  // [T, d]
+    float *y;        // [n, d]; an empty sequence gives zeros
+    int32_t *argmax; // [n, d] for max, kept for backward; NULL in inference
+    const float *dy; // [n, d]
+    float *dx;       // [T, d]
     bool accumulate;
 } qn_pool_args;
 
 typedef struct {
     float learning_rate, beta1, beta2, eps, weight_decay;
-    int64_t step;             // 1 for the first update (bias correction)
-    float grad_scale;         // gradients are multiplied by this first (clipping, accumulation)
+    int64_t step;     // 1 for the first update (bias correction)
+    float grad_scale; // gradients are multiplied by this first (clipping, accumulation)
 } qn_adamw;
 
-// The operations. All run on the caller's thread plus the backend's own; one backend serves one caller at a time. Arguments were checked
-// by the operation above. The one thing that can fail is scratch memory: then the work is skipped and `status` of the backend says so
-// until the caller clears it.
+// The operations. All run on the caller's thread plus the backend's own; one backend serves one caller at a time.
+// Arguments were checked by the operation above. The one thing that can fail is scratch memory: then the work is
+// skipped and `status` of the backend says so until the caller clears it.
 typedef struct {
     // Device memory; on the CPU plain 64-byte aligned memory.
     void *(*alloc)(qn_backend *b, size_t bytes);
@@ -162,33 +168,41 @@ typedef struct {
     void (*copy_out)(qn_backend *b, void *host, const void *device, size_t bytes);
     void (*zero)(qn_backend *b, float *x, size_t count);
 
-    // A packed copy of a weight for products in `compute`; NULL with the last error set when there is no memory or the dtype is refused.
+    // A packed copy of a weight for products in `compute`; NULL with the last error set when there is no memory or the
+    // dtype is refused.
     void *(*pack)(qn_backend *b, const float *weight, size_t out, size_t in, qn_compute compute);
     void (*unpack)(qn_backend *b, void *packed);
 
     void (*linear_forward)(qn_backend *b, const qn_linear_forward_args *a);
     void (*linear_backward)(qn_backend *b, const qn_linear_backward_args *a);
     void (*activation_forward)(qn_backend *b, qn_activation f, size_t count, const float *x, float *y);
-    void (*activation_backward)(qn_backend *b, qn_activation f, size_t count, const float *x, const float *dy, float *dx); // =, dx may be dy
+    void (*activation_backward)(qn_backend *b, qn_activation f, size_t count, const float *x, const float *dy,
+                                float *dx); // =, dx may be dy
     void (*attention_forward)(qn_backend *b, const qn_attention_args *a);
     void (*attention_backward)(qn_backend *b, const qn_attention_args *a);
     void (*norm_forward)(qn_backend *b, const qn_norm_args *a);
     void (*norm_backward)(qn_backend *b, const qn_norm_args *a);
-    void (*dropout)(qn_backend *b, qn_dropout f, size_t rows, size_t d, const float *x, float *y, bool accumulate); // also its own backward
+    void (*dropout)(qn_backend *b, qn_dropout f, size_t rows, size_t d, const float *x, float *y,
+                    bool accumulate); // also its own backward
     void (*embedding_forward)(qn_backend *b, const qn_embedding_args *a);
     void (*embedding_backward)(qn_backend *b, const qn_embedding_args *a);
-    void (*gather_forward)(qn_backend *b, size_t rows, size_t d, const float *x, const int32_t *index, float *y);   // y[i] = x[index[i]]
-    void (*gather_backward)(qn_backend *b, size_t rows, size_t d, const float *dy, const int32_t *index, float *dx); // dx[index[i]] += dy[i]
+    void (*gather_forward)(qn_backend *b, size_t rows, size_t d, const float *x, const int32_t *index,
+                           float *y); // y[i] = x[index[i]]
+    void (*gather_backward)(qn_backend *b, size_t rows, size_t d, const float *dy, const int32_t *index,
+                            float *dx); // dx[index[i]] += dy[i]
     void (*pool_forward)(qn_backend *b, const qn_pool_args *a);
     void (*pool_backward)(qn_backend *b, const qn_pool_args *a);
-    void (*normalize_forward)(qn_backend *b, size_t rows, size_t d, const float *x, float *y, float *norm); // y = x / max(|x|, 1e-12)
-    void (*normalize_backward)(qn_backend *b, size_t rows, size_t d, const float *y, const float *norm, const float *dy, float *dx, bool accumulate);
+    void (*normalize_forward)(qn_backend *b, size_t rows, size_t d, const float *x, float *y,
+                              float *norm); // y = x / max(|x|, 1e-12)
+    void (*normalize_backward)(qn_backend *b, size_t rows, size_t d, const float *y, const float *norm, const float *dy,
+                               float *dx, bool accumulate);
     void (*cross_entropy)(qn_backend *b, const qn_cross_entropy_args *a);
     void (*binary_cross_entropy)(qn_backend *b, const qn_elementwise_loss_args *a); // on logits
     void (*mean_squared_error)(qn_backend *b, const qn_elementwise_loss_args *a);
-    void (*add)(qn_backend *b, size_t count, const float *x, float *y);  // y += x
-    double (*sum_squares)(qn_backend *b, size_t count, const float *x);  // fixed order
-    void (*adamw)(qn_backend *b, const qn_adamw *f, size_t count, float *parameter, float *gradient, float *m, float *v); // zeroes gradient
+    void (*add)(qn_backend *b, size_t count, const float *x, float *y); // y += x
+    double (*sum_squares)(qn_backend *b, size_t count, const float *x); // fixed order
+    void (*adamw)(qn_backend *b, const qn_adamw *f, size_t count, float *parameter, float *gradient, float *m,
+                  float *v); // zeroes gradient
 } qn_backend_operations;
 
 struct qn_backend {
@@ -196,8 +210,8 @@ struct qn_backend {
     qn_status status; // sticky
 };
 
-// The CPU. threads 0: as many as this process may run on. isa NULL: the best this CPU has, or the environment's QUERN_ISA (ref, avx2,
-// avx512). One backend must not be used by two threads at once.
+// The CPU. threads 0: as many as this process may run on. isa NULL: the best this CPU has, or the environment's
+// QUERN_ISA (ref, avx2, avx512). One backend must not be used by two threads at once.
 qn_status qn_backend_create_cpu(int threads, const char *isa, qn_backend **out);
 void qn_backend_destroy(qn_backend *backend);
 const char *qn_backend_isa(const qn_backend *backend);

@@ -26,12 +26,14 @@ static qn_status choose(const json_t *json, const char *file, const char *key, c
         }
         qn_buffer_printf(&known, "%s%s", known.size ? ", " : "", c->text);
     }
-    qn_status status = qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"%s\" is \"%s\" (expected one of %s)", file, key, text, known.data ? known.data : "");
+    qn_status status = qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"%s\" is \"%s\" (expected one of %s)", file, key, text,
+                               known.data ? known.data : "");
     qn_buffer_free(&known);
     return status;
 }
 
-static qn_status read_size(const json_t *json, const char *file, const char *key, bool required, int64_t min, int64_t max, size_t *value) {
+static qn_status read_size(const json_t *json, const char *file, const char *key, bool required, int64_t min,
+                           int64_t max, size_t *value) {
     int64_t number = (int64_t)*value;
     QN_TRY(qn_json_int(json, file, key, required, min, max, &number));
     *value = (size_t)number;
@@ -56,11 +58,19 @@ static qn_status read_encoder(qn_model_config *config) {
         {"swish", QN_ACTIVATION_SILU},
         {NULL, 0}};
 #undef CHOICE
-    static const choice positions[] = {
-        {"absolute", QN_POSITIONS_LEARNED}, {"learned", QN_POSITIONS_LEARNED}, {"sinusoidal", QN_POSITIONS_SINUSOIDAL}, {NULL, 0}};
+    static const choice positions[] = {{"absolute", QN_POSITIONS_LEARNED},
+                                       {"learned", QN_POSITIONS_LEARNED},
+                                       {"sinusoidal", QN_POSITIONS_SINUSOIDAL},
+                                       {NULL, 0}};
     static const choice norms[] = {{"post", false}, {"pre", true}, {NULL, 0}};
-    *e = (qn_encoder_config){.max_positions = 512, .types = 2, .norm_eps = 1e-12f, .hidden_dropout = 0.1f, .attention_dropout = 0.1f,
-                             .initializer_range = 0.02, .activation = QN_ACTIVATION_GELU, .pre_norm = config->family->pre_norm};
+    *e = (qn_encoder_config){.max_positions = 512,
+                             .types = 2,
+                             .norm_eps = 1e-12f,
+                             .hidden_dropout = 0.1f,
+                             .attention_dropout = 0.1f,
+                             .initializer_range = 0.02,
+                             .activation = QN_ACTIVATION_GELU,
+                             .pre_norm = config->family->pre_norm};
     QN_TRY(read_size(json, file, "vocab_size", true, 1, 10000000, &e->vocabulary));
     QN_TRY(read_size(json, file, "hidden_size", true, 1, 65536, &e->hidden));
     QN_TRY(read_size(json, file, "num_hidden_layers", true, 0, 1000, &e->layers));
@@ -70,7 +80,8 @@ static qn_status read_encoder(qn_model_config *config) {
     QN_TRY(read_size(json, file, "max_position_embeddings", false, 1, 10000000, &e->max_positions));
     QN_TRY(read_size(json, file, "type_vocab_size", false, 0, 1024, &e->types));
     if (e->hidden % e->heads)
-        return qn_fail(QN_ERROR_FORMAT, "%s: \"hidden_size\" %zu is not a multiple of \"num_attention_heads\" %zu", file, e->hidden, e->heads);
+        return qn_fail(QN_ERROR_FORMAT, "%s: \"hidden_size\" %zu is not a multiple of \"num_attention_heads\" %zu",
+                       file, e->hidden, e->heads);
     double number = e->norm_eps;
     QN_TRY(qn_json_real(json, file, "layer_norm_eps", false, 0, 1, &number));
     e->norm_eps = (float)number;
@@ -92,8 +103,8 @@ static qn_status read_encoder(qn_model_config *config) {
     if (config->family->positions_after_padding) {
         e->position_offset = (size_t)config->pad_id + 1;
         if (e->max_positions <= e->position_offset)
-            return qn_fail(QN_ERROR_FORMAT, "%s: \"max_position_embeddings\" is %zu (expected more than %zu)", file, e->max_positions,
-                           e->position_offset);
+            return qn_fail(QN_ERROR_FORMAT, "%s: \"max_position_embeddings\" is %zu (expected more than %zu)", file,
+                           e->max_positions, e->position_offset);
         e->max_positions -= e->position_offset;
     }
     return QN_OK;
@@ -127,7 +138,8 @@ static qn_status read_labels(qn_model_config *config) {
     size_t labels = map ? json_object_size(map) : 2;
     if (!map) QN_TRY(read_size(config->json, config->source, "num_labels", false, 1, MOST_LABELS, &labels));
     if (labels < 1 || labels > MOST_LABELS)
-        return qn_fail(QN_ERROR_FORMAT, "%s: \"id2label\" has %zu labels (expected 1 to %d)", config->source, labels, MOST_LABELS);
+        return qn_fail(QN_ERROR_FORMAT, "%s: \"id2label\" has %zu labels (expected 1 to %d)", config->source, labels,
+                       MOST_LABELS);
     const char **names = qn_calloc(labels, sizeof *names);
     if (!names) return QN_ERROR_MEMORY;
     qn_status status = QN_OK;
@@ -135,7 +147,9 @@ static qn_status read_labels(qn_model_config *config) {
         char key[32];
         snprintf(key, sizeof key, "%zu", i);
         names[i] = json_string_value(json_object_get(map, key));
-        if (!names[i]) status = qn_fail(QN_ERROR_FORMAT, "%s: \"id2label\" has no name for \"%s\" (expected 0 to %zu)", config->source, key, labels - 1);
+        if (!names[i])
+            status = qn_fail(QN_ERROR_FORMAT, "%s: \"id2label\" has no name for \"%s\" (expected 0 to %zu)",
+                             config->source, key, labels - 1);
     }
     if (status == QN_OK) status = set_labels(config, labels, names);
     free(names);
@@ -160,7 +174,8 @@ static qn_status read_config(qn_model_config *config) {
     QN_TRY(qn_json_string(config->json, file, "model_type", true, &type));
     config->family = qn_family_find(type);
     if (!config->family)
-        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"model_type\" is \"%s\" (expected one of %s)", file, type, qn_family_list());
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"model_type\" is \"%s\" (expected one of %s)", file, type,
+                       qn_family_list());
     int64_t pad = config->family->positions_after_padding ? 1 : 0;
     QN_TRY(qn_json_int(config->json, file, "pad_token_id", false, 0, 10000000, &pad));
     config->pad_id = (int)pad;
@@ -195,7 +210,8 @@ void qn_model_config_free(qn_model_config *config) {
     *config = (qn_model_config){0};
 }
 
-qn_status qn_model_config_set_labels(qn_model_config *config, qn_problem problem, size_t labels, const char *const *names) {
+qn_status qn_model_config_set_labels(qn_model_config *config, qn_problem problem, size_t labels,
+                                     const char *const *names) {
     config->problem = problem;
     return set_labels(config, labels, names);
 }

@@ -3,18 +3,20 @@
 #include <string.h>
 
 #define BERT_LAYER                                                                                                     \
-    .layer = "encoder.layer.%zu.", .query = "attention.self.query", .key = "attention.self.key", .value = "attention.self.value", \
-    .attention_output = "attention.output.dense", .up = "intermediate.dense", .down = "output.dense"
+    .layer = "encoder.layer.%zu.", .query = "attention.self.query", .key = "attention.self.key",                       \
+    .value = "attention.self.value", .attention_output = "attention.output.dense", .up = "intermediate.dense",         \
+    .down = "output.dense"
 #define BERT_EMBEDDINGS                                                                                                \
-    .word = "embeddings.word_embeddings.weight", .position = "embeddings.position_embeddings.weight",                 \
+    .word = "embeddings.word_embeddings.weight", .position = "embeddings.position_embeddings.weight",                  \
     .type = "embeddings.token_type_embeddings.weight", .embedding_norm = "embeddings.LayerNorm"
 
 static const qn_family families[] = {
-    // Devlin et al. 2019. "norm_position": "pre" in config.json is our own: the same names, norms before the sublayers, a last one after.
+    // Devlin et al. 2019. "norm_position": "pre" in config.json is our own: the same names, norms before the sublayers,
+    // a last one after.
     {.model_type = "bert",
      .prefix = "bert.",
-     .names = {BERT_EMBEDDINGS, BERT_LAYER, .attention_norm = "attention.output.LayerNorm", .feed_forward_norm = "output.LayerNorm",
-               .final_norm = "encoder.LayerNorm"},
+     .names = {BERT_EMBEDDINGS, BERT_LAYER, .attention_norm = "attention.output.LayerNorm",
+               .feed_forward_norm = "output.LayerNorm", .final_norm = "encoder.LayerNorm"},
      .pooler = "pooler.dense",
      .classifier_pooler = "pooler.dense",
      .classifier = "classifier",
@@ -29,8 +31,8 @@ static const qn_family families[] = {
     // RoBERTa with norms before the sublayers (fairseq's efficient_mlm; transformers' RobertaPreLayerNorm).
     {.model_type = "roberta-prelayernorm",
      .prefix = "roberta_prelayernorm.",
-     .names = {BERT_EMBEDDINGS, BERT_LAYER, .attention_norm = "attention.LayerNorm", .feed_forward_norm = "intermediate.LayerNorm",
-               .final_norm = "LayerNorm"},
+     .names = {BERT_EMBEDDINGS, BERT_LAYER, .attention_norm = "attention.LayerNorm",
+               .feed_forward_norm = "intermediate.LayerNorm", .final_norm = "LayerNorm"},
      .pooler = "pooler.dense",
      .classifier_pooler = "classifier.dense",
      .classifier = "classifier.out_proj",

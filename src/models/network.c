@@ -14,8 +14,10 @@ static qn_status add_heads(qn_network *n) {
     size_t d = n->config.encoder.hidden;
     int last = (int)n->config.encoder.layers + 1;
     if (n->heads & QN_HEAD_POOLER)
-        QN_TRY(qn_dense_add(set, n->heads & QN_HEAD_CLASSIFIER ? f->classifier_pooler : f->pooler, d, d, last, true, &n->pooler));
-    if (n->heads & QN_HEAD_CLASSIFIER) QN_TRY(qn_dense_add(set, f->classifier, n->config.labels, d, last, true, &n->classifier));
+        QN_TRY(qn_dense_add(set, n->heads & QN_HEAD_CLASSIFIER ? f->classifier_pooler : f->pooler, d, d, last, true,
+                            &n->pooler));
+    if (n->heads & QN_HEAD_CLASSIFIER)
+        QN_TRY(qn_dense_add(set, f->classifier, n->config.labels, d, last, true, &n->classifier));
     if (n->heads & QN_HEAD_MASKED_LM) {
         QN_TRY(qn_dense_add(set, f->transform, d, d, last, true, &n->transform));
         QN_TRY(qn_dense_add(set, f->transform_norm, d, 0, last, true, &n->transform_norm));
@@ -24,7 +26,8 @@ static qn_status add_heads(qn_network *n) {
         if (!n->decoder_bias) return QN_ERROR_MEMORY;
     }
     if (n->heads & QN_HEAD_NEXT_SENTENCE) {
-        if (!f->next_sentence) return qn_fail(QN_ERROR_UNSUPPORTED, "%s: this family has no next-sentence head", n->config.source);
+        if (!f->next_sentence)
+            return qn_fail(QN_ERROR_UNSUPPORTED, "%s: this family has no next-sentence head", n->config.source);
         QN_TRY(qn_dense_add(set, f->next_sentence, 2, d, last, true, &n->next_sentence));
     }
     return QN_OK;
@@ -51,7 +54,8 @@ static qn_status build(qn_model_config *config, const qn_network_options *option
 }
 
 static qn_status finish(qn_network *n, const qn_network_options *options) {
-    if (options->trainable) QN_TRY(qn_parameters_allocate_training(&n->parameters));
+    if (options->trainable)
+        QN_TRY(qn_parameters_allocate_training(&n->parameters));
     else
         for (size_t i = 0; i < n->parameters.count; i++) n->parameters.items[i]->tensor.requires_grad = false;
     return qn_encoder_bind(&n->encoder, &n->parameters);
@@ -72,7 +76,8 @@ qn_status qn_network_create(qn_model_config *config, const qn_network_options *o
     return status;
 }
 
-// A parameter's name in a file: with the family's prefix for what belongs to the base model, unless the file is of the base model alone.
+// A parameter's name in a file: with the family's prefix for what belongs to the base model, unless the file is of the
+// base model alone.
 static const char *file_name(const qn_network *n, const qn_parameter *p, const char *prefix, char *name) {
     const qn_family *f = n->config.family;
     bool base = p->layer <= (int)n->config.encoder.layers || strncmp(p->name, f->pooler, strlen(f->pooler)) == 0;
@@ -107,10 +112,12 @@ static bool same_shape(const qn_st_tensor *t, const qn_tensor *own) {
 static bool starts_fresh(qn_network *n, const qn_parameter *p, char *name, const qn_network_options *options) {
     const qn_st_tensor *t = find(n, name);
     if (!p->optional || !options->trainable) return false;
-    return !t || (!same_shape(t, &p->tensor) && strncmp(p->name, n->config.family->classifier, strlen(n->config.family->classifier)) == 0);
+    return !t || (!same_shape(t, &p->tensor) &&
+                  strncmp(p->name, n->config.family->classifier, strlen(n->config.family->classifier)) == 0);
 }
 
-static qn_status read_parameter(qn_network *n, size_t index, const char *prefix, const qn_network_options *options, bool copy) {
+static qn_status read_parameter(qn_network *n, size_t index, const char *prefix, const qn_network_options *options,
+                                bool copy) {
     qn_parameter *p = n->parameters.items[index];
     char name[NAME_SIZE];
     file_name(n, p, prefix, name);
@@ -125,7 +132,7 @@ static qn_status read_parameter(qn_network *n, size_t index, const char *prefix,
     for (int i = 0; i < p->tensor.rank; i++) shape[i] = (int64_t)p->tensor.shape[i];
     const float *view = NULL;
     find(n, name); // settles an old name
-    if (!copy) { // the first pass checks every shape before any memory is taken
+    if (!copy) {   // the first pass checks every shape before any memory is taken
         const qn_st_tensor *t = qn_weights_find(n->weights, name);
         if (t && same_shape(t, &p->tensor) && qn_st_is_float(t->dtype)) return QN_OK;
         return qn_weights_view_f32(n->weights, name, p->tensor.rank, shape, &view); // says what is wrong
@@ -149,7 +156,9 @@ static void warn_unused(qn_network *n) {
         if (known) continue;
         if (count++ == 0) first = t->name;
     }
-    if (count) qn_log(QN_LOG_WARNING, "%s: %zu tensors are not used, the first is %s", qn_weights_path(n->weights), count, first);
+    if (count)
+        qn_log(QN_LOG_WARNING, "%s: %zu tensors are not used, the first is %s", qn_weights_path(n->weights), count,
+               first);
 }
 
 static qn_status read_weights(qn_network *n, const char *folder, const qn_network_options *options) {
@@ -164,7 +173,8 @@ static qn_status read_weights(qn_network *n, const char *folder, const qn_networ
     return finish(n, options);
 }
 
-qn_status qn_network_load(qn_model_config *config, const char *folder, const qn_network_options *options, qn_network **out) {
+qn_status qn_network_load(qn_model_config *config, const char *folder, const qn_network_options *options,
+                          qn_network **out) {
     QN_TRY(build(config, options, out));
     qn_status status = read_weights(*out, folder, options);
     if (status == QN_OK && options->trainable) { // everything was copied
@@ -195,7 +205,10 @@ qn_status qn_network_save(qn_network *n, const char *folder) {
     qn_status status = entries && names ? QN_OK : QN_ERROR_MEMORY;
     for (size_t i = 0; status == QN_OK && i < count; i++) {
         const qn_parameter *p = n->parameters.items[i];
-        entries[i] = (qn_st_entry){.name = file_name(n, p, prefix, names[i]), .dtype = QN_ST_F32, .dims = p->tensor.rank, .values = p->tensor.data};
+        entries[i] = (qn_st_entry){.name = file_name(n, p, prefix, names[i]),
+                                   .dtype = QN_ST_F32,
+                                   .dims = p->tensor.rank,
+                                   .values = p->tensor.data};
         for (int k = 0; k < p->tensor.rank; k++) entries[i].shape[k] = (int64_t)p->tensor.shape[k];
     }
     if (status == QN_OK) status = qn_make_folders(folder);
@@ -235,5 +248,6 @@ qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *n, qn_tensor *hidden,
 }
 
 qn_tensor *qn_network_next_sentence(qn_context *c, qn_network *n, qn_tensor *hidden, qn_ragged batch) {
-    return qn_linear(c, qn_network_pooled(c, n, hidden, batch), n->next_sentence.weight, n->next_sentence.bias, QN_ACTIVATION_NONE);
+    return qn_linear(c, qn_network_pooled(c, n, hidden, batch), n->next_sentence.weight, n->next_sentence.bias,
+                     QN_ACTIVATION_NONE);
 }

@@ -30,14 +30,14 @@ const char *qn_family_list(void);                        // the known ones, for 
 
 typedef struct {
     const qn_family *family;
-    json_t *json;              // config.json as it was read, updated by save
-    char *source;              // the file it came from, for messages
+    json_t *json; // config.json as it was read, updated by save
+    char *source; // the file it came from, for messages
     qn_encoder_config encoder;
     int pad_id;
-    unsigned heads;            // as "architectures" says
+    unsigned heads; // as "architectures" says
     float classifier_dropout;
     size_t labels;
-    char **label_names;        // [labels]
+    char **label_names; // [labels]
     qn_problem problem;
 } qn_model_config;
 
@@ -45,7 +45,8 @@ typedef struct {
 qn_status qn_model_config_read(const char *path, qn_model_config *out);
 void qn_model_config_free(qn_model_config *config);
 // Replaces the labels (copied) and the problem; names NULL: LABEL_0, LABEL_1, ...
-qn_status qn_model_config_set_labels(qn_model_config *config, qn_problem problem, size_t labels, const char *const *names);
+qn_status qn_model_config_set_labels(qn_model_config *config, qn_problem problem, size_t labels,
+                                     const char *const *names);
 // Writes config.json into the folder.
 qn_status qn_model_config_write(qn_model_config *config, unsigned heads, const char *folder);
 
@@ -61,16 +62,17 @@ typedef struct {
 } qn_network;
 
 typedef struct {
-    unsigned heads;    // wanted
-    bool trainable;    // own memory for all values, and gradients and moments
-    uint64_t seed;     // of fresh parameters
+    unsigned heads; // wanted
+    bool trainable; // own memory for all values, and gradients and moments
+    uint64_t seed;  // of fresh parameters
 } qn_network_options;
 
 // A network of `config` (which moves into it, also on failure) with random parameters.
 qn_status qn_network_create(qn_model_config *config, const qn_network_options *options, qn_network **out);
-// The same with the weights of `folder`. A head that the file lacks, or whose number of labels differs, starts fresh when trainable and is
-// an error otherwise.
-qn_status qn_network_load(qn_model_config *config, const char *folder, const qn_network_options *options, qn_network **out);
+// The same with the weights of `folder`. A head that the file lacks, or whose number of labels differs, starts fresh
+// when trainable and is an error otherwise.
+qn_status qn_network_load(qn_model_config *config, const char *folder, const qn_network_options *options,
+                          qn_network **out);
 void qn_network_free(qn_network *network);
 // Writes config.json and the weights (atomic, each).
 qn_status qn_network_save(qn_network *network, const char *folder);
@@ -78,7 +80,9 @@ qn_status qn_network_save(qn_network *network, const char *folder);
 void qn_network_freeze(qn_network *network, size_t layers, bool embeddings);
 
 // --- Forward. Hidden states [T, d] come from qn_encoder_forward.
-qn_tensor *qn_network_pooled(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch);        // [n, d]
-qn_tensor *qn_network_classify(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch);      // logits [n, labels]
-qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *network, qn_tensor *hidden, size_t rows, const int32_t *index); // [rows, V]
+qn_tensor *qn_network_pooled(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch); // [n, d]
+qn_tensor *qn_network_classify(qn_context *c, qn_network *network, qn_tensor *hidden,
+                               qn_ragged batch); // logits [n, labels]
+qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *network, qn_tensor *hidden, size_t rows,
+                                const int32_t *index); // [rows, V]
 qn_tensor *qn_network_next_sentence(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch); // [n, 2]

@@ -1,6 +1,7 @@
 // One block, post-norm (Vaswani et al. 2017):  x = norm(x + attention(x)); x = norm(x + feed_forward(x))
-// and pre-norm (Xiong et al. 2020):            x = x + attention(norm(x)); x = x + feed_forward(norm(x)); a last norm at the end
-// In both, every residual sum is followed by a norm, so that one operation (qn_add_norm) does sum, dropout and norm.
+// and pre-norm (Xiong et al. 2020):            x = x + attention(norm(x)); x = x + feed_forward(norm(x)); a last norm
+// at the end In both, every residual sum is followed by a norm, so that one operation (qn_add_norm) does sum, dropout
+// and norm.
 #include "nn/encoder.h"
 #include <math.h>
 #include <stdio.h>
@@ -9,27 +10,32 @@
 
 enum { NAME_SIZE = 512 };
 
-qn_status qn_dense_add(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool optional, qn_dense *dense) {
+qn_status qn_dense_add(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool optional,
+                       qn_dense *dense) {
     char full[NAME_SIZE];
     bool norm = in == 0;
     snprintf(full, sizeof full, "%s.weight", name);
-    dense->weight = qn_parameters_add(set, full, norm ? 0 : out, norm ? out : in,
-                                      (qn_parameter_options){norm ? QN_INIT_ONES : QN_INIT_NORMAL, !norm, optional, layer, false});
+    dense->weight =
+        qn_parameters_add(set, full, norm ? 0 : out, norm ? out : in,
+                          (qn_parameter_options){norm ? QN_INIT_ONES : QN_INIT_NORMAL, !norm, optional, layer, false});
     if (!dense->weight) return QN_ERROR_MEMORY;
     snprintf(full, sizeof full, "%s.bias", name);
-    dense->bias = qn_parameters_add(set, full, 0, out, (qn_parameter_options){QN_INIT_ZEROS, false, optional, layer, false});
+    dense->bias =
+        qn_parameters_add(set, full, 0, out, (qn_parameter_options){QN_INIT_ZEROS, false, optional, layer, false});
     return dense->bias ? QN_OK : QN_ERROR_MEMORY;
 }
 
 // Query, key and value stand behind each other so that one product computes all three.
-static qn_status add_qkv(qn_encoder_layer *l, size_t d, const char *prefix, const qn_encoder_names *names, int layer, qn_parameters *set) {
+static qn_status add_qkv(qn_encoder_layer *l, size_t d, const char *prefix, const qn_encoder_names *names, int layer,
+                         qn_parameters *set) {
     const char *parts[3] = {names->query, names->key, names->value};
     char full[NAME_SIZE];
     for (int bias = 0; bias < 2; bias++)
         for (int i = 0; i < 3; i++) {
             snprintf(full, sizeof full, "%s%s.%s", prefix, parts[i], bias ? "bias" : "weight");
             qn_tensor *t = qn_parameters_add(
-                set, full, bias ? 0 : d, d, (qn_parameter_options){bias ? QN_INIT_ZEROS : QN_INIT_NORMAL, !bias, false, layer, i > 0});
+                set, full, bias ? 0 : d, d,
+                (qn_parameter_options){bias ? QN_INIT_ZEROS : QN_INIT_NORMAL, !bias, false, layer, i > 0});
             if (!t) return QN_ERROR_MEMORY;
             if (i == 0) *(bias ? &l->query_bias : &l->query_weight) = t;
         }
@@ -65,7 +71,8 @@ static qn_tensor *add_table(qn_parameters *set, const char *name, size_t rows, s
     return qn_parameters_add(set, name, rows, d, (qn_parameter_options){QN_INIT_NORMAL, true, false, 0, false});
 }
 
-qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const qn_encoder_names *names, qn_parameters *set) {
+qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const qn_encoder_names *names,
+                         qn_parameters *set) {
     *e = (qn_encoder){.config = *config};
     const qn_encoder_config *f = &e->config;
     e->layers = qn_calloc(f->layers ? f->layers : 1, sizeof *e->layers);
@@ -153,7 +160,8 @@ static qn_tensor *feed_forward(qn_context *c, qn_encoder *e, qn_encoder_layer *l
     return qn_linear(c, wide, l->down.weight, l->down.bias, QN_ACTIVATION_NONE);
 }
 
-static qn_tensor *add_norm(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor *sub, const qn_dense *norm, qn_tensor **sum) {
+static qn_tensor *add_norm(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor *sub, const qn_dense *norm,
+                           qn_tensor **sum) {
     return qn_add_norm(c, x, sub, norm->weight, norm->bias, e->config.norm_eps, e->config.hidden_dropout, sum);
 }
 
@@ -170,7 +178,8 @@ static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
     if (e->config.position_offset) {
         int32_t *shifted = qn_arena_alloc(c->records, tokens->tokens, sizeof *shifted);
         if (!shifted) return qn_fail_operation(c, QN_ERROR_MEMORY);
-        for (size_t t = 0; t < tokens->tokens; t++) shifted[t] = tokens->positions[t] + (int32_t)e->config.position_offset;
+        for (size_t t = 0; t < tokens->tokens; t++)
+            shifted[t] = tokens->positions[t] + (int32_t)e->config.position_offset;
         ids[count] = shifted;
     }
     return qn_embedding(c, tokens->tokens, count + 1, tables, ids);

@@ -1,4 +1,5 @@
-// The transformer encoder: embeddings and N blocks with N sets of parameters, driven by a configuration and a table of names.
+// The transformer encoder: embeddings and N blocks with N sets of parameters, driven by a configuration and a table of
+// names.
 #pragma once
 #include "ops/ops.h"
 #include "tensor/parameters.h"
@@ -9,13 +10,14 @@ typedef struct {
     size_t vocabulary, hidden, layers, heads, intermediate, max_positions, types;
     size_t position_offset; // position ids start here (RoBERTa: padding id + 1)
     qn_positions positions;
-    bool pre_norm;          // x + f(norm(x)) and a last norm, instead of norm(x + f(x))
+    bool pre_norm; // x + f(norm(x)) and a last norm, instead of norm(x + f(x))
     qn_activation activation;
     float norm_eps, hidden_dropout, attention_dropout;
     double initializer_range;
 } qn_encoder_config;
 
-// Tensor names of a family; those of a layer follow `layer` (a format with one %zu). "weight" and "bias" are appended with a dot.
+// Tensor names of a family; those of a layer follow `layer` (a format with one %zu). "weight" and "bias" are appended
+// with a dot.
 typedef struct {
     const char *word, *position, *type, *embedding_norm, *final_norm;
     const char *layer;
@@ -40,7 +42,8 @@ typedef struct {
     qn_encoder_layer *layers;
 } qn_encoder;
 
-// Packed tokens of a batch, on the host: T ids, types and positions (each sequence counts from 0), and where sequences begin.
+// Packed tokens of a batch, on the host: T ids, types and positions (each sequence counts from 0), and where sequences
+// begin.
 typedef struct {
     size_t tokens;
     const int32_t *ids, *types, *positions;
@@ -48,9 +51,11 @@ typedef struct {
 } qn_tokens;
 
 // Adds a dense layer [out, in] or a norm (in 0) "name.weight", "name.bias" to the set.
-qn_status qn_dense_add(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool optional, qn_dense *dense);
+qn_status qn_dense_add(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool optional,
+                       qn_dense *dense);
 // Adds the encoder's parameters to the set. Call qn_encoder_bind once the set's memory is there.
-qn_status qn_encoder_add(qn_encoder *encoder, const qn_encoder_config *config, const qn_encoder_names *names, qn_parameters *set);
+qn_status qn_encoder_add(qn_encoder *encoder, const qn_encoder_config *config, const qn_encoder_names *names,
+                         qn_parameters *set);
 qn_status qn_encoder_bind(qn_encoder *encoder, const qn_parameters *set); // makes the views and the table of sinusoids
 // Packs every product's weight for inference; qn_encoder_unpack gives that memory back.
 qn_status qn_encoder_pack(qn_encoder *encoder, qn_backend *backend, qn_compute compute);

@@ -1,5 +1,6 @@
 // O = softmax(Q K^T / sqrt(h)) V for each head inside each sequence (Vaswani et al. 2017, equation 1)
-// qkv [T, 3 d]: Q, K, V side by side, heads of width h = d / heads side by side in each; O [T, d]. Backward: see backend/cpu/attention.c.
+// qkv [T, 3 d]: Q, K, V side by side, heads of width h = d / heads side by side in each; O [T, d]. Backward: see
+// backend/cpu/attention.c.
 #include "ops/ops.h"
 #include <math.h>
 
@@ -27,7 +28,8 @@ qn_tensor *qn_self_attention(qn_context *c, qn_tensor *qkv, size_t heads, qn_rag
     if (!qkv) return NULL;
     size_t rows = qn_rows(qkv), width = qn_width(qkv), d = width / 3;
     if (heads == 0 || d * 3 != width || d % heads != 0 || (size_t)batch.offsets[batch.sequences] != rows) {
-        qn_fail(QN_ERROR_ARGUMENT, "attention: [%zu, %zu] with %zu heads and %d tokens (expected [T, 3 d], heads dividing d)", rows, width,
+        qn_fail(QN_ERROR_ARGUMENT,
+                "attention: [%zu, %zu] with %zu heads and %d tokens (expected [T, 3 d], heads dividing d)", rows, width,
                 heads, batch.offsets[batch.sequences]);
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
     }

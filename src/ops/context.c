@@ -24,7 +24,8 @@ qn_tensor *qn_new_matrix(qn_context *c, size_t rows, size_t width, bool requires
 void *qn_new_record(qn_context *c, size_t size, qn_backward_function backward, const void *content) {
     if (!c->tape) return NULL;
     void *record = qn_arena_alloc(c->records, 1, size);
-    if (!record || qn_tape_push(c->tape, c->records, backward, record) != QN_OK) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    if (!record || qn_tape_push(c->tape, c->records, backward, record) != QN_OK)
+        return qn_fail_operation(c, QN_ERROR_MEMORY);
     memcpy(record, content, size);
     return record;
 }
@@ -44,8 +45,10 @@ void qn_add_gradient(qn_context *c, qn_tensor *t, const float *from) {
     bool accumulate;
     float *to = qn_gradient(c, t, &accumulate);
     if (!to) return;
-    if (accumulate) c->backend->ops->add(c->backend, qn_count(t), from, to);
-    else memcpy(to, from, qn_count(t) * sizeof *to);
+    if (accumulate)
+        c->backend->ops->add(c->backend, qn_count(t), from, to);
+    else
+        memcpy(to, from, qn_count(t) * sizeof *to);
 }
 
 qn_status qn_backward(qn_context *c) {

@@ -27,7 +27,8 @@ qn_tensor *qn_embedding(qn_context *c, size_t rows, size_t tables, qn_tensor *co
         }
         for (size_t t = 0; t < rows; t++)
             if (ids[k][t] < 0 || (size_t)ids[k][t] >= size) {
-                qn_fail(QN_ERROR_ARGUMENT, "embedding: id %d of token %zu is outside table %zu (expected 0 to %zu)", ids[k][t], t, k, size - 1);
+                qn_fail(QN_ERROR_ARGUMENT, "embedding: id %d of token %zu is outside table %zu (expected 0 to %zu)",
+                        ids[k][t], t, k, size - 1);
                 return qn_fail_operation(c, QN_ERROR_ARGUMENT);
             }
         r.args.d = d;

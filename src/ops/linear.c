@@ -14,25 +14,28 @@ static void backward(void *context, void *content) {
     if (!r->y->has_grad) return;
     size_t rows = qn_rows(r->x);
     float *dz = r->y->grad; // y's gradient is complete and nobody reads it again: it becomes dz
-    if (r->f != QN_ACTIVATION_NONE) c->backend->ops->activation_backward(c->backend, r->f, qn_count(r->y), r->pre, dz, dz);
+    if (r->f != QN_ACTIVATION_NONE)
+        c->backend->ops->activation_backward(c->backend, r->f, qn_count(r->y), r->pre, dz, dz);
     bool accumulate = false;
     float *dx = qn_gradient(c, r->x, &accumulate);
     c->backend->ops->linear_backward(
-        c->backend, &(qn_linear_backward_args){.rows = rows,
-                                               .x = r->x->data,
-                                               .weight = {r->weight->data, qn_rows(r->weight), qn_width(r->weight), NULL},
-                                               .dy = dz,
-                                               .dx = dx,
-                                               .accumulate = accumulate,
-                                               .dweight = r->weight->requires_grad ? r->weight->grad : NULL,
-                                               .dbias = r->bias && r->bias->requires_grad ? r->bias->grad : NULL});
+        c->backend,
+        &(qn_linear_backward_args){.rows = rows,
+                                   .x = r->x->data,
+                                   .weight = {r->weight->data, qn_rows(r->weight), qn_width(r->weight), NULL},
+                                   .dy = dz,
+                                   .dx = dx,
+                                   .accumulate = accumulate,
+                                   .dweight = r->weight->requires_grad ? r->weight->grad : NULL,
+                                   .dbias = r->bias && r->bias->requires_grad ? r->bias->grad : NULL});
 }
 
 qn_tensor *qn_linear(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *bias, qn_activation f) {
     if (!x || !weight) return NULL;
     size_t rows = qn_rows(x), in = qn_width(weight), out = weight->shape[0];
     if (qn_width(x) != in || (bias && qn_width(bias) != out)) {
-        qn_fail(QN_ERROR_ARGUMENT, "linear: x is [%zu, %zu], W [%zu, %zu] (expected W [out, %zu])", rows, qn_width(x), out, in, qn_width(x));
+        qn_fail(QN_ERROR_ARGUMENT, "linear: x is [%zu, %zu], W [%zu, %zu] (expected W [out, %zu])", rows, qn_width(x),
+                out, in, qn_width(x));
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
     }
     bool trains = x->requires_grad || weight->requires_grad || (bias && bias->requires_grad);
@@ -43,13 +46,14 @@ qn_tensor *qn_linear(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *
         r.pre = qn_arena_alloc(c->arena, rows * out, sizeof(float));
         if (!r.pre) return qn_fail_operation(c, QN_ERROR_MEMORY);
     }
-    c->backend->ops->linear_forward(c->backend, &(qn_linear_forward_args){.rows = rows,
-                                                                          .x = x->data,
-                                                                          .weight = {weight->data, out, in, weight->packed},
-                                                                          .bias = bias ? bias->data : NULL,
-                                                                          .activation = f,
-                                                                          .pre = r.pre,
-                                                                          .y = y->data});
+    c->backend->ops->linear_forward(c->backend,
+                                    &(qn_linear_forward_args){.rows = rows,
+                                                              .x = x->data,
+                                                              .weight = {weight->data, out, in, weight->packed},
+                                                              .bias = bias ? bias->data : NULL,
+                                                              .activation = f,
+                                                              .pre = r.pre,
+                                                              .y = y->data});
     if (y->requires_grad && !qn_new_record(c, sizeof r, backward, &r)) return NULL;
     return y;
 }

@@ -1,5 +1,5 @@
-// Losses: the mean over the batch, and the gradient of their input, which they put at once since it needs only what forward has.
-// Formulas: backend/cpu/loss.c. Dividing by divisor / loss_scale gives the gradient of loss_scale * mean.
+// Losses: the mean over the batch, and the gradient of their input, which they put at once since it needs only what
+// forward has. Formulas: backend/cpu/loss.c. Dividing by divisor / loss_scale gives the gradient of loss_scale * mean.
 #include "ops/ops.h"
 
 // Where the gradient goes: NULL without a tape. A loss is the only use of its input, so it writes.
@@ -8,21 +8,30 @@ static float *place(qn_context *c, qn_tensor *x) {
     return qn_taping(c) ? qn_gradient(c, x, &accumulate) : NULL;
 }
 
-qn_status qn_cross_entropy(qn_context *c, qn_tensor *logits, const int32_t *targets, const float *class_weights, float smoothing, double *loss) {
+qn_status qn_cross_entropy(qn_context *c, qn_tensor *logits, const int32_t *targets, const float *class_weights,
+                           float smoothing, double *loss) {
     *loss = 0;
     if (!logits) return c->status;
     size_t rows = qn_rows(logits), classes = qn_width(logits);
     double total = 0;
     for (size_t i = 0; i < rows; i++) {
         if (targets[i] >= 0 && (size_t)targets[i] >= classes) {
-            qn_fail(QN_ERROR_ARGUMENT, "cross-entropy: target %d of row %zu (expected 0 to %zu)", targets[i], i, classes - 1);
+            qn_fail(QN_ERROR_ARGUMENT, "cross-entropy: target %d of row %zu (expected 0 to %zu)", targets[i], i,
+                    classes - 1);
             qn_fail_operation(c, QN_ERROR_ARGUMENT);
             return c->status;
         }
         if (targets[i] >= 0) total += class_weights ? class_weights[targets[i]] : 1;
     }
-    qn_cross_entropy_args args = {.rows = rows, .classes = classes, .logits = logits->data, .targets = targets, .class_weights = class_weights,
-                                  .smoothing = smoothing, .total_weight = total / c->loss_scale, .loss = loss, .dlogits = place(c, logits)};
+    qn_cross_entropy_args args = {.rows = rows,
+                                  .classes = classes,
+                                  .logits = logits->data,
+                                  .targets = targets,
+                                  .class_weights = class_weights,
+                                  .smoothing = smoothing,
+                                  .total_weight = total / c->loss_scale,
+                                  .loss = loss,
+                                  .dlogits = place(c, logits)};
     c->backend->ops->cross_entropy(c->backend, &args);
     *loss /= c->loss_scale;
     return c->status;
@@ -34,8 +43,12 @@ static qn_status elementwise(qn_context *c, qn_tensor *x, const float *targets, 
     if (!x) return c->status;
     size_t count = qn_count(x);
     if (count == 0) return c->status;
-    function(c->backend, &(qn_elementwise_loss_args){.count = count, .x = x->data, .target = targets, .divisor = (double)count / c->loss_scale,
-                                                     .loss = loss, .dx = place(c, x)});
+    function(c->backend, &(qn_elementwise_loss_args){.count = count,
+                                                     .x = x->data,
+                                                     .target = targets,
+                                                     .divisor = (double)count / c->loss_scale,
+                                                     .loss = loss,
+                                                     .dx = place(c, x)});
     *loss /= c->loss_scale;
     return c->status;
 }

@@ -1,6 +1,6 @@
-// sum = x + dropout(sub), y = (sum - mean) / sqrt(variance + eps) gamma + beta by rows        x, sub, sum, y [T, d]; gamma, beta [d]
-// (Ba, Kiros, Hinton 2016.) With n = (sum - mean) rstd and g = dy gamma:
-// dsum = rstd (g - mean(g) - n mean(g n)) + what reaches sum elsewhere; dx = dsum, dsub = dropout(dsum); dgamma = sum dy n, dbeta = sum dy
+// sum = x + dropout(sub), y = (sum - mean) / sqrt(variance + eps) gamma + beta by rows        x, sub, sum, y [T, d];
+// gamma, beta [d] (Ba, Kiros, Hinton 2016.) With n = (sum - mean) rstd and g = dy gamma: dsum = rstd (g - mean(g) - n
+// mean(g n)) + what reaches sum elsewhere; dx = dsum, dsub = dropout(dsum); dgamma = sum dy n, dbeta = sum dy
 #include "ops/ops.h"
 
 typedef struct {
@@ -17,7 +17,8 @@ static void backward(void *context, void *content) {
     r->args.dsum = r->sum && r->sum->has_grad ? r->sum->grad : NULL;
     r->args.dx = qn_gradient(c, r->x, &accumulate);
     r->args.accumulate = accumulate;
-    r->args.dsub = r->sub ? qn_gradient(c, r->sub, &sub_accumulate) : NULL; // the sublayer's output has no other use: written
+    r->args.dsub =
+        r->sub ? qn_gradient(c, r->sub, &sub_accumulate) : NULL; // the sublayer's output has no other use: written
     if (!r->args.dx) { // the first norm over frozen embeddings: a place to write what nobody reads
         r->args.dx = qn_arena_alloc(c->arena, qn_count(r->x), sizeof(float));
         if (!r->args.dx) qn_fail_operation(c, QN_ERROR_MEMORY);
@@ -28,25 +29,37 @@ static void backward(void *context, void *content) {
     c->backend->ops->norm_backward(c->backend, &r->args);
 }
 
-qn_tensor *qn_add_norm(qn_context *c, qn_tensor *x, qn_tensor *sub, qn_tensor *gamma, qn_tensor *beta, float eps, float dropout,
-                       qn_tensor **sum) {
+qn_tensor *qn_add_norm(qn_context *c, qn_tensor *x, qn_tensor *sub, qn_tensor *gamma, qn_tensor *beta, float eps,
+                       float dropout, qn_tensor **sum) {
     if (!x || !gamma || !beta) return NULL;
     size_t rows = qn_rows(x), d = qn_width(x);
     if ((sub && (qn_rows(sub) != rows || qn_width(sub) != d)) || qn_width(gamma) != d || qn_width(beta) != d) {
-        qn_fail(QN_ERROR_ARGUMENT, "norm: x is [%zu, %zu], gamma [%zu] (expected equal shapes)", rows, d, qn_width(gamma));
+        qn_fail(QN_ERROR_ARGUMENT, "norm: x is [%zu, %zu], gamma [%zu] (expected equal shapes)", rows, d,
+                qn_width(gamma));
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
     }
     bool trains = x->requires_grad || (sub && sub->requires_grad) || gamma->requires_grad || beta->requires_grad;
     bool keep = qn_taping(c) && trains;
     record r = {.x = x, .sub = sub, .gamma = gamma, .beta = beta};
-    if (!keep && sub && !sum) r.y = x; // see ops.h: the residual ends here
-    else r.y = qn_new_matrix(c, rows, d, trains);
+    if (!keep && sub && !sum)
+        r.y = x; // see ops.h: the residual ends here
+    else
+        r.y = qn_new_matrix(c, rows, d, trains);
     if (!r.y) return NULL;
-    if (sub && keep) r.sum = qn_new_matrix(c, rows, d, trains);
-    else if (sub && sum) r.sum = x;
+    if (sub && keep)
+        r.sum = qn_new_matrix(c, rows, d, trains);
+    else if (sub && sum)
+        r.sum = x;
     if (sub && keep && !r.sum) return NULL;
-    r.args = (qn_norm_args){.rows = rows, .d = d, .eps = eps, .x = x->data, .sub = sub ? sub->data : NULL, .gamma = gamma->data,
-                            .beta = beta->data, .sum = r.sum ? r.sum->data : NULL, .out = r.y->data};
+    r.args = (qn_norm_args){.rows = rows,
+                            .d = d,
+                            .eps = eps,
+                            .x = x->data,
+                            .sub = sub ? sub->data : NULL,
+                            .gamma = gamma->data,
+                            .beta = beta->data,
+                            .sum = r.sum ? r.sum->data : NULL,
+                            .out = r.y->data};
     if (sub && c->dropout && dropout > 0) r.args.dropout = (qn_dropout){dropout, c->seed, c->stream++};
     if (keep) {
         r.args.mean = qn_arena_alloc(c->arena, rows, sizeof(float));

@@ -14,7 +14,8 @@ static void backward(void *context, void *content) {
     bool accumulate;
     float *dx = qn_gradient(c, r->x, &accumulate);
     if (dx)
-        c->backend->ops->normalize_backward(c->backend, qn_rows(r->x), qn_width(r->x), r->y->data, r->norm, r->y->grad, dx, accumulate);
+        c->backend->ops->normalize_backward(c->backend, qn_rows(r->x), qn_width(r->x), r->y->data, r->norm, r->y->grad,
+                                            dx, accumulate);
 }
 
 qn_tensor *qn_normalize(qn_context *c, qn_tensor *x) {

@@ -5,7 +5,8 @@
 
 enum { ALIGNMENT = 16 }; // floats
 
-qn_tensor *qn_parameters_add(qn_parameters *set, const char *name, size_t rows, size_t width, qn_parameter_options options) {
+qn_tensor *qn_parameters_add(qn_parameters *set, const char *name, size_t rows, size_t width,
+                             qn_parameter_options options) {
     size_t count = rows ? rows : 1;
     if (width && count > SIZE_MAX / 64 / width) {
         qn_fail(QN_ERROR_ARGUMENT, "%s: [%zu, %zu] is too large", name, rows, width);
@@ -24,7 +25,8 @@ qn_tensor *qn_parameters_add(qn_parameters *set, const char *name, size_t rows, 
         free(p);
         return NULL;
     }
-    p->tensor = (qn_tensor){.rank = rows ? 2 : 1, .shape = {rows ? rows : width, width}, .requires_grad = true, .has_grad = true};
+    p->tensor = (qn_tensor){
+        .rank = rows ? 2 : 1, .shape = {rows ? rows : width, width}, .requires_grad = true, .has_grad = true};
     p->init = options.init;
     p->decay = options.decay;
     p->optional = options.optional;
@@ -69,7 +71,9 @@ void qn_parameter_initialize(qn_parameter *p, uint64_t seed, double deviation) {
     size_t count = qn_count(&p->tensor);
     qn_rng rng = {.seed = seed, .stream = hash(p->name)};
     for (size_t i = 0; i < count; i++)
-        p->tensor.data[i] = p->init == QN_INIT_ZEROS ? 0.0f : p->init == QN_INIT_ONES ? 1.0f : (float)(deviation * qn_rng_normal(&rng));
+        p->tensor.data[i] = p->init == QN_INIT_ZEROS  ? 0.0f
+                            : p->init == QN_INIT_ONES ? 1.0f
+                                                      : (float)(deviation * qn_rng_normal(&rng));
 }
 
 void qn_parameters_initialize(qn_parameters *set, uint64_t seed, double deviation) {

@@ -1,26 +1,27 @@
-// All parameters of a model in one flat float32 buffer, and for training three more of the same layout: gradients and the two moments.
-// Optimizer, clipping, checkpoint, reading and writing of weight files are loops over the flat arrays or over the table of entries.
+// All parameters of a model in one flat float32 buffer, and for training three more of the same layout: gradients and
+// the two moments. Optimizer, clipping, checkpoint, reading and writing of weight files are loops over the flat arrays
+// or over the table of entries.
 #pragma once
 #include "tensor/tensor.h"
 
 typedef enum { QN_INIT_ZEROS, QN_INIT_ONES, QN_INIT_NORMAL } qn_init;
 
 typedef struct {
-    char *name;          // as in Hugging Face files, for example "encoder.layer.0.attention.self.query.weight"
+    char *name; // as in Hugging Face files, for example "encoder.layer.0.attention.self.query.weight"
     qn_tensor tensor;
-    size_t offset;       // in floats from the start of the flat buffer
+    size_t offset; // in floats from the start of the flat buffer
     qn_init init;
-    bool decay;          // weight decay applies: not to biases and norms
-    bool optional;       // may be missing in a file (a new head): then it keeps its initial value
-    int layer;           // depth for layer-wise learning rates: 0 embeddings, 1.. layers, the last + 1 heads
-    bool joined;         // lies directly behind the previous entry
+    bool decay;    // weight decay applies: not to biases and norms
+    bool optional; // may be missing in a file (a new head): then it keeps its initial value
+    int layer;     // depth for layer-wise learning rates: 0 embeddings, 1.. layers, the last + 1 heads
+    bool joined;   // lies directly behind the previous entry
     bool frozen;
 } qn_parameter;
 
 typedef struct {
     qn_parameter **items; // each on the heap, so that pointers to their tensors stay valid
     size_t count, capacity;
-    size_t size;          // floats in the flat buffer, padding included
+    size_t size;                               // floats in the flat buffer, padding included
     float *values, *grads, *moment1, *moment2; // NULL until allocated
 } qn_parameters;
 
@@ -29,19 +30,23 @@ typedef struct {
     qn_init init;
     bool decay, optional;
     int layer;
-    bool joined; // directly behind the previous entry, so that both can be viewed as one tensor; otherwise aligned to 64 bytes
+    bool joined; // directly behind the previous entry, so that both can be viewed as one tensor; otherwise aligned to
+                 // 64 bytes
 } qn_parameter_options;
 
-// Adds an entry of one or two dimensions (rows 0: a vector of `width`). NULL with the last error set when memory is short.
-qn_tensor *qn_parameters_add(qn_parameters *set, const char *name, size_t rows, size_t width, qn_parameter_options options);
-qn_status qn_parameters_allocate(qn_parameters *set);      // values; the entries' tensors point into them
+// Adds an entry of one or two dimensions (rows 0: a vector of `width`). NULL with the last error set when memory is
+// short.
+qn_tensor *qn_parameters_add(qn_parameters *set, const char *name, size_t rows, size_t width,
+                             qn_parameter_options options);
+qn_status qn_parameters_allocate(qn_parameters *set);          // values; the entries' tensors point into them
 qn_status qn_parameters_allocate_training(qn_parameters *set); // gradients and moments, zeroed
-// Draws values: normal entries with mean 0 and deviation `deviation`, each from its own stream of `seed`, named by the entry, so that the
-// same name gets the same values whatever else the model has.
+// Draws values: normal entries with mean 0 and deviation `deviation`, each from its own stream of `seed`, named by the
+// entry, so that the same name gets the same values whatever else the model has.
 void qn_parameters_initialize(qn_parameters *set, uint64_t seed, double deviation);
 void qn_parameter_initialize(qn_parameter *parameter, uint64_t seed, double deviation);
 void qn_parameters_free(qn_parameters *set);
 qn_parameter *qn_parameters_find(const qn_parameters *set, const char *name); // NULL when absent
 size_t qn_parameters_total(const qn_parameters *set);                         // scalar parameters, without padding
-// One tensor over `count` consecutive entries from `first` that were added `joined`: [sum of rows, width] or [sum of widths].
+// One tensor over `count` consecutive entries from `first` that were added `joined`: [sum of rows, width] or [sum of
+// widths].
 qn_tensor qn_parameters_view(const qn_parameters *set, const qn_tensor *first, size_t count);

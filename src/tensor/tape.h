@@ -1,5 +1,5 @@
-// The tape: what forward did, so that backward can undo it in reverse order. A record is the operation's own struct; tape and records
-// live in an arena and vanish with its reset.
+// The tape: what forward did, so that backward can undo it in reverse order. A record is the operation's own struct;
+// tape and records live in an arena and vanish with its reset.
 #pragma once
 #include "base/memory.h"
 

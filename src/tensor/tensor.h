@@ -1,4 +1,5 @@
-// A tensor: a shape over float32 memory that someone else owns (an arena for activations, the parameter set for weights), and its gradient.
+// A tensor: a shape over float32 memory that someone else owns (an arena for activations, the parameter set for
+// weights), and its gradient.
 #pragma once
 #include "base/memory.h"
 
@@ -8,10 +9,10 @@ typedef struct {
     int rank;
     size_t shape[QN_MAX_RANK];
     float *data;
-    float *grad;         // same shape; NULL until someone contributes (activations) or where training stores it (parameters)
-    bool requires_grad;  // a parameter that trains, or something computed from one
-    bool has_grad;       // grad holds a value: the next contribution is added; parameters always have it
-    const void *packed;  // the backend's own form of a weight (inference), or NULL
+    float *grad; // same shape; NULL until someone contributes (activations) or where training stores it (parameters)
+    bool requires_grad; // a parameter that trains, or something computed from one
+    bool has_grad;      // grad holds a value: the next contribution is added; parameters always have it
+    const void *packed; // the backend's own form of a weight (inference), or NULL
 } qn_tensor;
 
 // All dimensions but the last, multiplied; the last.

@@ -17,8 +17,9 @@ static char *numbered(const char *output, const char *prefix, int64_t step) {
 }
 
 static qn_status save_moments(const char *folder, const qn_parameters *set) {
-    qn_st_entry entries[2] = {{.name = "moment1", .dtype = QN_ST_F32, .dims = 1, .shape = {(int64_t)set->size}, .values = set->moment1},
-                              {.name = "moment2", .dtype = QN_ST_F32, .dims = 1, .shape = {(int64_t)set->size}, .values = set->moment2}};
+    qn_st_entry entries[2] = {
+        {.name = "moment1", .dtype = QN_ST_F32, .dims = 1, .shape = {(int64_t)set->size}, .values = set->moment1},
+        {.name = "moment2", .dtype = QN_ST_F32, .dims = 1, .shape = {(int64_t)set->size}, .values = set->moment2}};
     char *path = qn_path_join(folder, "optimizer.safetensors");
     qn_status status = path ? qn_safetensors_write(path, entries, 2, NULL) : QN_ERROR_MEMORY;
     free(path);
@@ -52,7 +53,8 @@ static qn_status save_state(const char *folder, const qn_training_state *state) 
     return status;
 }
 
-qn_status qn_checkpoint_save(const char *output, qn_network *network, const qn_tokenizer *tokenizer, const qn_training_state *state) {
+qn_status qn_checkpoint_save(const char *output, qn_network *network, const qn_tokenizer *tokenizer,
+                             const qn_training_state *state) {
     char *partial = numbered(output, PARTIAL, state->step), *whole = numbered(output, PREFIX, state->step);
     qn_status status = partial && whole ? qn_remove_tree(partial) : QN_ERROR_MEMORY;
     if (status == QN_OK) status = qn_make_folders(partial);

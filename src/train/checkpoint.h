@@ -1,5 +1,6 @@
-// Checkpoints: everything that a run needs to go on as if it had not stopped. A folder checkpoint-STEP holds the model as a Hugging Face
-// folder, the optimizer's moments (optimizer.safetensors) and trainer_state.json; it appears whole, by a rename.
+// Checkpoints: everything that a run needs to go on as if it had not stopped. A folder checkpoint-STEP holds the model
+// as a Hugging Face folder, the optimizer's moments (optimizer.safetensors) and trainer_state.json; it appears whole,
+// by a rename.
 #pragma once
 #include "data/batch.h"
 #include "models/network.h"
@@ -7,13 +8,13 @@
 // What trainer_state.json keeps besides the weights.
 typedef struct {
     int64_t step;
-    int64_t updates;            // of the optimizer: steps less those that the guard skipped
-    qn_data_position position;  // of the next batch
-    double seconds;             // spent so far
-    double tokens, padded;      // real tokens seen; what padding would have made of them
-    double typical_norm;        // running mean of the gradient norm, for the guard; 0: none yet
+    int64_t updates;           // of the optimizer: steps less those that the guard skipped
+    qn_data_position position; // of the next batch
+    double seconds;            // spent so far
+    double tokens, padded;     // real tokens seen; what padding would have made of them
+    double typical_norm;       // running mean of the gradient norm, for the guard; 0: none yet
     int64_t skipped, skipped_in_a_row;
-    int64_t best_step;          // -1: no evaluation yet
+    int64_t best_step; // -1: no evaluation yet
     double best_value;
     int64_t evaluations_without_improvement;
     double last_loss;
@@ -21,7 +22,8 @@ typedef struct {
 } qn_training_state;
 
 // Writes output/checkpoint-STEP with the network, the tokenizer and the state.
-qn_status qn_checkpoint_save(const char *output, qn_network *network, const qn_tokenizer *tokenizer, const qn_training_state *state);
+qn_status qn_checkpoint_save(const char *output, qn_network *network, const qn_tokenizer *tokenizer,
+                             const qn_training_state *state);
 // The newest checkpoint of a run folder: its path, which the caller frees, or NULL when there is none.
 char *qn_checkpoint_newest(const char *output);
 // Reads state and moments of a checkpoint into a trainable network whose weights have been loaded from it.

@@ -126,19 +126,25 @@ static qn_status make_network(const qn_training *o, const char *folder, const jo
     qn_model_config config;
     QN_TRY(qn_model_config_read(folder, &config));
     size_t labels = j->problem == QN_PROBLEM_REGRESSION ? 1 : j->labels.count;
-    qn_status status = qn_model_config_set_labels(&config, j->problem, labels, j->problem == QN_PROBLEM_REGRESSION ? NULL : (const char *const *)j->labels.names);
+    qn_status status = qn_model_config_set_labels(
+        &config, j->problem, labels, j->problem == QN_PROBLEM_REGRESSION ? NULL : (const char *const *)j->labels.names);
     if (status != QN_OK) {
         qn_model_config_free(&config);
         return status;
     }
-    if (o->dropout >= 0) config.encoder.hidden_dropout = config.encoder.attention_dropout = config.classifier_dropout = (float)o->dropout;
+    if (o->dropout >= 0)
+        config.encoder.hidden_dropout = config.encoder.attention_dropout = config.classifier_dropout =
+            (float)o->dropout;
     qn_network_options options = {QN_HEAD_POOLER | QN_HEAD_CLASSIFIER, true, o->seed};
-    return qn_is_folder(folder) ? qn_network_load(&config, folder, &options, out) : qn_network_create(&config, &options, out);
+    return qn_is_folder(folder) ? qn_network_load(&config, folder, &options, out)
+                                : qn_network_create(&config, &options, out);
 }
 
 static qn_status plan(const qn_training *o, job *j, qn_trainer *t) {
-    qn_sampler_options s = {.order = o->group_by_length ? QN_ORDER_GROUPED : QN_ORDER_SHUFFLED, .batch_size = o->batch_size,
-                            .batch_tokens = o->batch_tokens, .seed = o->seed};
+    qn_sampler_options s = {.order = o->group_by_length ? QN_ORDER_GROUPED : QN_ORDER_SHUFFLED,
+                            .batch_size = o->batch_size,
+                            .batch_tokens = o->batch_tokens,
+                            .seed = o->seed};
     QN_TRY(qn_sampler_create(&j->train.sequences, &s, &j->sampler));
     double epochs = o->max_steps > 0 || o->epochs <= 0 ? 1e9 : o->epochs;
     t->total_steps = o->max_steps;
@@ -171,15 +177,18 @@ static qn_status finish(qn_trainer *t, char **json) {
     snprintf(data, sizeof data, "%s, %zu examples", t->options->train[0], j->train.sequences.count);
     if (d) {
         QN_TRY(measure(t, d, &outcome));
-        snprintf(name, sizeof name, "%s, %zu examples", d == &j->test ? t->options->test : t->options->validation, d->sequences.count);
+        snprintf(name, sizeof name, "%s, %zu examples", d == &j->test ? t->options->test : t->options->validation,
+                 d->sequences.count);
     }
     qn_buffer text = {0};
     qn_status status = qn_network_save(t->network, t->options->output);
     if (status == QN_OK) status = qn_tokenizer_save(t->tokenizer, t->options->output);
-    if (status == QN_OK) status = qn_outcome_report(t, false, data, d ? name : NULL, d ? &outcome : NULL, d);
+    if (status == QN_OK) status = qn_outcome_report(t, data, d ? name : NULL, d ? &outcome : NULL, d);
     if (status == QN_OK && json) {
-        if (d) qn_outcome_json(&outcome, (const char *const *)t->network->config.label_names, &text);
-        else qn_buffer_printf(&text, "{\"loss\": %.9g}", t->state.last_loss);
+        if (d)
+            qn_outcome_json(&outcome, (const char *const *)t->network->config.label_names, &text);
+        else
+            qn_buffer_printf(&text, "{\"loss\": %.9g}", t->state.last_loss);
         status = qn_buffer_status(&text);
         *json = text.data;
     }
@@ -192,18 +201,23 @@ static qn_status check(const qn_training *o, job *j) {
     bool classify = o->task && strcmp(o->task, "classify") == 0, regress = o->task && strcmp(o->task, "regress") == 0;
     if (!classify && !regress)
         return qn_fail(QN_ERROR_ARGUMENT, "task is \"%s\" (expected classify or regress)", o->task ? o->task : "");
-    if (regress && o->multi_label) return qn_fail(QN_ERROR_ARGUMENT, "several labels per example are for the task classify");
-    if (o->balanced && (regress || o->multi_label)) return qn_fail(QN_ERROR_ARGUMENT, "balanced class weights are for one label per example");
+    if (regress && o->multi_label)
+        return qn_fail(QN_ERROR_ARGUMENT, "several labels per example are for the task classify");
+    if (o->balanced && (regress || o->multi_label))
+        return qn_fail(QN_ERROR_ARGUMENT, "balanced class weights are for one label per example");
     j->problem = regress ? QN_PROBLEM_REGRESSION : o->multi_label ? QN_PROBLEM_MULTI_LABEL : QN_PROBLEM_SINGLE_LABEL;
     return QN_OK;
 }
 
 static void say_start(qn_trainer *t, const char *checkpoint) {
     const job *j = t->data;
-    qn_trainer_say(t, "%zu training examples, %zu tokens, %zu labels; %.1f M parameters; %d threads, %s", j->train.sequences.count,
-                   j->train.sequences.tokens, t->network->config.labels, (double)qn_parameters_total(&t->network->parameters) / 1e6,
-                   qn_backend_threads(t->backend), qn_backend_isa(t->backend));
-    if (j->train.truncated) qn_trainer_say(t, "%zu training examples are longer than %zu tokens and were cut", j->train.truncated, j->max_length);
+    qn_trainer_say(t, "%zu training examples, %zu tokens, %zu labels; %.1f M parameters; %d threads, %s",
+                   j->train.sequences.count, j->train.sequences.tokens, t->network->config.labels,
+                   (double)qn_parameters_total(&t->network->parameters) / 1e6, qn_backend_threads(t->backend),
+                   qn_backend_isa(t->backend));
+    if (j->train.truncated)
+        qn_trainer_say(t, "%zu training examples are longer than %zu tokens and were cut", j->train.truncated,
+                       j->max_length);
     if (checkpoint) qn_trainer_say(t, "going on from %s", checkpoint);
 }
 
@@ -213,7 +227,8 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
     QN_TRY(qn_run_folder(o, checkpoint));
     const char *folder = *checkpoint ? *checkpoint : o->model;
     const char *words = o->tokenizer ? o->tokenizer : folder;
-    if (!o->tokenizer && !qn_is_folder(folder)) return qn_fail(QN_ERROR_ARGUMENT, "%s: a single config.json has no tokenizer (expected --tokenizer)", folder);
+    if (!o->tokenizer && !qn_is_folder(folder))
+        return qn_fail(QN_ERROR_ARGUMENT, "%s: a single config.json has no tokenizer (expected --tokenizer)", folder);
     QN_TRY(qn_tokenizer_load(words, tokenizer));
     t->tokenizer = *tokenizer;
     qn_model_config config;
@@ -222,27 +237,26 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
     size_t vocabulary = config.encoder.vocabulary;
     qn_model_config_free(&config);
     if (qn_tokenizer_size(*tokenizer) > vocabulary)
-        return qn_fail(QN_ERROR_ARGUMENT, "%s: the tokenizer has %zu tokens, the model %zu", words, qn_tokenizer_size(*tokenizer), vocabulary);
+        return qn_fail(QN_ERROR_ARGUMENT, "%s: the tokenizer has %zu tokens, the model %zu", words,
+                       qn_tokenizer_size(*tokenizer), vocabulary);
     QN_TRY(read_data(o, *tokenizer, j));
     QN_TRY(make_network(o, folder, j, &t->network));
     if (o->freeze_layers >= 0) qn_network_freeze(t->network, (size_t)o->freeze_layers, true);
     if (o->balanced) QN_TRY(make_class_weights(j));
     QN_TRY(qn_backend_create_cpu(o->threads, NULL, &t->backend));
     t->objective = o->validation ? &with_validation : &without_validation;
-    t->best_metric = o->best_metric                               ? o->best_metric
-                     : j->problem == QN_PROBLEM_SINGLE_LABEL      ? "accuracy"
-                     : j->problem == QN_PROBLEM_MULTI_LABEL       ? "micro_f1"
-                                                                  : "pearson";
+    t->best_metric = o->best_metric                          ? o->best_metric
+                     : j->problem == QN_PROBLEM_SINGLE_LABEL ? "accuracy"
+                     : j->problem == QN_PROBLEM_MULTI_LABEL  ? "micro_f1"
+                                                             : "pearson";
     QN_TRY(plan(o, j, t));
-    QN_TRY(qn_make_folders(o->output));
-    QN_TRY(qn_training_save_arguments(o, false));
     say_start(t, *checkpoint);
     return QN_OK;
 }
 
 qn_status qn_finetune(const qn_training *training, char **json) {
     job j = {0};
-    qn_trainer t = {.options = training, .data = &j};
+    qn_trainer t = {.options = training, .pretraining = false, .data = &j};
     qn_tokenizer *tokenizer = NULL;
     char *checkpoint = NULL;
     if (json) *json = NULL;

@@ -1,5 +1,5 @@
-// p -= rate decay p; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p -= rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
-// (Loshchilov & Hutter 2019, as torch.optim.AdamW; the update itself is the backend's adamw.)
+// p -= rate decay p; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p -= rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t))
+// + eps) (Loshchilov & Hutter 2019, as torch.optim.AdamW; the update itself is the backend's adamw.)
 #include "train/optimizer.h"
 #include <math.h>
 
@@ -29,20 +29,28 @@ static bool next_run(const qn_parameters *set, size_t *at, run *r) {
 double qn_gradient_norm(qn_backend *backend, const qn_parameters *set) {
     double sum = 0;
     run r;
-    for (size_t at = 0; next_run(set, &at, &r);) sum += backend->ops->sum_squares(backend, r.end - r.first, set->grads + r.first);
+    for (size_t at = 0; next_run(set, &at, &r);)
+        sum += backend->ops->sum_squares(backend, r.end - r.first, set->grads + r.first);
     return sqrt(sum);
 }
 
-void qn_optimizer_step(qn_backend *backend, qn_parameters *set, const qn_optimizer_options *o, int64_t step, double learning_rate,
-                       double scale) {
+void qn_optimizer_step(qn_backend *backend, qn_parameters *set, const qn_optimizer_options *o, int64_t step,
+                       double learning_rate, double scale) {
     int top = 0;
     for (size_t i = 0; i < set->count; i++)
         if (set->items[i]->layer > top) top = set->items[i]->layer;
     run r;
     for (size_t at = 0; next_run(set, &at, &r);) {
         double rate = learning_rate * pow(o->layer_decay, top - r.parameter->layer);
-        qn_adamw f = {(float)rate, (float)o->beta1, (float)o->beta2, (float)o->eps, r.parameter->decay ? (float)o->weight_decay : 0, step, (float)scale};
-        backend->ops->adamw(backend, &f, r.end - r.first, set->values + r.first, set->grads + r.first, set->moment1 + r.first, set->moment2 + r.first);
+        qn_adamw f = {(float)rate,
+                      (float)o->beta1,
+                      (float)o->beta2,
+                      (float)o->eps,
+                      r.parameter->decay ? (float)o->weight_decay : 0,
+                      step,
+                      (float)scale};
+        backend->ops->adamw(backend, &f, r.end - r.first, set->values + r.first, set->grads + r.first,
+                            set->moment1 + r.first, set->moment2 + r.first);
     }
 }
 

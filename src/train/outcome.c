@@ -29,8 +29,9 @@ static qn_status measure_classes(const qn_dataset *d, qn_outcome *o) {
         for (size_t c = 1; c < o->labels; c++)
             if (row[c] > row[o->predicted[i]]) o->predicted[i] = (int32_t)c;
     }
-    return qn_classification_measure(&(qn_classification_input){o->count, (int32_t)o->labels, d->classes, o->predicted, o->scores},
-                                     &o->classification);
+    return qn_classification_measure(
+        &(qn_classification_input){o->count, (int32_t)o->labels, d->classes, o->predicted, o->scores},
+        &o->classification);
 }
 
 static qn_status measure_labels(const qn_dataset *d, qn_outcome *o) {
@@ -40,7 +41,8 @@ static qn_status measure_labels(const qn_dataset *d, qn_outcome *o) {
         o->loss += (fmax(x, 0) - x * d->multi[i] + log1p(exp(-fabs(x)))) / (double)cells;
         o->scores[i] = (float)(1 / (1 + exp(-x)));
     }
-    return qn_multilabel_measure(&(qn_multilabel_input){o->count, (int32_t)o->labels, d->multi, o->scores, 0.5}, &o->multilabel);
+    return qn_multilabel_measure(&(qn_multilabel_input){o->count, (int32_t)o->labels, d->multi, o->scores, 0.5},
+                                 &o->multilabel);
 }
 
 static qn_status measure_scores(const qn_dataset *d, qn_outcome *o) {
@@ -51,7 +53,8 @@ static qn_status measure_scores(const qn_dataset *d, qn_outcome *o) {
     return qn_regression_measure(d->scores, o->scores, o->count, &o->regression);
 }
 
-qn_status qn_outcome_measure(qn_problem problem, const qn_dataset *dataset, size_t labels, float *logits, qn_outcome *out) {
+qn_status qn_outcome_measure(qn_problem problem, const qn_dataset *dataset, size_t labels, float *logits,
+                             qn_outcome *out) {
     *out = (qn_outcome){.problem = problem, .count = dataset->sequences.count, .labels = labels, .scores = logits};
     qn_status status = problem == QN_PROBLEM_SINGLE_LABEL  ? measure_classes(dataset, out)
                        : problem == QN_PROBLEM_MULTI_LABEL ? measure_labels(dataset, out)
@@ -72,9 +75,12 @@ size_t qn_outcome_scalars(const qn_outcome *o, qn_metric out[QN_METRICS_MAX]) {
 }
 
 void qn_outcome_json(const qn_outcome *o, const char *const *labels, qn_buffer *out) {
-    if (o->problem == QN_PROBLEM_SINGLE_LABEL) qn_classification_json(&o->classification, labels, out);
-    else if (o->problem == QN_PROBLEM_MULTI_LABEL) qn_multilabel_json(&o->multilabel, labels, out);
-    else qn_regression_json(&o->regression, out);
+    if (o->problem == QN_PROBLEM_SINGLE_LABEL)
+        qn_classification_json(&o->classification, labels, out);
+    else if (o->problem == QN_PROBLEM_MULTI_LABEL)
+        qn_multilabel_json(&o->multilabel, labels, out);
+    else
+        qn_regression_json(&o->regression, out);
 }
 
 void qn_outcome_free(qn_outcome *o) {
@@ -185,9 +191,13 @@ static size_t find_errors(const qn_outcome *o, const qn_dataset *d, char *const 
     size_t worst[MOST_ERRORS], count;
     bool classes = o->problem == QN_PROBLEM_SINGLE_LABEL;
     if (classes)
-        count = qn_worst_classified(&(qn_classification_input){o->count, (int32_t)o->labels, d->classes, o->predicted, o->scores}, worst, MOST_ERRORS);
-    else if (o->problem == QN_PROBLEM_REGRESSION) count = qn_worst_regressed(d->scores, o->scores, o->count, worst, MOST_ERRORS);
-    else return 0;
+        count = qn_worst_classified(
+            &(qn_classification_input){o->count, (int32_t)o->labels, d->classes, o->predicted, o->scores}, worst,
+            MOST_ERRORS);
+    else if (o->problem == QN_PROBLEM_REGRESSION)
+        count = qn_worst_regressed(d->scores, o->scores, o->count, worst, MOST_ERRORS);
+    else
+        return 0;
     for (size_t i = 0; i < count; i++) {
         qn_report_error *e = &errors[i];
         size_t at = worst[i];
@@ -221,9 +231,10 @@ static void cpu_name(char *name, size_t size) {
     if (file) fclose(file);
 }
 
-static void fill_report(qn_trainer *t, bool pretraining, qn_report *r, const qn_outcome *o, const qn_dataset *d, qn_report_error *errors) {
+static void fill_report(qn_trainer *t, qn_report *r, const qn_outcome *o, const qn_dataset *d,
+                        qn_report_error *errors) {
     const qn_training *options = t->options;
-    r->task = pretraining                            ? "Masked language modelling"
+    r->task = t->pretraining                          ? "Masked language modelling"
               : strcmp(options->task, "regress") == 0 ? "Regression"
                                                       : "Classification";
     const char *slash = strrchr(options->output, '/');
@@ -234,7 +245,8 @@ static void fill_report(qn_trainer *t, bool pretraining, qn_report *r, const qn_
     r->parameters = (int64_t)qn_parameters_total(&t->network->parameters);
     r->trained_parameters = 0;
     for (size_t i = 0; i < t->network->parameters.count; i++)
-        if (!t->network->parameters.items[i]->frozen) r->trained_parameters += (int64_t)qn_count(&t->network->parameters.items[i]->tensor);
+        if (!t->network->parameters.items[i]->frozen)
+            r->trained_parameters += (int64_t)qn_count(&t->network->parameters.items[i]->tensor);
     if (t->state.best_step >= 0) {
         r->best_metric = t->best_metric;
         r->best_value = t->state.best_value;
@@ -261,13 +273,13 @@ static void fill_report(qn_trainer *t, bool pretraining, qn_report *r, const qn_
     r->n_errors = find_errors(o, d, t->network->config.label_names, errors);
 }
 
-qn_status qn_outcome_report(qn_trainer *t, bool pretraining, const char *data, const char *eval_name, const qn_outcome *outcome,
+qn_status qn_outcome_report(qn_trainer *t, const char *data, const char *eval_name, const qn_outcome *outcome,
                             const qn_dataset *dataset) {
     qn_report r;
     qn_report_init(&r);
     qn_report_error *errors = qn_calloc(MOST_ERRORS, sizeof *errors);
     char *log = qn_path_join(t->options->output, "log.jsonl"), *path = qn_path_join(t->options->output, "report.html");
-    json_t *arguments = qn_training_json(t->options, pretraining);
+    json_t *arguments = qn_training_json(t->options, t->pretraining);
     qn_history history = {0};
     qn_status status = errors && log && path && arguments ? qn_history_read(log, &history) : QN_ERROR_MEMORY;
     if (status == QN_OK) {
@@ -278,7 +290,7 @@ qn_status qn_outcome_report(qn_trainer *t, bool pretraining, const char *data, c
         cpu_name(cpu, sizeof cpu);
         strftime(date, sizeof date, "%Y-%m-%d %H:%M", localtime_r(&now, &local));
         model_facts(t->network, &facts);
-        fill_report(t, pretraining, &r, outcome, dataset, errors);
+        fill_report(t, &r, outcome, dataset, errors);
         r.cpu = cpu;
         r.date = date;
         r.facts = facts.facts;

@@ -16,7 +16,8 @@ typedef struct {
 static qn_tensor *logits_of(qn_trainer *t, qn_context *c, const qn_batch *batch, qn_tensor **next) {
     qn_tokens tokens = qn_batch_tokens(batch);
     qn_tensor *hidden = qn_encoder_forward(c, &t->network->encoder, &tokens);
-    *next = t->network->heads & QN_HEAD_NEXT_SENTENCE ? qn_network_next_sentence(c, t->network, hidden, tokens.ragged) : NULL;
+    *next = t->network->heads & QN_HEAD_NEXT_SENTENCE ? qn_network_next_sentence(c, t->network, hidden, tokens.ragged)
+                                                      : NULL;
     return qn_network_masked_lm(c, t->network, hidden, batch->masked, batch->masked_rows);
 }
 
@@ -24,7 +25,8 @@ static qn_status loss(qn_trainer *t, qn_context *c, const qn_batch *batch, doubl
     qn_tensor *next, *logits = logits_of(t, c, batch, &next);
     double part = 0;
     QN_TRY(qn_cross_entropy(c, logits, batch->masked_ids, NULL, 0, value));
-    if (t->network->heads & QN_HEAD_NEXT_SENTENCE) QN_TRY(qn_cross_entropy(c, next, batch->next_sentence, NULL, 0, &part));
+    if (t->network->heads & QN_HEAD_NEXT_SENTENCE)
+        QN_TRY(qn_cross_entropy(c, next, batch->next_sentence, NULL, 0, &part));
     *value += part;
     return QN_OK;
 }
@@ -48,7 +50,8 @@ static qn_status evaluate(qn_trainer *t, qn_metric metrics[QN_METRICS_MAX], size
     double sum = 0, next_sum = 0;
     size_t masked = 0, right = 0, sequences = 0, next_right = 0;
     bool end = false;
-    qn_status status = qn_corpus_seek(j->validation, &(qn_data_position){.fingerprint = qn_corpus_fingerprint(j->validation)});
+    qn_status status =
+        qn_corpus_seek(j->validation, &(qn_data_position){.fingerprint = qn_corpus_fingerprint(j->validation)});
     while (status == QN_OK && (status = source.next(source.self, &batch, &end)) == QN_OK && !end) {
         qn_context c = qn_trainer_inference(t);
         qn_tensor *next, *logits = logits_of(t, &c, &batch, &next);
@@ -71,7 +74,8 @@ static qn_status evaluate(qn_trainer *t, qn_metric metrics[QN_METRICS_MAX], size
     metrics[(*count)++] = (qn_metric){"loss", mean + next_mean, true};
     metrics[(*count)++] = (qn_metric){"perplexity", exp(mean), true};
     metrics[(*count)++] = (qn_metric){"accuracy", masked ? (double)right / (double)masked : NAN, false};
-    if (sequences) metrics[(*count)++] = (qn_metric){"next_sentence_accuracy", (double)next_right / (double)sequences, false};
+    if (sequences)
+        metrics[(*count)++] = (qn_metric){"next_sentence_accuracy", (double)next_right / (double)sequences, false};
     return QN_OK;
 }
 
@@ -108,8 +112,10 @@ static qn_status open_corpora(const qn_training *o, const qn_tokenizer *tokenize
 
 static qn_status make_network(const qn_training *o, const char *from, qn_model_config *config, qn_network **out) {
     if (o->dropout >= 0) config->encoder.hidden_dropout = config->encoder.attention_dropout = (float)o->dropout;
-    qn_network_options options = {QN_HEAD_MASKED_LM | (o->next_sentence ? QN_HEAD_POOLER | QN_HEAD_NEXT_SENTENCE : 0u), true, o->seed};
-    char *weights = qn_is_folder(from) ? qn_path_join(from, "model.safetensors") : NULL, *index = qn_is_folder(from) ? qn_path_join(from, "model.safetensors.index.json") : NULL;
+    qn_network_options options = {QN_HEAD_MASKED_LM | (o->next_sentence ? QN_HEAD_POOLER | QN_HEAD_NEXT_SENTENCE : 0u),
+                                  true, o->seed};
+    char *weights = qn_is_folder(from) ? qn_path_join(from, "model.safetensors") : NULL,
+         *index = qn_is_folder(from) ? qn_path_join(from, "model.safetensors.index.json") : NULL;
     bool has_weights = (weights && qn_is_file(weights)) || (index && qn_is_file(index));
     free(weights);
     free(index);
@@ -132,19 +138,22 @@ static void say_start(qn_trainer *t, const char *checkpoint) {
     const job *j = t->data;
     const qn_encoder_config *e = &t->network->config.encoder;
     qn_trainer_say(t, "%s%zu sequences, %zu tokens%s; %zu layers of width %zu, %.1f M parameters; %d threads, %s",
-                   qn_corpus_in_memory(j->train) ? "" : "at least ", qn_corpus_sequences(j->train), qn_corpus_tokens(j->train),
-                   qn_corpus_in_memory(j->train) ? "" : " (streamed)", e->layers, e->hidden,
-                   (double)qn_parameters_total(&t->network->parameters) / 1e6, qn_backend_threads(t->backend), qn_backend_isa(t->backend));
+                   qn_corpus_in_memory(j->train) ? "" : "at least ", qn_corpus_sequences(j->train),
+                   qn_corpus_tokens(j->train), qn_corpus_in_memory(j->train) ? "" : " (streamed)", e->layers, e->hidden,
+                   (double)qn_parameters_total(&t->network->parameters) / 1e6, qn_backend_threads(t->backend),
+                   qn_backend_isa(t->backend));
     if (checkpoint) qn_trainer_say(t, "going on from %s", checkpoint);
 }
 
 static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char **checkpoint) {
     const qn_training *o = t->options;
     QN_TRY(qn_training_check(o));
-    if (!o->task || strcmp(o->task, "mlm") != 0) return qn_fail(QN_ERROR_ARGUMENT, "objective is \"%s\" (expected mlm)", o->task ? o->task : "");
+    if (!o->task || strcmp(o->task, "mlm") != 0)
+        return qn_fail(QN_ERROR_ARGUMENT, "objective is \"%s\" (expected mlm)", o->task ? o->task : "");
     QN_TRY(qn_run_folder(o, checkpoint));
     const char *from = *checkpoint ? *checkpoint : o->model, *words = o->tokenizer ? o->tokenizer : from;
-    if (!o->tokenizer && !qn_is_folder(from)) return qn_fail(QN_ERROR_ARGUMENT, "%s: a single config.json has no tokenizer (expected --tokenizer)", from);
+    if (!o->tokenizer && !qn_is_folder(from))
+        return qn_fail(QN_ERROR_ARGUMENT, "%s: a single config.json has no tokenizer (expected --tokenizer)", from);
     QN_TRY(qn_tokenizer_load(words, tokenizer));
     t->tokenizer = *tokenizer;
     qn_model_config config;
@@ -153,7 +162,8 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
     if (o->max_length > 0 && o->max_length < limit) limit = o->max_length;
     if (qn_tokenizer_size(*tokenizer) > vocabulary) {
         qn_model_config_free(&config);
-        return qn_fail(QN_ERROR_ARGUMENT, "%s: the tokenizer has %zu tokens, the model %zu", words, qn_tokenizer_size(*tokenizer), vocabulary);
+        return qn_fail(QN_ERROR_ARGUMENT, "%s: the tokenizer has %zu tokens, the model %zu", words,
+                       qn_tokenizer_size(*tokenizer), vocabulary);
     }
     QN_TRY(make_network(o, from, &config, &t->network));
     if (o->freeze_layers >= 0) qn_network_freeze(t->network, (size_t)o->freeze_layers, true);
@@ -162,8 +172,6 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
     t->objective = o->validation ? &with_validation : &without_validation;
     t->best_metric = o->best_metric ? o->best_metric : "loss";
     QN_TRY(plan(o, j, t));
-    QN_TRY(qn_make_folders(o->output));
-    QN_TRY(qn_training_save_arguments(o, true));
     say_start(t, *checkpoint);
     return QN_OK;
 }
@@ -174,8 +182,9 @@ static qn_status finish(qn_trainer *t, char **json) {
     QN_TRY(qn_network_save(t->network, t->options->output));
     QN_TRY(qn_tokenizer_save(t->tokenizer, t->options->output));
     char data[512];
-    snprintf(data, sizeof data, "%s, %zu sequences, %zu tokens", t->options->train[0], qn_corpus_sequences(j->train), qn_corpus_tokens(j->train));
-    QN_TRY(qn_outcome_report(t, true, data, t->options->validation, NULL, NULL));
+    snprintf(data, sizeof data, "%s, %zu sequences, %zu tokens", t->options->train[0], qn_corpus_sequences(j->train),
+             qn_corpus_tokens(j->train));
+    QN_TRY(qn_outcome_report(t, data, t->options->validation, NULL, NULL));
     if (!json) return QN_OK;
     qn_buffer text = {0};
     qn_buffer_printf(&text, "{\"steps\": %lld, \"train_loss\": ", (long long)t->state.step);
@@ -191,7 +200,7 @@ static qn_status finish(qn_trainer *t, char **json) {
 
 qn_status qn_pretrain(const qn_training *training, char **json) {
     job j = {0};
-    qn_trainer t = {.options = training, .data = &j};
+    qn_trainer t = {.options = training, .pretraining = true, .data = &j};
     qn_tokenizer *tokenizer = NULL;
     char *checkpoint = NULL;
     if (json) *json = NULL;

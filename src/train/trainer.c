@@ -1,6 +1,8 @@
-// The loop. A step is: micro-batches forward and backward, the guard, the update, the log; then, where due, evaluation and checkpoint. All
-// that decides what follows is in qn_training_state, so a run that goes on from a checkpoint is the same run.
+// The loop. A step is: micro-batches forward and backward, the guard, the update, the log; then, where due, evaluation
+// and checkpoint. All that decides what follows is in qn_training_state, so a run that goes on from a checkpoint is the
+// same run.
 #include "train/trainer.h"
+#include "train/outcome.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/rng.h"
@@ -31,17 +33,21 @@ qn_status qn_training_check(const qn_training *o) {
     CHECK(o->train && o->train_count > 0, "no training file");
     CHECK(o->learning_rate >= 0 && o->learning_rate < 100, "learning rate is out of range (expected 0 to 100)");
     CHECK(o->weight_decay >= 0 && o->weight_decay <= 10, "weight decay is out of range (expected 0 to 10)");
-    CHECK(o->beta1 >= 0 && o->beta1 < 1 && o->beta2 >= 0 && o->beta2 < 1, "a beta is out of range (expected 0 to below 1)");
+    CHECK(o->beta1 >= 0 && o->beta1 < 1 && o->beta2 >= 0 && o->beta2 < 1,
+          "a beta is out of range (expected 0 to below 1)");
     CHECK(o->epsilon > 0, "epsilon is not above 0");
     CHECK(o->max_gradient_norm >= 0, "the largest gradient norm is negative");
     CHECK(o->warmup_ratio >= 0 && o->warmup_ratio < 1, "warmup ratio is out of range (expected 0 to below 1)");
-    CHECK(o->epochs > 0 || o->max_steps > 0 || o->max_minutes > 0, "nothing says how long to train (epochs, steps or minutes)");
+    CHECK(o->epochs > 0 || o->max_steps > 0 || o->max_minutes > 0,
+          "nothing says how long to train (epochs, steps or minutes)");
     CHECK(o->batch_size > 0 || o->batch_tokens > 0, "nothing says how large a batch is (examples or tokens)");
-    CHECK(o->accumulation >= 1 && o->accumulation <= 65536, "gradient accumulation is out of range (expected 1 to 65536)");
+    CHECK(o->accumulation >= 1 && o->accumulation <= 65536,
+          "gradient accumulation is out of range (expected 1 to 65536)");
     CHECK(o->label_smoothing >= 0 && o->label_smoothing < 1, "label smoothing is out of range (expected 0 to below 1)");
     CHECK(o->layer_decay > 0 && o->layer_decay <= 1, "layer-wise decay is out of range (expected above 0 to 1)");
     CHECK(o->dropout < 1, "dropout is out of range (expected 0 to below 1)");
-    CHECK(o->mask_probability > 0 && o->mask_probability < 1, "mask probability is out of range (expected between 0 and 1)");
+    CHECK(o->mask_probability > 0 && o->mask_probability < 1,
+          "mask probability is out of range (expected between 0 and 1)");
 #undef CHECK
     qn_schedule_kind kind;
     return qn_schedule_parse(o->schedule, &kind);
@@ -61,21 +67,25 @@ qn_status qn_run_folder(const qn_training *o, char **checkpoint) {
         return QN_OK;
     }
     char *newest = qn_checkpoint_newest(o->output);
-    if (o->resume) *checkpoint = newest;
-    else free(newest);
+    if (o->resume)
+        *checkpoint = newest;
+    else
+        free(newest);
     if (o->resume || o->overwrite) return QN_OK;
     char *log = qn_path_join(o->output, "log.jsonl"), *config = qn_path_join(o->output, "config.json");
     bool taken = newest || (log && qn_is_file(log)) || (config && qn_is_file(config));
     free(log);
     free(config);
-    return taken ? qn_fail(QN_ERROR_ARGUMENT, "%s: holds another run or model (expected a new folder, --resume or --overwrite)", o->output)
+    return taken ? qn_fail(QN_ERROR_ARGUMENT,
+                           "%s: holds another run or model (expected a new folder, --resume or --overwrite)", o->output)
                  : QN_OK;
 }
 
 qn_context qn_trainer_inference(qn_trainer *t) {
     qn_arena_reset(t->context.arena);
     qn_arena_reset(t->context.records);
-    return (qn_context){.backend = t->backend, .arena = t->context.arena, .records = t->context.records, .loss_scale = 1};
+    return (qn_context){
+        .backend = t->backend, .arena = t->context.arena, .records = t->context.records, .loss_scale = 1};
 }
 
 static double elapsed(const qn_trainer *t) {
@@ -116,9 +126,12 @@ static qn_status begin(qn_trainer *t, const char *checkpoint) {
     if (checkpoint) {
         QN_TRY(qn_checkpoint_restore(checkpoint, t->network, &t->state));
         if (t->state.seed != o->seed)
-            return qn_fail(QN_ERROR_ARGUMENT, "%s: was trained with seed %" PRIu64 ", not %" PRIu64, checkpoint, t->state.seed, o->seed);
+            return qn_fail(QN_ERROR_ARGUMENT, "%s: was trained with seed %" PRIu64 ", not %" PRIu64, checkpoint,
+                           t->state.seed, o->seed);
         QN_TRY(t->objective->seek(t, &t->state.position));
-    } else QN_TRY(remove_earlier(o->output));
+    } else
+        QN_TRY(remove_earlier(o->output));
+    QN_TRY(qn_training_save_arguments(o, t->pretraining));
     QN_TRY(qn_checkpoint_prune(o->output, 1 << 30, t->state.best_step)); // half-written ones of a killed run
     QN_TRY(open_logs(t, checkpoint != NULL));
     qn_schedule_kind kind;
@@ -126,16 +139,20 @@ static qn_status begin(qn_trainer *t, const char *checkpoint) {
     double warmup = o->warmup_ratio;
     if (o->warmup_steps > 0) {
         if (t->total_steps <= o->warmup_steps)
-            return qn_fail(QN_ERROR_ARGUMENT, "warmup takes %" PRId64 " steps of %" PRId64 " (expected fewer than all)", o->warmup_steps, t->total_steps);
+            return qn_fail(QN_ERROR_ARGUMENT, "warmup takes %" PRId64 " steps of %" PRId64 " (expected fewer than all)",
+                           o->warmup_steps, t->total_steps);
         warmup = (double)o->warmup_steps / (double)t->total_steps;
     }
     t->schedule = (qn_schedule){kind, o->learning_rate, warmup};
-    t->context = (qn_context){.backend = t->backend, .arena = qn_arena_create(1 << 22), .records = qn_arena_create(1 << 16),
+    t->context = (qn_context){.backend = t->backend,
+                              .arena = qn_arena_create(1 << 22),
+                              .records = qn_arena_create(1 << 16),
                               .loss_scale = 1.0f / (float)o->accumulation};
     if (!t->context.arena || !t->context.records) return QN_ERROR_MEMORY;
     t->seconds_before = t->state.seconds;
     t->began = qn_seconds();
-    qn_progress_start(&t->progress, t->total_steps, o->max_steps > 0 ? 0 : o->epochs, "tok", t->seconds_before, t->began);
+    qn_progress_start(&t->progress, t->total_steps, o->max_steps > 0 ? 0 : o->epochs, "tok", t->seconds_before,
+                      t->began);
     return QN_OK;
 }
 
@@ -162,12 +179,14 @@ static qn_status save(qn_trainer *t) {
 
 static void say_metrics(qn_trainer *t, bool best) {
     qn_buffer text = {0};
-    static const char *const shown[] = {"loss", "accuracy", "macro_f1", "perplexity", "mean_average_precision", "pearson", "spearman"};
+    static const char *const shown[] = {"loss",    "accuracy", "macro_f1", "perplexity", "mean_average_precision",
+                                        "pearson", "spearman"};
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
         const qn_metric *m = qn_metric_find(t->metrics, t->metric_count, shown[i]);
         if (m) qn_buffer_printf(&text, ", %s %.4f", shown[i], m->value);
     }
-    qn_trainer_say(t, "step %" PRId64 ": validation%s%s", t->state.step, text.data ? text.data + (text.size > 0) : "", best ? " (best so far)" : "");
+    qn_trainer_say(t, "step %" PRId64 ": validation%s%s", t->state.step, text.data ? text.data + (text.size > 0) : "",
+                   best ? " (best so far)" : "");
     qn_buffer_free(&text);
 }
 
@@ -175,13 +194,15 @@ static qn_status evaluate(qn_trainer *t, double epoch) {
     double start = qn_seconds();
     QN_TRY(t->objective->evaluate(t, t->metrics, &t->metric_count));
     const qn_metric *chosen = qn_metric_find(t->metrics, t->metric_count, t->best_metric);
-    if (!chosen) return qn_fail(QN_ERROR_ARGUMENT, "there is no metric \"%s\" to choose the best checkpoint by", t->best_metric);
+    if (!chosen)
+        return qn_fail(QN_ERROR_ARGUMENT, "there is no metric \"%s\" to choose the best checkpoint by", t->best_metric);
     bool best = t->state.best_step < 0 || qn_metric_better(chosen, t->state.best_value);
     if (best) {
         t->state.best_value = chosen->value;
         t->state.best_step = t->state.step;
         t->state.evaluations_without_improvement = 0;
-    } else t->state.evaluations_without_improvement++;
+    } else
+        t->state.evaluations_without_improvement++;
     qn_runlog_begin(t->log, "eval", t->state.step);
     qn_runlog_real(t->log, "epoch", epoch);
     qn_runlog_metrics(t->log, t->metrics, t->metric_count);
@@ -226,7 +247,8 @@ static double padded_tokens(const qn_batch *b) {
 
 static qn_status accumulate(qn_trainer *t, qn_prefetch *prefetch, step_result *r) {
     int done = 0;
-    t->context.seed = qn_philox(t->options->seed, 0x64726f70, (uint64_t)t->state.step).v[0] | (uint64_t)t->options->seed << 32;
+    t->context.seed = qn_philox(t->options->seed, 0x64726f70, (uint64_t)t->state.step).v[0] | (uint64_t)t->options->seed
+                                                                                                  << 32;
     t->context.stream = 0;
     while (done < t->options->accumulation) {
         qn_batch *batch;
@@ -254,8 +276,10 @@ static qn_status accumulate(qn_trainer *t, qn_prefetch *prefetch, step_result *r
 // The share of the run that is over: by steps, epochs or time, whichever the options bound and is furthest.
 static double share_done(const qn_trainer *t, double epoch) {
     double done = 0;
-    if (t->total_steps > 0) done = (double)t->state.step / (double)t->total_steps;
-    else if (t->options->epochs > 0) done = epoch / t->options->epochs;
+    if (t->total_steps > 0)
+        done = (double)t->state.step / (double)t->total_steps;
+    else if (t->options->epochs > 0)
+        done = epoch / t->options->epochs;
     if (t->options->max_minutes > 0) done = fmax(done, elapsed(t) / (60 * t->options->max_minutes));
     return fmin(1, done);
 }
@@ -271,11 +295,13 @@ static qn_status skip(qn_trainer *t, const step_result *r) {
     qn_runlog_real(t->log, "grad_norm", r->norm);
     QN_TRY(qn_runlog_end(t->log));
     if (t->state.skipped_in_a_row < MOST_SKIPPED_IN_A_ROW) return QN_OK;
-    return qn_fail(QN_ERROR_DIVERGED,
-                   "%s: step %" PRId64 ": %d steps in a row had %s (loss %g, gradient norm %g); try a lower learning rate, a longer warmup or "
-                   "clipping",
-                   t->options->output, t->state.step, MOST_SKIPPED_IN_A_ROW, finite ? "a spike" : "a loss or gradient that is not a number", r->loss,
-                   r->norm);
+    return qn_fail(
+        QN_ERROR_DIVERGED,
+        "%s: step %" PRId64
+        ": %d steps in a row had %s (loss %g, gradient norm %g); try a lower learning rate, a longer warmup or "
+        "clipping",
+        t->options->output, t->state.step, MOST_SKIPPED_IN_A_ROW,
+        finite ? "a spike" : "a loss or gradient that is not a number", r->loss, r->norm);
 }
 
 // Updates the weights, or skips the step when the guard finds NaN or a spike.
@@ -284,16 +310,19 @@ static qn_status update(qn_trainer *t, step_result *r, double before) {
     qn_training_state *s = &t->state;
     r->norm = qn_gradient_norm(t->backend, &t->network->parameters);
     r->rate = qn_schedule_rate(&t->schedule, before, t->total_steps > 0 ? 1.0 / (double)t->total_steps : 1e-3);
-    r->skipped = !isfinite(r->loss) || !isfinite(r->norm) || (s->typical_norm > 0 && s->updates > 50 && r->norm > SPIKE * s->typical_norm);
+    r->skipped = !isfinite(r->loss) || !isfinite(r->norm) ||
+                 (s->typical_norm > 0 && s->updates > 50 && r->norm > SPIKE * s->typical_norm);
     s->step++;
     if (r->skipped) return skip(t, r);
     s->skipped_in_a_row = 0;
     s->typical_norm = s->typical_norm > 0 ? NORM_MEMORY * s->typical_norm + (1 - NORM_MEMORY) * r->norm : r->norm;
     s->updates++;
     s->last_loss = r->loss;
-    double scale = o->max_gradient_norm > 0 && r->norm > o->max_gradient_norm ? o->max_gradient_norm / (r->norm + 1e-6) : 1;
+    double scale =
+        o->max_gradient_norm > 0 && r->norm > o->max_gradient_norm ? o->max_gradient_norm / (r->norm + 1e-6) : 1;
     qn_optimizer_step(t->backend, &t->network->parameters,
-                      &(qn_optimizer_options){o->beta1, o->beta2, o->epsilon, o->weight_decay, o->layer_decay}, s->updates, r->rate, scale);
+                      &(qn_optimizer_options){o->beta1, o->beta2, o->epsilon, o->weight_decay, o->layer_decay},
+                      s->updates, r->rate, scale);
     return t->backend->status;
 }
 
@@ -321,10 +350,12 @@ static void show(qn_trainer *t, const step_result *r) {
     bool last = t->total_steps > 0 && t->state.step >= t->total_steps;
     if (!last && !qn_progress_due(&t->progress, o->progress_width ? 0.1 : 10, now)) return;
     qn_buffer_clear(&t->line);
-    qn_progress_format(&t->progress, (qn_progress_style){o->progress_width, o->progress_width > 0, o->progress_unicode}, now, &t->line);
-    o->on_step(o->user, &(qn_training_step){t->state.step, t->total_steps, r->epoch, o->epochs, r->loss, r->rate, r->norm,
-                                            qn_progress_speed(&t->progress), qn_progress_elapsed(&t->progress, now),
-                                            qn_progress_left(&t->progress), qn_peak_memory(), t->line.data ? t->line.data : ""});
+    qn_progress_format(&t->progress, (qn_progress_style){o->progress_width, o->progress_width > 0, o->progress_unicode},
+                       now, &t->line);
+    o->on_step(o->user,
+               &(qn_training_step){t->state.step, t->total_steps, r->epoch, o->epochs, r->loss, r->rate, r->norm,
+                                   qn_progress_speed(&t->progress), qn_progress_elapsed(&t->progress, now),
+                                   qn_progress_left(&t->progress), qn_peak_memory(), t->line.data ? t->line.data : ""});
 }
 
 // --- The loop
@@ -360,7 +391,8 @@ static qn_status after_step(qn_trainer *t, const step_result *r, bool *saved) {
     bool due = last || (o->eval_steps > 0 ? t->state.step % o->eval_steps == 0 : r->ends_epoch);
     bool evaluated = due && t->objective->evaluate;
     if (evaluated) QN_TRY(evaluate(t, r->epoch));
-    *saved = last || (evaluated && t->state.best_step == t->state.step) || (o->save_steps > 0 ? t->state.step % o->save_steps == 0 : due);
+    *saved = last || (evaluated && t->state.best_step == t->state.step) ||
+             (o->save_steps > 0 ? t->state.step % o->save_steps == 0 : due);
     return *saved ? save(t) : QN_OK;
 }
 
@@ -383,7 +415,8 @@ static qn_status loop(qn_trainer *t, qn_prefetch *prefetch) {
     QN_TRY(qn_runlog_end(t->log));
     QN_TRY(qn_runlog_sync(t->log));
     return strcmp(t->end, "interrupted") == 0
-               ? qn_fail(QN_INTERRUPTED, "%s: stopped at step %" PRId64 "; go on with --resume", t->options->output, t->state.step)
+               ? qn_fail(QN_INTERRUPTED, "%s: stopped at step %" PRId64 "; go on with --resume", t->options->output,
+                         t->state.step)
                : QN_OK;
 }
 
@@ -405,7 +438,8 @@ qn_status qn_trainer_take_best(qn_trainer *t) {
     qn_model_config config;
     qn_network *best = NULL;
     qn_status status = folder ? qn_model_config_read(folder, &config) : QN_ERROR_MEMORY;
-    if (status == QN_OK) status = qn_network_load(&config, folder, &(qn_network_options){.heads = t->network->heads}, &best);
+    if (status == QN_OK)
+        status = qn_network_load(&config, folder, &(qn_network_options){.heads = t->network->heads}, &best);
     for (size_t i = 0; status == QN_OK && i < best->parameters.count; i++) {
         qn_tensor *to = &t->network->parameters.items[i]->tensor;
         memcpy(to->data, best->parameters.items[i]->tensor.data, qn_count(to) * sizeof(float));

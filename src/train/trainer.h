@@ -24,14 +24,15 @@ typedef struct {
 
 struct qn_trainer {
     const qn_training *options;
+    bool pretraining;
     const qn_objective *objective;
-    void *data;                 // the objective's own
+    void *data; // the objective's own
     qn_network *network;
     const qn_tokenizer *tokenizer;
     qn_backend *backend;
     qn_source source;
-    int64_t total_steps;        // 0: unknown beforehand (a streamed corpus)
-    const char *best_metric;    // NULL: the last evaluation is the best
+    int64_t total_steps;     // 0: unknown beforehand (a streamed corpus)
+    const char *best_metric; // NULL: the last evaluation is the best
     // The loop's own.
     qn_context context;
     qn_tape tape;
@@ -44,15 +45,16 @@ struct qn_trainer {
     double began, seconds_before;
     qn_metric metrics[QN_METRICS_MAX]; // of the last evaluation
     size_t metric_count;
-    const char *end;            // why it ended: "completed", "max_time", "early_stopping", "interrupted"
+    const char *end; // why it ended: "completed", "max_time", "early_stopping", "interrupted"
 };
 
 // Checks the options that all objectives share.
 qn_status qn_training_check(const qn_training *options);
-// Prepares the run folder: refuses one that holds another run, removes it with `overwrite`; *checkpoint is what to go on from (free() it) or
-// NULL. Call before anything is loaded.
+// Prepares the run folder: refuses one that holds another run, removes it with `overwrite`; *checkpoint is what to go
+// on from (free() it) or NULL. Call before anything is loaded.
 qn_status qn_run_folder(const qn_training *options, char **checkpoint);
-// Runs the loop; `checkpoint` as above, already loaded into the network. QN_INTERRUPTED: stopped on request, a checkpoint is there.
+// Runs the loop; `checkpoint` as above, already loaded into the network. QN_INTERRUPTED: stopped on request, a
+// checkpoint is there.
 qn_status qn_trainer_run(qn_trainer *t, const char *checkpoint);
 // After a run: puts the best evaluation's weights back into the network (if there was one and it is not the last).
 qn_status qn_trainer_take_best(qn_trainer *t);

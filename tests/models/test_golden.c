@@ -1,5 +1,5 @@
-// Tiny random BERTs against transformers: outputs, every gradient, and the losses of 20 AdamW steps, on every instruction set that this
-// CPU has. What each case covers is in tests/golden/bert/README.md.
+// Tiny random BERTs against transformers: outputs, every gradient, and the losses of 20 AdamW steps, on every
+// instruction set that this CPU has. What each case covers is in tests/golden/bert/README.md.
 #include "models/network.h"
 #include "support.h"
 #include "train/optimizer.h"
@@ -34,7 +34,8 @@ static int32_t *read_i32(fixture *f, const char *name, size_t *count) {
             int64_t v;
             memcpy(&v, t->data + 8 * i, 8);
             out[i] = (int32_t)v;
-        } else memcpy(out + i, t->data + 4 * i, 4);
+        } else
+            memcpy(out + i, t->data + 4 * i, 4);
     if (count) *count = n;
     return out;
 }
@@ -87,14 +88,18 @@ static void open_case(fixture *f, const char *name, const char *isa, int threads
     int32_t *positions = malloc(tokens * sizeof *positions);
     f->all = malloc(tokens * sizeof *f->all);
     for (size_t i = 0; i + 1 < offsets; i++)
-        for (int32_t t = f->tokens.ragged.offsets[i]; t < f->tokens.ragged.offsets[i + 1]; t++) positions[t] = t - f->tokens.ragged.offsets[i];
+        for (int32_t t = f->tokens.ragged.offsets[i]; t < f->tokens.ragged.offsets[i + 1]; t++)
+            positions[t] = t - f->tokens.ragged.offsets[i];
     for (size_t t = 0; t < tokens; t++) f->all[t] = (int32_t)t;
     f->tokens.positions = positions;
     f->real_targets = read_f32(f, "targets", NULL);
     f->targets = f->real_targets ? NULL : read_i32(f, "targets", NULL);
     f->next_targets = read_i32(f, "next_sentence_targets", NULL);
     f->class_weights = read_f32(f, "class_weights", NULL);
-    f->c = (qn_context){.backend = f->backend, .arena = qn_arena_create(1 << 20), .records = qn_arena_create(1 << 16), .tape = &f->tape,
+    f->c = (qn_context){.backend = f->backend,
+                        .arena = qn_arena_create(1 << 20),
+                        .records = qn_arena_create(1 << 16),
+                        .tape = &f->tape,
                         .loss_scale = 1};
 }
 
@@ -131,8 +136,10 @@ static double forward(fixture *f, bool check) {
         if (check) compare(f, "logits", logits->data, 1e-5);
         if (n->config.problem == QN_PROBLEM_SINGLE_LABEL)
             assert_ok(qn_cross_entropy(c, logits, f->targets, f->class_weights, f->class_weights ? 0.1f : 0, &loss));
-        else if (n->config.problem == QN_PROBLEM_MULTI_LABEL) assert_ok(qn_binary_cross_entropy(c, logits, f->real_targets, &loss));
-        else assert_ok(qn_mean_squared_error(c, logits, f->real_targets, &loss));
+        else if (n->config.problem == QN_PROBLEM_MULTI_LABEL)
+            assert_ok(qn_binary_cross_entropy(c, logits, f->real_targets, &loss));
+        else
+            assert_ok(qn_mean_squared_error(c, logits, f->real_targets, &loss));
     }
     if (n->heads & QN_HEAD_MASKED_LM) {
         qn_tensor *logits = qn_network_masked_lm(c, n, hidden, f->tokens.tokens, f->all);
@@ -168,7 +175,8 @@ static void run_case(const char *name, const char *isa, int threads) {
     size_t count;
     float *expected = read_f32(&f, "loss", NULL), *steps = read_f32(&f, "adamw_losses", &count);
     double loss = forward(&f, true);
-    if (fabs(loss - expected[0]) > 1e-5 * fabs(expected[0])) fail_msg("%s on %s: loss %.8g, expected %.8g", name, isa, loss, expected[0]);
+    if (fabs(loss - expected[0]) > 1e-5 * fabs(expected[0]))
+        fail_msg("%s on %s: loss %.8g, expected %.8g", name, isa, loss, expected[0]);
     assert_ok(qn_backward(&f.c));
     compare_gradients(&f);
     qn_optimizer_skip(f.backend, &f.network->parameters);
@@ -178,8 +186,8 @@ static void run_case(const char *name, const char *isa, int threads) {
             fail_msg("%s on %s: loss %.8g before step %zu, expected %.8g", name, isa, loss, step + 1, steps[step]);
         assert_ok(qn_backward(&f.c));
         double norm = qn_gradient_norm(f.backend, &f.network->parameters);
-        qn_optimizer_step(f.backend, &f.network->parameters, &(qn_optimizer_options){0.9, 0.999, 1e-8, 0.01, 1}, (int64_t)step + 1, 1e-3,
-                          norm > 1 ? 1 / (norm + 1e-6) : 1);
+        qn_optimizer_step(f.backend, &f.network->parameters, &(qn_optimizer_options){0.9, 0.999, 1e-8, 0.01, 1},
+                          (int64_t)step + 1, 1e-3, norm > 1 ? 1 / (norm + 1e-6) : 1);
     }
     free(expected);
     free(steps);
@@ -205,9 +213,17 @@ static void inference_equals_training(const char *name) {
     close_case(&f);
 }
 
-static const char *const cases[] = {"mlm-gelu-w8", "pretrain-gelu_new-w20", "classify-relu-w32", "multilabel-silu-w64", "regress-gelu-w20",
-                                    "regress3-gelu_pytorch_tanh-w8", "smooth-weighted-gelu-w32", "mlm-sinusoidal-relu-w8",
-                                    "classify-prenorm-gelu_new-w20", "pretrain-prenorm-sinusoidal-silu-w32", "roberta_prelayernorm-mlm-gelu-w8"};
+static const char *const cases[] = {"mlm-gelu-w8",
+                                    "pretrain-gelu_new-w20",
+                                    "classify-relu-w32",
+                                    "multilabel-silu-w64",
+                                    "regress-gelu-w20",
+                                    "regress3-gelu_pytorch_tanh-w8",
+                                    "smooth-weighted-gelu-w32",
+                                    "mlm-sinusoidal-relu-w8",
+                                    "classify-prenorm-gelu_new-w20",
+                                    "pretrain-prenorm-sinusoidal-silu-w32",
+                                    "roberta_prelayernorm-mlm-gelu-w8"};
 enum { CASES = sizeof cases / sizeof *cases };
 
 static void test_case(void **state) {
@@ -223,6 +239,7 @@ static void test_case(void **state) {
 
 int main(void) {
     struct CMUnitTest tests[CASES];
-    for (size_t i = 0; i < CASES; i++) tests[i] = (struct CMUnitTest){cases[i], test_case, NULL, NULL, (void *)(uintptr_t)cases[i]};
+    for (size_t i = 0; i < CASES; i++)
+        tests[i] = (struct CMUnitTest){cases[i], test_case, NULL, NULL, (void *)(uintptr_t)cases[i]};
     return _cmocka_run_group_tests("golden", tests, CASES, NULL, NULL);
 }

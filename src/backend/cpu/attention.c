@@ -1,5 +1,6 @@
-// Ragged multi-head attention. A task is one head of one sequence; it walks over blocks of queries and keeps one block of score rows, so
-// memory grows with the length s, never with s x s. Products go through the same gemm kernel as the linear layers.
+// Ragged multi-head attention. A task is one head of one sequence; it walks over blocks of queries and keeps one block
+// of score rows, so memory grows with the length s, never with s x s. Products go through the same gemm kernel as the
+// linear layers.
 //
 // Forward:  S = scale Q K^T, P = softmax(S) by rows, O = dropout(P) V; lse_i = log sum_j exp(S_ij) is kept.
 // Backward: P = exp(S - lse); dV = dropout(P)^T dO; dP = dropout(dO V^T); delta_i = sum dO_i O_i = sum_j P_ij dP_ij;
@@ -15,7 +16,8 @@ typedef struct {
     size_t padded; // longest sequence, in whole panels
 } job_t;
 
-// Dropout of one row of probabilities; a row's counters start at (token * heads + head) * 2^20, enough for 8 million keys.
+// Dropout of one row of probabilities; a row's counters start at (token * heads + head) * 2^20, enough for 8 million
+// keys.
 static void drop_row(const job_t *job, size_t token, size_t head, size_t n, const float *x, float *y) {
     uint64_t row = (uint64_t)token * job->a->heads + head;
     job->cpu->kernels->dropout(job->a->dropout, row << 20, n, x, y, false);
@@ -33,8 +35,18 @@ static void forward_task(void *context, size_t index, int worker) {
     k->pack(s, h, a->key + first * a->stride + column, a->stride, keys);
     for (size_t q = 0; q < s; q += QUERY_BLOCK) {
         size_t rows = s - q < QUERY_BLOCK ? s - q : QUERY_BLOCK, token = first + q;
-        k->gemm(&(qn_gemm){.m = rows, .n = s, .k = h, .a = a->query + token * a->stride + column, .a_row = a->stride, .a_step = 1,
-                           .b = keys, .b_row = width, .b_panel = h * width, .b_packed = true, .c = scores, .c_row = ld});
+        k->gemm(&(qn_gemm){.m = rows,
+                           .n = s,
+                           .k = h,
+                           .a = a->query + token * a->stride + column,
+                           .a_row = a->stride,
+                           .a_step = 1,
+                           .b = keys,
+                           .b_row = width,
+                           .b_panel = h * width,
+                           .b_packed = true,
+                           .c = scores,
+                           .c_row = ld});
         for (size_t i = 0; i < rows; i++) {
             float *row = scores + i * ld, shift = k->max(s, row) * a->scale;
             float sum = k->exp_sum(s, row, a->scale, shift, row);
@@ -42,8 +54,17 @@ static void forward_task(void *context, size_t index, int worker) {
             k->scale(s, 1.0f / sum, row, row);
             if (a->dropout.p > 0) drop_row(job, token + i, head, s, row, row);
         }
-        k->gemm(&(qn_gemm){.m = rows, .n = h, .k = s, .a = scores, .a_row = ld, .a_step = 1, .b = a->value + first * a->stride + column,
-                           .b_row = a->stride, .b_panel = width, .c = a->out + token * d + column, .c_row = d});
+        k->gemm(&(qn_gemm){.m = rows,
+                           .n = h,
+                           .k = s,
+                           .a = scores,
+                           .a_row = ld,
+                           .a_step = 1,
+                           .b = a->value + first * a->stride + column,
+                           .b_row = a->stride,
+                           .b_panel = width,
+                           .c = a->out + token * d + column,
+                           .c_row = d});
     }
 }
 
@@ -62,10 +83,30 @@ static void backward_task(void *context, size_t index, int worker) {
     for (size_t q = 0; q < s; q += QUERY_BLOCK) {
         size_t rows = s - q < QUERY_BLOCK ? s - q : QUERY_BLOCK, token = first + q, at = token * a->stride + column;
         const float *out = a->out + token * d + column, *dout = a->dout + token * d + column;
-        k->gemm(&(qn_gemm){.m = rows, .n = s, .k = h, .a = a->query + at, .a_row = a->stride, .a_step = 1, .b = keys, .b_row = width,
-                           .b_panel = h * width, .b_packed = true, .c = p, .c_row = ld});
-        k->gemm(&(qn_gemm){.m = rows, .n = s, .k = h, .a = dout, .a_row = d, .a_step = 1, .b = values, .b_row = width,
-                           .b_panel = h * width, .b_packed = true, .c = dp, .c_row = ld});
+        k->gemm(&(qn_gemm){.m = rows,
+                           .n = s,
+                           .k = h,
+                           .a = a->query + at,
+                           .a_row = a->stride,
+                           .a_step = 1,
+                           .b = keys,
+                           .b_row = width,
+                           .b_panel = h * width,
+                           .b_packed = true,
+                           .c = p,
+                           .c_row = ld});
+        k->gemm(&(qn_gemm){.m = rows,
+                           .n = s,
+                           .k = h,
+                           .a = dout,
+                           .a_row = d,
+                           .a_step = 1,
+                           .b = values,
+                           .b_row = width,
+                           .b_panel = h * width,
+                           .b_packed = true,
+                           .c = dp,
+                           .c_row = ld});
         float *used = a->dropout.p > 0 ? dropped : p; // the probabilities that met the values
         for (size_t i = 0; i < rows; i++) {
             float *row = p + i * ld, *drow = dp + i * ld;
@@ -75,16 +116,45 @@ static void backward_task(void *context, size_t index, int worker) {
                 drop_row(job, token + i, head, s, drow, drow);
             }
         }
-        k->gemm(&(qn_gemm){.m = s, .n = h, .k = rows, .a = used, .a_row = 1, .a_step = ld, .b = dout, .b_row = d, .b_panel = width,
-                           .c = a->dvalue + start, .c_row = a->stride, .accumulate = q > 0});
+        k->gemm(&(qn_gemm){.m = s,
+                           .n = h,
+                           .k = rows,
+                           .a = used,
+                           .a_row = 1,
+                           .a_step = ld,
+                           .b = dout,
+                           .b_row = d,
+                           .b_panel = width,
+                           .c = a->dvalue + start,
+                           .c_row = a->stride,
+                           .accumulate = q > 0});
         for (size_t i = 0; i < rows; i++) {
             float delta = k->dot(h, out + i * d, dout + i * d);
             k->score_backward(s, p + i * ld, dp + i * ld, delta, a->scale, dp + i * ld);
         }
-        k->gemm(&(qn_gemm){.m = s, .n = h, .k = rows, .a = dp, .a_row = 1, .a_step = ld, .b = a->query + at, .b_row = a->stride,
-                           .b_panel = width, .c = a->dkey + start, .c_row = a->stride, .accumulate = q > 0});
-        k->gemm(&(qn_gemm){.m = rows, .n = h, .k = s, .a = dp, .a_row = ld, .a_step = 1, .b = a->key + start, .b_row = a->stride,
-                           .b_panel = width, .c = a->dquery + at, .c_row = a->stride});
+        k->gemm(&(qn_gemm){.m = s,
+                           .n = h,
+                           .k = rows,
+                           .a = dp,
+                           .a_row = 1,
+                           .a_step = ld,
+                           .b = a->query + at,
+                           .b_row = a->stride,
+                           .b_panel = width,
+                           .c = a->dkey + start,
+                           .c_row = a->stride,
+                           .accumulate = q > 0});
+        k->gemm(&(qn_gemm){.m = rows,
+                           .n = h,
+                           .k = s,
+                           .a = dp,
+                           .a_row = ld,
+                           .a_step = 1,
+                           .b = a->key + start,
+                           .b_row = a->stride,
+                           .b_panel = width,
+                           .c = a->dquery + at,
+                           .c_row = a->stride});
     }
 }
 
@@ -96,7 +166,8 @@ static void run(qn_backend *b, const qn_attention_args *a, qn_task task, size_t 
         if (s > longest) longest = s;
     }
     job_t job = {cpu, a, qn_round_up(longest, cpu->kernels->panel_width)};
-    if (longest == 0 || !qn_cpu_worker_scratch(cpu, job.padded * (packs * a->head_width + blocks * QUERY_BLOCK))) return;
+    if (longest == 0 || !qn_cpu_worker_scratch(cpu, job.padded * (packs * a->head_width + blocks * QUERY_BLOCK)))
+        return;
     qn_threads_run(cpu->threads, a->sequences * a->heads, task, &job);
 }
 

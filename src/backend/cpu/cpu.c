@@ -59,7 +59,8 @@ static const qn_backend_operations operations = {
 
 static bool reserve(qn_cpu *cpu, qn_scratch *scratch, size_t count) {
     if (count * sizeof(float) <= scratch->bytes) return true;
-    size_t bytes = qn_round_up(count + count / 4, 1024) * sizeof(float); // some room, so that growing lengths do not reallocate each time
+    size_t bytes = qn_round_up(count + count / 4, 1024) *
+                   sizeof(float); // some room, so that growing lengths do not reallocate each time
     float *memory = qn_aligned_alloc(bytes);
     if (!memory) {
         cpu->base.status = QN_ERROR_MEMORY;
@@ -102,7 +103,8 @@ qn_status qn_backend_create_cpu(int threads, const char *isa, qn_backend **out) 
     *out = NULL;
     const qn_kernels *kernels = qn_kernels_choose(isa);
     if (!kernels) return QN_ERROR_UNSUPPORTED;
-    if (threads < 0 || threads > 1024) return qn_fail(QN_ERROR_ARGUMENT, "threads is %d (expected 1 to 1024, or 0 for all)", threads);
+    if (threads < 0 || threads > 1024)
+        return qn_fail(QN_ERROR_ARGUMENT, "threads is %d (expected 1 to 1024, or 0 for all)", threads);
     if (threads == 0) threads = qn_threads_available();
     qn_cpu *cpu = qn_calloc(1, sizeof *cpu);
     if (!cpu) return QN_ERROR_MEMORY;

@@ -13,7 +13,7 @@ typedef struct {
     qn_backend base; // first member
     const qn_kernels *kernels;
     qn_threads *threads;
-    qn_scratch shared;     // one for the whole operation: packed weights, partial sums
+    qn_scratch shared; // one for the whole operation: packed weights, partial sums
     qn_scratch *per_worker;
 } qn_cpu;
 
@@ -52,15 +52,18 @@ void qn_cpu_gather_backward(qn_backend *b, size_t rows, size_t d, const float *d
 void qn_cpu_pool_forward(qn_backend *b, const qn_pool_args *a);
 void qn_cpu_pool_backward(qn_backend *b, const qn_pool_args *a);
 void qn_cpu_normalize_forward(qn_backend *b, size_t rows, size_t d, const float *x, float *y, float *norm);
-void qn_cpu_normalize_backward(qn_backend *b, size_t rows, size_t d, const float *y, const float *norm, const float *dy, float *dx, bool accumulate);
+void qn_cpu_normalize_backward(qn_backend *b, size_t rows, size_t d, const float *y, const float *norm, const float *dy,
+                               float *dx, bool accumulate);
 // loss.c
 void qn_cpu_cross_entropy(qn_backend *b, const qn_cross_entropy_args *a);
 void qn_cpu_binary_cross_entropy(qn_backend *b, const qn_elementwise_loss_args *a);
 void qn_cpu_mean_squared_error(qn_backend *b, const qn_elementwise_loss_args *a);
 // elementwise.c
 void qn_cpu_activation_forward(qn_backend *b, qn_activation f, size_t count, const float *x, float *y);
-void qn_cpu_activation_backward(qn_backend *b, qn_activation f, size_t count, const float *x, const float *dy, float *dx);
+void qn_cpu_activation_backward(qn_backend *b, qn_activation f, size_t count, const float *x, const float *dy,
+                                float *dx);
 void qn_cpu_dropout(qn_backend *b, qn_dropout f, size_t rows, size_t d, const float *x, float *y, bool accumulate);
 void qn_cpu_add(qn_backend *b, size_t count, const float *x, float *y);
 double qn_cpu_sum_squares(qn_backend *b, size_t count, const float *x);
-void qn_cpu_adamw(qn_backend *b, const qn_adamw *f, size_t count, float *parameter, float *gradient, float *m, float *v);
+void qn_cpu_adamw(qn_backend *b, const qn_adamw *f, size_t count, float *parameter, float *gradient, float *m,
+                  float *v);

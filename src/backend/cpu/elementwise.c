@@ -25,7 +25,8 @@ void qn_cpu_activation_forward(qn_backend *b, qn_activation f, size_t count, con
     qn_cpu_ranges(qn_cpu_of(b), count, GRAIN, activation_forward, &(activation_job){f, x, NULL, y});
 }
 
-void qn_cpu_activation_backward(qn_backend *b, qn_activation f, size_t count, const float *x, const float *dy, float *dx) {
+void qn_cpu_activation_backward(qn_backend *b, qn_activation f, size_t count, const float *x, const float *dy,
+                                float *dx) {
     qn_cpu_ranges(qn_cpu_of(b), count, GRAIN, activation_backward, &(activation_job){f, x, dy, dx});
 }
 
@@ -95,6 +96,7 @@ static void adamw(qn_cpu *cpu, const void *arguments, size_t first, size_t last,
     cpu->kernels->adamw(j->f, last - first, j->parameter + first, j->gradient + first, j->m + first, j->v + first);
 }
 
-void qn_cpu_adamw(qn_backend *b, const qn_adamw *f, size_t count, float *parameter, float *gradient, float *m, float *v) {
+void qn_cpu_adamw(qn_backend *b, const qn_adamw *f, size_t count, float *parameter, float *gradient, float *m,
+                  float *v) {
     qn_cpu_ranges(qn_cpu_of(b), count, GRAIN, adamw, &(adamw_job){f, parameter, gradient, m, v});
 }

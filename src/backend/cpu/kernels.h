@@ -1,53 +1,65 @@
-// The table of CPU kernels: leaves without threads, allocation or globals. ref/ is complete and readable plain C; avx2/ and avx512/
-// override entries. One line in QN_KERNEL_MAP makes a kernel's prototype, its slot and its place in tests and benchmarks.
+// The table of CPU kernels: leaves without threads, allocation or globals. ref/ is complete and readable plain C; avx2/
+// and avx512/ override entries. One line in QN_KERNEL_MAP makes a kernel's prototype, its slot and its place in tests
+// and benchmarks.
 #pragma once
 #include "backend/backend.h"
 
-// C[i, j] (+)= sum over p of A[i, p] B[p, j], each element by fused multiply-adds in the order p = 0 .. k-1 whatever the tile it falls
-// into, so that a row's bits do not depend on its neighbours. With `bias` or `activation` (never with accumulate) C = f(AB + bias), and
-// `pre`, if given, gets AB + bias.
+// C[i, j] (+)= sum over p of A[i, p] B[p, j], each element by fused multiply-adds in the order p = 0 .. k-1 whatever
+// the tile it falls into, so that a row's bits do not depend on its neighbours. With `bias` or `activation` (never with
+// accumulate) C = f(AB + bias), and `pre`, if given, gets AB + bias.
 //   A[i, p] = a[i * a_row + p * a_step]
-//   B[p, j] = b[(j / width) * b_panel + p * b_row + j % width], width = the table's panel width: packed panels have b_row = width and
-//             b_panel = k * width and are padded with zeros to full width; a plain row-major matrix has b_row = its row distance and
-//             b_panel = width, and is never read beyond column n.
+//   B[p, j] = b[(j / width) * b_panel + p * b_row + j % width], width = the table's panel width: packed panels have
+//   b_row = width and
+//             b_panel = k * width and are padded with zeros to full width; a plain row-major matrix has b_row = its row
+//             distance and b_panel = width, and is never read beyond column n.
 typedef struct {
     size_t m, n, k;
     const float *a;
     size_t a_row, a_step;
     const float *b;
     size_t b_row, b_panel;
-    bool b_packed;          // columns up to the full panel may be read
+    bool b_packed; // columns up to the full panel may be read
     float *c;
     size_t c_row;
     bool accumulate;
-    const float *bias;      // [n] or NULL
+    const float *bias; // [n] or NULL
     qn_activation activation;
-    float *pre;             // rows c_row apart, or NULL
+    float *pre; // rows c_row apart, or NULL
 } qn_gemm;
 
-// Dropout keeps element i (0-based from the start of the call) when 16-bit lane i % 8 of philox(seed, stream, counter + i / 8) is >=
-// round(p * 65536); lanes are the low, then the high half of v[0], v[1], v[2], v[3]. Kept values are multiplied by 1 / (1 - p).
+// Dropout keeps element i (0-based from the start of the call) when 16-bit lane i % 8 of philox(seed, stream, counter +
+// i / 8) is >= round(p * 65536); lanes are the low, then the high half of v[0], v[1], v[2], v[3]. Kept values are
+// multiplied by 1 / (1 - p).
 //
 // Kernel name, result, parameters.
 #define QN_KERNEL_MAP(X)                                                                                               \
     X(gemm, void, (const qn_gemm *g))                                                                                  \
     /* Packs W [n, k] (rows `row` floats apart) as B = W^T: panels of the table's width over n, zero-padded. */        \
     X(pack, void, (size_t n, size_t k, const float *w, size_t row, float *panels))                                     \
-    X(activation_forward, void, (qn_activation f, size_t n, const float *x, float *y))  /* y may be x */               \
-    X(activation_backward, void, (qn_activation f, size_t n, const float *x, const float *dy, float *dx)) /* dx = dy f'(x); may be dy */ \
-    X(dropout, void, (qn_dropout f, uint64_t counter, size_t n, const float *x, float *y, bool accumulate)) /* y may be x */ \
+    X(activation_forward, void, (qn_activation f, size_t n, const float *x, float *y)) /* y may be x */                \
+    X(activation_backward, void,                                                                                       \
+      (qn_activation f, size_t n, const float *x, const float *dy, float *dx)) /* dx = dy f'(x); may be dy */          \
+    X(dropout, void,                                                                                                   \
+      (qn_dropout f, uint64_t counter, size_t n, const float *x, float *y, bool accumulate)) /* y may be x */          \
     /* Rows first .. last-1 of the norm. Row r's dropout starts at counter r * ceil(d / 8). */                         \
     X(norm_forward, void, (const qn_norm_args *a, size_t first, size_t last))                                          \
-    /* The same rows backward; adds to dgamma[d], dbeta[d] (the caller's partial sums, NULL when frozen) instead of the args' own. */ \
+    /* The same rows backward; adds to dgamma[d], dbeta[d] (the caller's partial sums, NULL when frozen) instead of    \
+     * the args' own. */                                                                                               \
     X(norm_backward, void, (const qn_norm_args *a, size_t first, size_t last, float *dgamma, float *dbeta))            \
-    X(max, float, (size_t n, const float *x))                            /* n > 0; NaN if any is NaN */                \
-    X(exp_sum, float, (size_t n, const float *x, float scale, float shift, float *y)) /* y = exp(scale x - shift), their sum; y may be x */ \
-    X(scale, void, (size_t n, float factor, const float *x, float *y))   /* y = factor x; may be x */                  \
-    X(axpy, void, (size_t n, float factor, const float *x, float *y))    /* y += factor x */                           \
+    X(max, float, (size_t n, const float *x)) /* n > 0; NaN if any is NaN */                                           \
+    X(exp_sum, float,                                                                                                  \
+      (size_t n, const float *x, float scale, float shift,                                                             \
+       float *y)) /* y = exp(scale x - shift), their sum; y may be x */                                                \
+    X(scale, void, (size_t n, float factor, const float *x, float *y)) /* y = factor x; may be x */                    \
+    X(axpy, void, (size_t n, float factor, const float *x, float *y))  /* y += factor x */                             \
     X(dot, float, (size_t n, const float *x, const float *y))                                                          \
-    X(score_backward, void, (size_t n, const float *p, const float *dp, float delta, float scale, float *ds)) /* ds = p (dp - delta) scale */ \
+    X(score_backward, void,                                                                                            \
+      (size_t n, const float *p, const float *dp, float delta, float scale,                                            \
+       float *ds)) /* ds = p (dp - delta) scale */                                                                     \
     X(sum_squares, double, (size_t n, const float *x))                                                                 \
-    X(adamw, void, (const qn_adamw *f, size_t n, float *parameter, float *gradient, float *m, float *v)) /* torch.optim.AdamW; zeroes gradient */
+    X(adamw, void,                                                                                                     \
+      (const qn_adamw *f, size_t n, float *parameter, float *gradient, float *m,                                       \
+       float *v)) /* torch.optim.AdamW; zeroes gradient */
 
 typedef struct {
     const char *name;   // "ref", "avx2", "avx512"
@@ -62,5 +74,6 @@ void qn_kernels_ref(qn_kernels *table);
 void qn_kernels_avx2(qn_kernels *table);
 void qn_kernels_avx512(qn_kernels *table);
 
-// The best table for this CPU, or the one named; NULL with the last error set when the name is unknown or this CPU lacks it.
+// The best table for this CPU, or the one named; NULL with the last error set when the name is unknown or this CPU
+// lacks it.
 const qn_kernels *qn_kernels_choose(const char *isa);

@@ -5,11 +5,12 @@
 
 typedef struct {
     const qn_cross_entropy_args *a;
-    double *losses;      // [T]
-    float weight_sum;    // sum of class weights (or C)
+    double *losses;   // [T]
+    float weight_sum; // sum of class weights (or C)
 } cross_entropy_job;
 
-// With p = softmax(z), class weights w, smoothing e, target y and W = the batch's sum of w_y (torch.nn.CrossEntropyLoss):
+// With p = softmax(z), class weights w, smoothing e, target y and W = the batch's sum of w_y
+// (torch.nn.CrossEntropyLoss):
 //   loss = sum over rows of [(1 - e) w_y (-log p_y) + e / C sum_c w_c (-log p_c)] / W
 //   d loss / d z_c = [p_c ((1 - e) w_y + e / C sum_k w_k) - (1 - e) w_y [c = y] - e / C w_c] / W
 static void cross_entropy_rows(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
@@ -32,7 +33,8 @@ static void cross_entropy_rows(qn_cpu *cpu, const void *arguments, size_t first,
         if (share > 0) // sum_c w_c z_c, before dlogits may overwrite the logits
             for (size_t c = 0; c < classes; c++) smooth += (w ? w[c] : 1) * (z[c] - top);
         float sum = k->exp_sum(classes, z, 1.0f, top, dz), log_sum = logf(sum);
-        job->losses[i] = (double)target * (log_sum - (zy - top)) + (double)share * ((double)job->weight_sum * log_sum - smooth);
+        job->losses[i] =
+            (double)target * (log_sum - (zy - top)) + (double)share * ((double)job->weight_sum * log_sum - smooth);
         if (!a->dlogits) continue;
         float factor = (float)(1 / a->total_weight);
         k->scale(classes, (target + share * job->weight_sum) * factor / sum, dz, dz);

@@ -1,5 +1,5 @@
-// Layer norm over ranges of rows. The gradients of gamma and beta are summed per block of rows and then over the blocks; the blocks
-// follow from the number of rows alone, so the bits do not depend on the threads.
+// Layer norm over ranges of rows. The gradients of gamma and beta are summed per block of rows and then over the
+// blocks; the blocks follow from the number of rows alone, so the bits do not depend on the threads.
 #include "backend/cpu/cpu.h"
 #include <string.h>
 

@@ -1,5 +1,6 @@
-// Products with a weight: y = x W^T + b forward, dx = dy W, dW += dy^T x, db += sum dy backward, cut into tasks whose size follows from
-// the shapes and the number of threads; the bits of the result depend on neither (see gemm in kernels.h).
+// Products with a weight: y = x W^T + b forward, dx = dy W, dW += dy^T x, db += sum dy backward, cut into tasks whose
+// size follows from the shapes and the number of threads; the bits of the result depend on neither (see gemm in
+// kernels.h).
 #include "backend/cpu/cpu.h"
 #include "base/memory.h"
 
@@ -9,7 +10,8 @@ static size_t smaller(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
-// A grid of tasks: rows by blocks, columns by whole panels, at least some three tasks per thread while blocks stay worth a task.
+// A grid of tasks: rows by blocks, columns by whole panels, at least some three tasks per thread while blocks stay
+// worth a task.
 typedef struct {
     size_t row_block, column_block, columns; // columns: number of column blocks
     size_t tasks;
@@ -79,7 +81,8 @@ static void forward_task(void *context, size_t index, int worker) {
     (void)worker;
     const forward_job *job = context;
     const qn_linear_forward_args *a = job->a;
-    size_t row = index / job->grid.columns * job->grid.row_block, column = index % job->grid.columns * job->grid.column_block;
+    size_t row = index / job->grid.columns * job->grid.row_block,
+           column = index % job->grid.columns * job->grid.column_block;
     size_t in = a->weight.in, out = a->weight.out;
     job->cpu->kernels->gemm(&(qn_gemm){
         .m = smaller(job->grid.row_block, a->rows - row),
@@ -125,7 +128,8 @@ static void input_task(void *context, size_t index, int worker) {
     (void)worker;
     const backward_job *job = context;
     const qn_linear_backward_args *a = job->a;
-    size_t row = index / job->grid.columns * job->grid.row_block, column = index % job->grid.columns * job->grid.column_block;
+    size_t row = index / job->grid.columns * job->grid.row_block,
+           column = index % job->grid.columns * job->grid.column_block;
     size_t in = a->weight.in, out = a->weight.out;
     job->cpu->kernels->gemm(&(qn_gemm){
         .m = smaller(job->grid.row_block, a->rows - row),
@@ -143,12 +147,14 @@ static void input_task(void *context, size_t index, int worker) {
     });
 }
 
-// dW += dy^T x by blocks of tokens, whose rows of dy and x then stay in the cache; the order of the sum is that of the tokens.
+// dW += dy^T x by blocks of tokens, whose rows of dy and x then stay in the cache; the order of the sum is that of the
+// tokens.
 static void weight_task(void *context, size_t index, int worker) {
     (void)worker;
     const backward_job *job = context;
     const qn_linear_backward_args *a = job->a;
-    size_t row = index / job->grid.columns * job->grid.row_block, column = index % job->grid.columns * job->grid.column_block;
+    size_t row = index / job->grid.columns * job->grid.row_block,
+           column = index % job->grid.columns * job->grid.column_block;
     size_t in = a->weight.in, out = a->weight.out, rows = smaller(job->grid.row_block, out - row);
     for (size_t t = 0; t < a->rows; t += STEP_BLOCK) {
         size_t steps = smaller(STEP_BLOCK, a->rows - t);
@@ -168,7 +174,8 @@ static void weight_task(void *context, size_t index, int worker) {
                 .accumulate = true,
             });
         if (a->dbias && column == 0)
-            for (size_t s = t; s < t + steps; s++) job->cpu->kernels->axpy(rows, 1.0f, a->dy + s * out + row, a->dbias + row);
+            for (size_t s = t; s < t + steps; s++)
+                job->cpu->kernels->axpy(rows, 1.0f, a->dy + s * out + row, a->dbias + row);
     }
 }
 

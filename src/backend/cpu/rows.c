@@ -11,7 +11,8 @@ static void embed(qn_cpu *cpu, const void *arguments, size_t first, size_t last,
     for (size_t t = first; t < last; t++) {
         float *y = a->y + t * a->d;
         memcpy(y, a->table[0] + (size_t)a->ids[0][t] * a->d, a->d * sizeof *y);
-        for (size_t i = 1; i < a->tables; i++) cpu->kernels->axpy(a->d, 1.0f, a->table[i] + (size_t)a->ids[i][t] * a->d, y);
+        for (size_t i = 1; i < a->tables; i++)
+            cpu->kernels->axpy(a->d, 1.0f, a->table[i] + (size_t)a->ids[i][t] * a->d, y);
     }
 }
 
@@ -25,7 +26,8 @@ static void embed_backward(qn_cpu *cpu, const void *arguments, size_t first, siz
     const qn_embedding_args *a = arguments;
     for (size_t i = 0; i < a->tables; i++)
         for (size_t t = 0; t < a->rows && a->dtable[i]; t++)
-            cpu->kernels->axpy(last - first, 1.0f, a->dy + t * a->d + first, a->dtable[i] + (size_t)a->ids[i][t] * a->d + first);
+            cpu->kernels->axpy(last - first, 1.0f, a->dy + t * a->d + first,
+                               a->dtable[i] + (size_t)a->ids[i][t] * a->d + first);
 }
 
 void qn_cpu_embedding_backward(qn_backend *b, const qn_embedding_args *a) {
@@ -42,7 +44,8 @@ typedef struct {
 static void gather(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
     (void)cpu, (void)worker;
     const gather_job *j = arguments;
-    for (size_t i = first; i < last; i++) memcpy(j->y + i * j->d, j->x + (size_t)j->index[i] * j->d, j->d * sizeof *j->y);
+    for (size_t i = first; i < last; i++)
+        memcpy(j->y + i * j->d, j->x + (size_t)j->index[i] * j->d, j->d * sizeof *j->y);
 }
 
 void qn_cpu_gather_forward(qn_backend *b, size_t rows, size_t d, const float *x, const int32_t *index, float *y) {
@@ -100,7 +103,8 @@ static void pool_backward(qn_cpu *cpu, const void *arguments, size_t first, size
         if (begin == end) continue;
         if (a->mode == QN_POOL_MEAN)
             for (size_t t = begin; t < end; t++) cpu->kernels->axpy(d, 1.0f / (float)(end - begin), dy, a->dx + t * d);
-        else if (a->mode == QN_POOL_CLS) cpu->kernels->axpy(d, 1.0f, dy, a->dx + begin * d);
+        else if (a->mode == QN_POOL_CLS)
+            cpu->kernels->axpy(d, 1.0f, dy, a->dx + begin * d);
         else
             for (size_t c = 0; c < d; c++) a->dx[(size_t)a->argmax[i * d + c] * d + c] += dy[c];
     }
@@ -110,7 +114,8 @@ void qn_cpu_pool_backward(qn_backend *b, const qn_pool_args *a) {
     qn_cpu_ranges(qn_cpu_of(b), a->sequences, 4, pool_backward, a);
 }
 
-// y = x / max(|x|, 1e-12), as torch.nn.functional.normalize. Backward: dx = (dy - y (y . dy)) / |x|, and dy / 1e-12 below the floor.
+// y = x / max(|x|, 1e-12), as torch.nn.functional.normalize. Backward: dx = (dy - y (y . dy)) / |x|, and dy / 1e-12
+// below the floor.
 typedef struct {
     size_t d;
     const float *x, *y, *dy;
@@ -148,8 +153,8 @@ static void normalize_backward(qn_cpu *cpu, const void *arguments, size_t first,
     }
 }
 
-void qn_cpu_normalize_backward(qn_backend *b, size_t rows, size_t d, const float *y, const float *norm, const float *dy, float *dx,
-                               bool accumulate) {
+void qn_cpu_normalize_backward(qn_backend *b, size_t rows, size_t d, const float *y, const float *norm, const float *dy,
+                               float *dx, bool accumulate) {
     qn_cpu_ranges(qn_cpu_of(b), rows, 16, normalize_backward,
                   &(normalize_job){.d = d, .y = y, .dy = dy, .out = dx, .given = norm, .accumulate = accumulate});
 }

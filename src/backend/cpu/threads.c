@@ -1,5 +1,5 @@
-// See threads.h. One 64-bit word carries the job's generation, its number of tasks and the next task, so that a thread that comes late
-// cannot take a task of one job with the function of another.
+// See threads.h. One 64-bit word carries the job's generation, its number of tasks and the next task, so that a thread
+// that comes late cannot take a task of one job with the function of another.
 #include "backend/cpu/threads.h"
 #include "base/memory.h"
 #include <pthread.h>
@@ -150,8 +150,10 @@ static void run_piece(qn_threads *team, size_t base, size_t tasks) {
     }
     work(team, 0);
     for (int i = 0; atomic_load_explicit(&team->done, memory_order_acquire) < tasks; i++) {
-        if (i < SPINS) relax();
-        else sched_yield();
+        if (i < SPINS)
+            relax();
+        else
+            sched_yield();
     }
 }
 
@@ -163,7 +165,8 @@ void qn_threads_run(qn_threads *team, size_t tasks, qn_task task, void *context)
     } else {
         team->task = task;
         team->context = context;
-        for (size_t base = 0; base < tasks; base += most) run_piece(team, base, tasks - base < most ? tasks - base : most);
+        for (size_t base = 0; base < tasks; base += most)
+            run_piece(team, base, tasks - base < most ? tasks - base : most);
     }
     restore_denormals(control);
 }

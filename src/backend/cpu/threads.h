@@ -1,5 +1,6 @@
-// A fixed team of threads that share out numbered tasks. Which thread runs which task is left to chance, so a task's result must not
-// depend on it. oneDNN is called from inside tasks with its own threading off: there is one pool and no oversubscription.
+// A fixed team of threads that share out numbered tasks. Which thread runs which task is left to chance, so a task's
+// result must not depend on it. oneDNN is called from inside tasks with its own threading off: there is one pool and no
+// oversubscription.
 #pragma once
 #include "base/status.h"
 

@@ -1,11 +1,14 @@
 // Matrix product over tiles of TILE_ROWS x 2 vectors held in registers. The includer defines TILE_ROWS and TILE_EACH,
-// and has included its vec.h and math.inc.h. Each element is one chain of fused multiply-adds over p, whatever the tile: see kernels.h.
+// and has included its vec.h and math.inc.h. Each element is one chain of fused multiply-adds over p, whatever the
+// tile: see kernels.h.
 
-// Rows are addressed in groups of three (base, base + row, base + 2 row), which keeps the pointers of a whole tile in registers.
+// Rows are addressed in groups of three (base, base + row, base + 2 row), which keeps the pointers of a whole tile in
+// registers.
 #define GROUPS ((TILE_ROWS + 2) / 3)
 
-static inline __attribute__((always_inline)) void tile(const int rows, const int vectors, const qn_gemm *g, const float *a, const float *b,
-                                                       size_t k, float *c, size_t tail, bool plain_tail) {
+static inline __attribute__((always_inline)) void tile(const int rows, const int vectors, const qn_gemm *g,
+                                                       const float *a, const float *b, size_t k, float *c, size_t tail,
+                                                       bool plain_tail) {
     v_float sum[TILE_ROWS][2];
     const size_t a_row = g->a_row, a_step = g->a_step, b_row = g->b_row, c_row = g->c_row;
     const float *base[GROUPS];
@@ -44,29 +47,36 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
             row += V_WIDTH;
         }
         v_float last = vectors == 2 ? sum[i][1] : sum[i][0];
-        if (tail == V_WIDTH) v_store(row, last);
-        else v_store_tail(row, last, tail);
+        if (tail == V_WIDTH)
+            v_store(row, last);
+        else
+            v_store_tail(row, last, tail);
     }
 }
 
 // One function per number of rows keeps every accumulator in a register.
 #define TILE(rows)                                                                                                     \
-    static __attribute__((noinline)) void tile_##rows(const qn_gemm *g, const float *a, const float *b, size_t k, float *c, size_t n) { \
+    static __attribute__((noinline)) void tile_##rows(const qn_gemm *g, const float *a, const float *b, size_t k,      \
+                                                      float *c, size_t n) {                                            \
         size_t tail = (n - 1) % V_WIDTH + 1;                                                                           \
         bool plain_tail = !g->b_packed && tail != V_WIDTH;                                                             \
         if (n > V_WIDTH) {                                                                                             \
-            if (plain_tail) tile(rows, 2, g, a, b, k, c, tail, true);                                                  \
-            else tile(rows, 2, g, a, b, k, c, tail, false);                                                            \
-        } else if (plain_tail) tile(rows, 1, g, a, b, k, c, tail, true);                                               \
-        else tile(rows, 1, g, a, b, k, c, tail, false);                                                                \
+            if (plain_tail)                                                                                            \
+                tile(rows, 2, g, a, b, k, c, tail, true);                                                              \
+            else                                                                                                       \
+                tile(rows, 2, g, a, b, k, c, tail, false);                                                             \
+        } else if (plain_tail)                                                                                         \
+            tile(rows, 1, g, a, b, k, c, tail, true);                                                                  \
+        else                                                                                                           \
+            tile(rows, 1, g, a, b, k, c, tail, false);                                                                 \
     }
 TILE_EACH(TILE)
 #undef TILE
 
-static void (*const tiles[TILE_ROWS + 1])(const qn_gemm *, const float *, const float *, size_t, float *, size_t) = {
-    NULL,
+static void (*const tiles[TILE_ROWS + 1])(const qn_gemm *, const float *, const float *, size_t, float *,
+                                          size_t) = {NULL,
 #define TILE(rows) tile_##rows,
-    TILE_EACH(TILE)
+                                                     TILE_EACH(TILE)
 #undef TILE
 };
 
