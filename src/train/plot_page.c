@@ -62,7 +62,7 @@ const char *const qn_plot_css[] = {
     ".tip i{width:.6rem;height:.6rem;border-radius:50%;background:var(--c);flex:none}\n"
     "@media screen and (max-width:560px){.plot.lines text,.plot.bars text,.plot.scatter text{font-size:14px}"
     ".plot .legend{margin-left:0;width:100%}.plot .switch{order:0;margin-left:auto}}\n"
-    "@media print{.plot .switch,.tip{display:none!important}}\n",
+    "@media print{.plot.lines text,.plot.bars text,.plot.scatter text{font-size:15px}.plot .switch,.tip{display:none!important}}\n",
     NULL};
 
 const char *const qn_plot_js[] = {

@@ -96,7 +96,7 @@ const char *const qn_report_css[] = {
     "@media screen and (max-width:820px){.grid{grid-template-columns:minmax(0,1fr)}}\n"
     "@media screen and (max-width:560px){main{padding:1.6rem 1rem}.card{flex-basis:calc(50% - 1px);padding:.7rem .85rem}.card strong{font-size:1.3rem}.grid>.plot,.plot.heat,.side,.grid>.facts{padding:.8rem .8rem .6rem}\n"
     ".facts dt{flex-basis:8.2rem}.grid>.facts:only-child{columns:1}h2 small,h3 small{display:block;margin:.2rem 0 0}.errors .text{min-width:13rem}}\n"
-    "@media print{body{font-size:10.5pt}.grid{gap:.7rem}.plot.heat svg{max-width:100%;height:auto}.plot.heat .scroll,.scroll{overflow:visible}main{max-width:none;padding:0}nav{display:none}section{margin-top:1.4rem}\n"
+    "@media print{body{font-size:10.5pt}.facts dt{flex-basis:7.5rem}.grid{gap:.7rem}.plot.heat svg{max-width:100%;height:auto}.plot.heat .scroll,.scroll{overflow:visible}main{max-width:none;padding:0}nav{display:none}section{margin-top:1.4rem}\n"
     ".tall{max-height:none}.scroll{overflow:visible}h2,h3{break-after:avoid}tr,.card,.plot{break-inside:avoid}\n"
     "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}\n",
     0};
