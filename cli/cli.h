@@ -45,7 +45,20 @@
 #pragma once
 #include "quern.h"
 
-#define COMMAND_MAP(X) X(help) X(tokenizer) X(pretrain) X(finetune)
+#define COMMAND_MAP(X)                                                                                                 \
+    X(help)                                                                                                            \
+    X(tokenizer)                                                                                                       \
+    X(pretrain)                                                                                                        \
+    X(finetune)                                                                                                        \
+    X(eval)                                                                                                            \
+    X(predict)                                                                                                         \
+    X(embed)                                                                                                           \
+    X(fill_mask)                                                                                                       \
+    X(index)                                                                                                           \
+    X(search)                                                                                                          \
+    X(info)                                                                                                            \
+    X(verify)                                                                                                          \
+    X(bench)
 
 // ---- Options -------------------------------------------------------------------------------------------------------
 

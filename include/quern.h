@@ -203,6 +203,7 @@ QN_API void qn_model_close(qn_model *model);                                    
 QN_API qn_status qn_model_describe(const qn_model *model, char **json);
 QN_API const qn_tokenizer *qn_model_tokenizer(const qn_model *model); /* the model's; do not free */
 QN_API size_t qn_model_width(const qn_model *model);                  /* of its vectors */
+QN_API size_t qn_model_max_length(const qn_model *model);             /* tokens per text; longer ones are cut */
 
 /* A text, or a pair of texts: UTF-8, not NUL-terminated. pair NULL: single. */
 typedef struct {

@@ -158,6 +158,10 @@ size_t qn_model_width(const qn_model *model) {
     return model->network->config.encoder.hidden;
 }
 
+size_t qn_model_max_length(const qn_model *model) {
+    return model->encode.max_length;
+}
+
 size_t qn_model_labels(const qn_model *model) {
     return model->network->heads & QN_HEAD_CLASSIFIER ? model->network->config.labels : 0;
 }

@@ -1,0 +1,195 @@
+// quern embed: texts to vectors.
+#include "cli/use.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    use_settings use;
+    const char *pooling;
+    int normalize;
+} settings;
+
+static void defaults(void *memory) {
+    ((settings *)memory)->normalize = -1;
+}
+
+static const option options[] = {
+    USE_MODEL(settings),
+    USE_INPUT(settings),
+    {"output", FIELD(settings, use.output), "FILE", .help = "FILE.npy for an array, any other name for JSON lines",
+     .letter = 'o', .fallback = "JSON lines on standard output"},
+    HEADING("Vectors"),
+    {"pooling", FIELD(settings, pooling), "HOW",
+     .help = "how the tokens' vectors become one; none gives every token's vector", .choices = "mean|cls|max|none",
+     .fallback = "as the folder says, else mean"},
+    {"normalize", FIELD_AS(OPTION_SWITCH, settings, normalize), NULL,
+     .help = "scale vectors to length one; --no-normalize", .fallback = "as the folder says"},
+    USE_SPEED(settings),
+    ARGUMENTS(settings, use.texts, "TEXT"),
+    {0}};
+
+static bool is_npy(const char *path) {
+    size_t size = path ? strlen(path) : 0;
+    return size > 4 && !strcmp(path + size - 4, ".npy");
+}
+
+// ---- One vector per text
+// ---------------------------------------------------------------------------------------------
+
+typedef struct {
+    qn_model *model;
+    text_window window;
+    output lines;
+    qn_npy_writer *array;
+    float *vectors;
+    size_t capacity;
+} embedder;
+
+static int write_vectors(embedder *e, size_t width) {
+    if (e->array) return qn_npy_writer_rows(e->array, e->vectors, e->window.count) == QN_OK ? 0 : failed();
+    for (size_t i = 0; i < e->window.count; i++) {
+        output_text(&e->lines, "{\"embedding\": ");
+        output_vector(&e->lines, e->vectors + i * width, width);
+        output_text(&e->lines, "}\n");
+    }
+    return output_broken(&e->lines) ? 1 : 0;
+}
+
+static int embed_windows(embedder *e, const qn_embed_options *how) {
+    size_t width = qn_model_width(e->model);
+    for (;;) {
+        int status = window_next(&e->window);
+        if (status || e->window.count == 0) return status;
+        if (e->window.count > e->capacity) {
+            free(e->vectors);
+            e->vectors = malloc(e->window.count * width * sizeof *e->vectors);
+            e->capacity = e->vectors ? e->window.count : 0;
+            if (!e->vectors) return fail("out of memory");
+        }
+        if (qn_embed(e->model, e->window.texts, e->window.count, how, e->vectors) != QN_OK) return failed();
+        if ((status = write_vectors(e, width))) return status;
+    }
+}
+
+// ---- Every token's vector
+// --------------------------------------------------------------------------------------------
+
+typedef struct {
+    embedder *e;
+    const qn_tokenizer *tokenizer;
+    int64_t *offsets; // [count + 1], for an array
+    size_t count, capacity;
+} token_output;
+
+static qn_status write_tokens(void *user, size_t index, const qn_encoding *encoding, const float *vectors) {
+    (void)index;
+    token_output *t = user;
+    size_t width = qn_model_width(t->e->model);
+    if (t->e->array) {
+        if (t->count + 2 > t->capacity) {
+            size_t capacity = 2 * t->capacity + 1024;
+            int64_t *offsets = realloc(t->offsets, capacity * sizeof *offsets);
+            if (!offsets) return QN_ERROR_MEMORY;
+            t->offsets = offsets;
+            t->capacity = capacity;
+        }
+        if (t->count == 0) t->offsets[0] = 0;
+        t->offsets[t->count + 1] = t->offsets[t->count] + (int64_t)encoding->count;
+        t->count++;
+        return qn_npy_writer_rows(t->e->array, vectors, encoding->count);
+    }
+    output *out = &t->e->lines;
+    output_text(out, "{\"tokens\": [");
+    for (size_t i = 0; i < encoding->count; i++) {
+        const char *token = qn_tokenizer_token(t->tokenizer, encoding->ids[i]);
+        if (i) output_text(out, ", ");
+        output_quoted(out, token ? token : "", token ? strlen(token) : 0);
+    }
+    output_text(out, "], \"vectors\": [");
+    for (size_t i = 0; i < encoding->count; i++) {
+        if (i) output_text(out, ", ");
+        output_vector(out, vectors + i * width, width);
+    }
+    output_text(out, "]}\n");
+    return QN_OK;
+}
+
+// FILE.npy's rows of text i are offsets[i] .. offsets[i+1]-1, an int64 array in FILE.offsets.npy.
+static int write_offsets(const token_output *t, const char *path) {
+    char name[4096], header[118];
+    int size = snprintf(name, sizeof name, "%.*s.offsets.npy", (int)strlen(path) - 4, path);
+    if (size < 0 || (size_t)size >= sizeof name) return fail("%s: the name is too long", path);
+    output out;
+    int status = output_open(&out, name);
+    if (status) return status;
+    int64_t zero = 0;
+    snprintf(header, sizeof header, "{'descr': '<i8', 'fortran_order': False, 'shape': (%zu,), }", t->count + 1);
+    output_bytes(&out, "\x93NUMPY\x01\x00\x76\x00", 10); // version 1.0, a header of 118 bytes: 128 in all
+    output_printf(&out, "%-117s\n", header);
+    output_bytes(&out, t->count ? t->offsets : &zero, (t->count + 1) * sizeof zero);
+    return output_close(&out, 0);
+}
+
+static int embed_tokens(embedder *e, const char *path) {
+    token_output t = {.e = e, .tokenizer = qn_model_tokenizer(e->model)};
+    int status = 0;
+    for (;;) {
+        status = window_next(&e->window);
+        if (status || e->window.count == 0) break;
+        if (qn_embed_tokens(e->model, e->window.texts, e->window.count, write_tokens, &t) != QN_OK) status = failed();
+        if (!status && output_broken(&e->lines)) status = 1;
+        if (status) break;
+    }
+    if (!status && e->array) status = write_offsets(&t, path);
+    free(t.offsets);
+    return status;
+}
+
+// ---- The command
+// -----------------------------------------------------------------------------------------------------
+
+static int embed(embedder *e, const settings *s) {
+    qn_embed_options how = qn_embed_defaults();
+    how.normalize = s->normalize;
+    if (!s->pooling) return embed_windows(e, &how);
+    if (!strcmp(s->pooling, "none")) return embed_tokens(e, s->use.output);
+    how.pooling = !strcmp(s->pooling, "cls")   ? QN_POOLING_CLS
+                  : !strcmp(s->pooling, "max") ? QN_POOLING_MAX
+                                               : QN_POOLING_MEAN;
+    return embed_windows(e, &how);
+}
+
+static int run(const void *memory) {
+    const settings *s = memory;
+    bool none = s->pooling && !strcmp(s->pooling, "none"), npy = is_npy(s->use.output);
+    if (none && s->normalize >= 0) return wrong_usage("--normalize is for pooled vectors, not for --pooling none");
+    embedder e = {0};
+    if (qn_model_open(s->use.model, &s->use.options, &e.model) != QN_OK) return failed();
+    int status = window_open(&e.window, &s->use);
+    if (!status && npy && qn_npy_writer_open(s->use.output, qn_model_width(e.model), &e.array) != QN_OK)
+        status = failed();
+    if (!status && !npy) status = output_open(&e.lines, s->use.output);
+    if (!status) status = embed(&e, s);
+    if (e.array && status)
+        qn_npy_writer_abort(e.array);
+    else if (e.array && qn_npy_writer_commit(e.array) != QN_OK)
+        status = failed();
+    status = output_close(&e.lines, status);
+    window_close(&e.window);
+    free(e.vectors);
+    qn_model_close(e.model);
+    return status;
+}
+
+const command command_embed = {.name = "embed",
+                               .help = "Turns texts into vectors.",
+                               .details = "The vector of a text does not depend on the texts beside it nor on the "
+                                          "number of threads. With --pooling none, FILE.npy\n"
+                                          "has a row per token, and FILE.offsets.npy says where each text begins.",
+                               .example = "echo hello | quern embed --model all-MiniLM-L6-v2\n"
+                                          "quern embed --model all-MiniLM-L6-v2 --input texts.txt --output vectors.npy",
+                               .options = options,
+                               .size = sizeof(settings),
+                               .defaults = defaults,
+                               .run = run};

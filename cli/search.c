@@ -1,0 +1,295 @@
+// quern index and quern search: a folder of vectors with their texts, and what in it is nearest to a query.
+#include "cli/use.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+// ---- index
+// -----------------------------------------------------------------------------------------------------------
+
+typedef struct {
+    use_settings use;
+    const char *similarity;
+} index_settings;
+
+static void index_defaults(void *memory) {
+    ((index_settings *)memory)->similarity = "cosine";
+}
+
+static const option index_options[] = {USE_MODEL(index_settings),
+                                       USE_INPUT(index_settings),
+                                       {"output", FIELD(index_settings, use.output), "DIR",
+                                        .help = "folder of the index: vectors.npy, texts.jsonl, index.json",
+                                        .letter = 'o', .required = true},
+                                       {"similarity", FIELD(index_settings, similarity), "HOW",
+                                        .help = "what search compares by", .choices = "cosine|dot"},
+                                       USE_SPEED(index_settings),
+                                       {0}};
+
+static int join(char path[PATH_MAX], const char *folder, const char *name) {
+    int size = snprintf(path, PATH_MAX, "%s/%s", folder, name);
+    return size < 0 || size >= PATH_MAX ? fail("%s: the name is too long", folder) : 0;
+}
+
+typedef struct {
+    qn_model *model;
+    text_window window;
+    qn_npy_writer *vectors;
+    output texts, about;
+    size_t count;
+} indexer;
+
+static int index_window(indexer *x) {
+    size_t n = x->window.count;
+    float *vectors = malloc(n * qn_model_width(x->model) * sizeof *vectors);
+    if (!vectors) return fail("out of memory");
+    int status = 0;
+    if (qn_embed(x->model, x->window.texts, n, NULL, vectors) != QN_OK ||
+        qn_npy_writer_rows(x->vectors, vectors, n) != QN_OK)
+        status = failed();
+    free(vectors);
+    for (size_t i = 0; i < n && !status; i++) {
+        output_text(&x->texts, "{\"text\": ");
+        output_quoted(&x->texts, x->window.texts[i].text, x->window.texts[i].size);
+        output_text(&x->texts, "}\n");
+    }
+    x->count += n;
+    return status;
+}
+
+static int open_index(indexer *x, const index_settings *s) {
+    char path[PATH_MAX];
+    if (mkdir(s->use.output, 0777) != 0 && errno != EEXIST) return fail("%s: %s", s->use.output, strerror(errno));
+    int status = join(path, s->use.output, "vectors.npy");
+    if (!status && qn_npy_writer_open(path, qn_model_width(x->model), &x->vectors) != QN_OK) status = failed();
+    if (!status) status = join(path, s->use.output, "texts.jsonl");
+    if (!status) status = output_open(&x->texts, path);
+    if (!status) status = join(path, s->use.output, "index.json");
+    if (!status) status = output_open(&x->about, path);
+    return status;
+}
+
+static void describe_index(indexer *x, const index_settings *s) {
+    char full[PATH_MAX];
+    const char *model = realpath(s->use.model, full) ? full : s->use.model;
+    output_text(&x->about, "{\"model\": ");
+    output_quoted(&x->about, model, strlen(model));
+    output_printf(&x->about, ", \"similarity\": \"%s\", \"count\": %zu, \"width\": %zu}\n", s->similarity, x->count,
+                  qn_model_width(x->model));
+}
+
+static int index_run(const void *memory) {
+    const index_settings *s = memory;
+    indexer x = {0};
+    if (qn_model_open(s->use.model, &s->use.options, &x.model) != QN_OK) return failed();
+    int status = window_open(&x.window, &s->use);
+    if (!status) status = open_index(&x, s);
+    while (!status && !(status = window_next(&x.window)) && x.window.count > 0) status = index_window(&x);
+    if (!status && x.count == 0) status = fail("%s: no texts", s->use.input ? s->use.input : "standard input");
+    if (!status) describe_index(&x, s);
+    if (x.vectors && status)
+        qn_npy_writer_abort(x.vectors);
+    else if (x.vectors && qn_npy_writer_commit(x.vectors) != QN_OK)
+        status = failed();
+    status = output_close(&x.texts, status);
+    status = output_close(&x.about, status);
+    if (!status) fprintf(stderr, "%zu texts in %s\n", x.count, s->use.output);
+    window_close(&x.window);
+    qn_model_close(x.model);
+    return status;
+}
+
+const command command_index = {.name = "index",
+                               .help = "Makes a folder of vectors from texts, for quern search.",
+                               .example = "quern index --model all-MiniLM-L6-v2 --input texts.txt --output index",
+                               .options = index_options,
+                               .size = sizeof(index_settings),
+                               .defaults = index_defaults,
+                               .run = index_run};
+
+// ---- search
+// ----------------------------------------------------------------------------------------------------------
+
+typedef struct {
+    use_settings use;
+    const char *index;
+    size_t top;
+    bool json;
+} search_settings;
+
+static void search_defaults(void *memory) {
+    ((search_settings *)memory)->top = 10;
+}
+
+static const option search_options[] = {
+    {"index", FIELD(search_settings, index), "DIR", .help = "folder that quern index made", .required = true},
+    {"model", FIELD(search_settings, use.model), "DIR", .help = "folder of the model", .letter = 'm',
+     .fallback = "the index's"},
+    {"top-k", FIELD(search_settings, top), "N", .help = "texts for each query", .letter = 'k', .min = 1, .max = 1e6},
+    {"json", FIELD(search_settings, json), NULL, .help = "a JSON line for each query"},
+    USE_INPUT(search_settings),
+    USE_SPEED(search_settings),
+    ARGUMENTS(search_settings, use.texts, "QUERY"),
+    {0}};
+
+// One text that was found; the texts themselves are read once, after all queries of a window.
+typedef struct {
+    size_t index, place; // place: in the list of matches
+} wanted;
+
+typedef struct {
+    const search_settings *s;
+    qn_model *model;
+    qn_vectors *vectors;
+    text_window window;
+    output out;
+    bool dot;
+    qn_match *matches; // [queries, top]
+    size_t *found;     // [queries]
+    char **texts;      // [queries, top]
+} searcher;
+
+static int compare_wanted(const void *a, const void *b) {
+    size_t x = ((const wanted *)a)->index, y = ((const wanted *)b)->index;
+    return (x > y) - (x < y);
+}
+
+static int read_texts(searcher *x, wanted *list_, size_t count) {
+    char path[PATH_MAX];
+    const char *paths[] = {path};
+    qn_texts *reader = NULL;
+    int status = join(path, x->s->index, "texts.jsonl");
+    if (!status &&
+        qn_texts_open(paths, 1, &(qn_data_options){.format = "jsonl", .text_column = "text"}, false, &reader) != QN_OK)
+        status = failed();
+    qn_text text = {0};
+    size_t at = 0;
+    for (size_t i = 0; i < count && !status; i++) {
+        for (; at <= list_[i].index && !status; at++) {
+            if (qn_texts_next(reader, &text) != QN_OK)
+                status = failed();
+            else if (!text.text)
+                status =
+                    fail("%s: only %zu texts (expected %zu, as vectors.npy)", path, at, qn_vectors_count(x->vectors));
+        }
+        if (!status && !(x->texts[list_[i].place] = strndup(text.text, text.size))) status = fail("out of memory");
+    }
+    qn_texts_close(reader);
+    return status;
+}
+
+static int look_up(searcher *x) {
+    size_t top = x->s->top, n = x->window.count, count = 0;
+    wanted *all = malloc((n * top + 1) * sizeof *all);
+    if (!all) return fail("out of memory");
+    for (size_t q = 0; q < n; q++)
+        for (size_t k = 0; k < x->found[q]; k++) all[count++] = (wanted){x->matches[q * top + k].index, q * top + k};
+    qsort(all, count, sizeof *all, compare_wanted);
+    int status = read_texts(x, all, count);
+    free(all);
+    return status;
+}
+
+static void write_results(searcher *x, size_t q) {
+    size_t top = x->s->top;
+    const qn_text *query = &x->window.texts[q];
+    if (x->s->json) {
+        output_text(&x->out, "{\"query\": ");
+        output_quoted(&x->out, query->text, query->size);
+        output_text(&x->out, ", \"results\": [");
+    } else if (x->window.count > 1 || x->window.reader) {
+        output_printf(&x->out, "%s%.*s\n", q ? "\n" : "", (int)(query->size < 400 ? query->size : 400), query->text);
+    }
+    for (size_t k = 0; k < x->found[q]; k++) {
+        const qn_match *m = &x->matches[q * top + k];
+        const char *text = x->texts[q * top + k];
+        if (x->s->json) {
+            output_printf(&x->out, "%s{\"score\": %.9g, \"index\": %zu, \"text\": ", k ? ", " : "", (double)m->score,
+                          m->index);
+            output_quoted(&x->out, text, strlen(text));
+            output_text(&x->out, "}");
+        } else {
+            output_printf(&x->out, "%.4f  ", (double)m->score);
+            output_text(&x->out, text);
+            output_text(&x->out, "\n");
+        }
+    }
+    if (x->s->json) output_text(&x->out, "]}\n");
+}
+
+static int search_window(searcher *x) {
+    size_t n = x->window.count, top = x->s->top, width = qn_model_width(x->model);
+    float *queries = malloc(n * width * sizeof *queries);
+    x->matches = malloc(n * top * sizeof *x->matches);
+    x->found = calloc(n, sizeof *x->found);
+    x->texts = calloc(n * top, sizeof *x->texts);
+    int status = queries && x->matches && x->found && x->texts ? 0 : fail("out of memory");
+    if (!status && qn_embed(x->model, x->window.texts, n, NULL, queries) != QN_OK) status = failed();
+    for (size_t q = 0; q < n && !status; q++)
+        if (qn_vectors_search(x->vectors, queries + q * width, x->dot, top, x->matches + q * top, &x->found[q]) !=
+            QN_OK)
+            status = failed();
+    if (!status) status = look_up(x);
+    for (size_t q = 0; q < n && !status; q++) write_results(x, q);
+    for (size_t i = 0; x->texts && i < n * top; i++) free(x->texts[i]);
+    free(queries);
+    free(x->matches);
+    free(x->found);
+    free(x->texts);
+    return status;
+}
+
+// index.json is one line with the model and the similarity: a record like any other.
+static int open_search(searcher *x) {
+    char path[PATH_MAX];
+    const char *paths[] = {path};
+    qn_texts *about = NULL;
+    qn_text line = {0};
+    int status = join(path, x->s->index, "index.json");
+    if (status) return status;
+    qn_data_options columns = {.format = "jsonl", .text_column = "model", .pair_column = "similarity"};
+    if (qn_texts_open(paths, 1, &columns, false, &about) != QN_OK || qn_texts_next(about, &line) != QN_OK)
+        status = failed();
+    else if (!line.text || !line.pair)
+        status = fail("%s: no model and similarity (expected a file that quern index made)", path);
+    if (!status) {
+        char *model = strndup(line.text, line.size);
+        x->dot = line.pair_size == 3 && !memcmp(line.pair, "dot", 3);
+        const char *chosen = x->s->use.model ? x->s->use.model : model;
+        if (!model)
+            status = fail("out of memory");
+        else if (qn_model_open(chosen, &x->s->use.options, &x->model) != QN_OK)
+            status = failed();
+        free(model);
+    }
+    qn_texts_close(about);
+    if (!status) status = join(path, x->s->index, "vectors.npy");
+    if (!status && qn_vectors_open(path, &x->vectors) != QN_OK) status = failed();
+    if (!status && qn_vectors_width(x->vectors) != qn_model_width(x->model))
+        status = fail("%s: vectors of %zu values (expected %zu, as the model's)", path, qn_vectors_width(x->vectors),
+                      qn_model_width(x->model));
+    return status;
+}
+
+static int search_run(const void *memory) {
+    searcher x = {.s = memory};
+    int status = open_search(&x);
+    if (!status) status = window_open(&x.window, &x.s->use);
+    while (!status && !(status = window_next(&x.window)) && x.window.count > 0) status = search_window(&x);
+    window_close(&x.window);
+    qn_vectors_close(x.vectors);
+    qn_model_close(x.model);
+    return status;
+}
+
+const command command_search = {.name = "search",
+                                .help = "Finds the texts of an index that are nearest in meaning.",
+                                .details = "Every vector is compared, so that nothing is missed.",
+                                .example = "quern search --index index 'a place to sleep'",
+                                .options = search_options,
+                                .size = sizeof(search_settings),
+                                .defaults = search_defaults,
+                                .run = search_run};

@@ -1,0 +1,175 @@
+// Windows of texts, and output.
+#include "cli/use.h"
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// Many texts, so that sorting by length pays, but a fixed amount of memory.
+enum { WINDOW_TEXTS = 4096, WINDOW_BYTES = 8 << 20, BUFFER_SIZE = 1 << 16 };
+
+// ---- Texts
+// -----------------------------------------------------------------------------------------------------------
+
+int window_open(text_window *w, const use_settings *use) {
+    *w = (text_window){0};
+    if (use->texts.count) {
+        if (use->input) return wrong_usage("--input and texts as arguments exclude each other");
+        w->given = &use->texts;
+        return 0;
+    }
+    const char *path = use->input ? use->input : "-";
+    qn_data_options data = use->data;
+    if (!data.format && !strcmp(path, "-")) data.format = "text";
+    return qn_texts_open(&path, 1, &data, true, &w->reader) == QN_OK ? 0 : failed();
+}
+
+static int add_text(text_window *w, const qn_text *text) {
+    if (w->count == w->capacity) {
+        size_t capacity = w->capacity ? 2 * w->capacity : 64;
+        qn_text *texts = realloc(w->texts, capacity * sizeof *texts);
+        if (texts) w->texts = texts;
+        size_t *places = realloc(w->places, 2 * capacity * sizeof *places);
+        if (places) w->places = places;
+        if (!texts || !places) return fail("out of memory");
+        w->capacity = capacity;
+    }
+    size_t need = w->used + text->size + text->pair_size + 1;
+    if (need > w->bytes_capacity) {
+        size_t capacity = need + need / 2;
+        char *bytes = realloc(w->bytes, capacity);
+        if (!bytes) return fail("out of memory");
+        w->bytes = bytes;
+        w->bytes_capacity = capacity;
+    }
+    w->places[2 * w->count] = w->used;
+    if (text->size) memcpy(w->bytes + w->used, text->text, text->size);
+    w->used += text->size;
+    w->places[2 * w->count + 1] = w->used;
+    if (text->pair_size) memcpy(w->bytes + w->used, text->pair, text->pair_size);
+    w->used += text->pair_size;
+    w->texts[w->count++] = *text;
+    return 0;
+}
+
+int window_next(text_window *w) {
+    w->count = w->used = 0;
+    while (w->count < WINDOW_TEXTS && w->used < WINDOW_BYTES) {
+        qn_text text = {0};
+        if (!w->given) {
+            if (qn_texts_next(w->reader, &text) != QN_OK) return failed();
+            if (!text.text) break;
+        } else if (w->next < w->given->count) {
+            text.text = w->given->items[w->next++];
+            text.size = strlen(text.text);
+        } else {
+            break;
+        }
+        int status = add_text(w, &text);
+        if (status) return status;
+    }
+    // The bytes moved while the window grew: only now do the texts point at them.
+    for (size_t i = 0; i < w->count; i++) {
+        w->texts[i].text = w->bytes + w->places[2 * i];
+        if (w->texts[i].pair) w->texts[i].pair = w->bytes + w->places[2 * i + 1];
+    }
+    return 0;
+}
+
+void window_close(text_window *w) {
+    qn_texts_close(w->reader);
+    free(w->texts);
+    free(w->places);
+    free(w->bytes);
+    *w = (text_window){0};
+}
+
+// ---- Output
+// ----------------------------------------------------------------------------------------------------------
+
+int output_open(output *out, const char *path) {
+    *out = (output){0};
+    if (!path || !strcmp(path, "-")) return 0;
+    out->buffer = malloc(BUFFER_SIZE);
+    if (!out->buffer) return fail("out of memory");
+    if (qn_writer_open(path, &out->file) == QN_OK) return 0;
+    free(out->buffer);
+    *out = (output){0};
+    return failed();
+}
+
+static void flush_buffer(output *out) {
+    if (out->used) qn_writer_write(out->file, out->buffer, out->used); // an error stays, and commit reports it
+    out->used = 0;
+}
+
+void output_bytes(output *out, const void *data, size_t size) {
+    if (!out->file) {
+        fwrite(data, 1, size, stdout);
+        return;
+    }
+    if (size > BUFFER_SIZE - out->used) flush_buffer(out);
+    if (size > BUFFER_SIZE) {
+        qn_writer_write(out->file, data, size);
+        return;
+    }
+    memcpy(out->buffer + out->used, data, size);
+    out->used += size;
+}
+
+void output_text(output *out, const char *text) {
+    output_bytes(out, text, strlen(text));
+}
+
+void output_printf(output *out, const char *format, ...) {
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    int size = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (size > 0) output_bytes(out, text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
+}
+
+void output_quoted(output *out, const char *text, size_t size) {
+    char *quoted;
+    if (qn_json_quote(text, size, &quoted) != QN_OK) {
+        output_text(out, "null");
+        return;
+    }
+    output_text(out, quoted);
+    free(quoted);
+}
+
+void output_number(output *out, double value) {
+    if (isfinite(value))
+        output_printf(out, "%.9g", value);
+    else
+        output_text(out, "null");
+}
+
+void output_vector(output *out, const float *values, size_t count) {
+    output_text(out, "[");
+    for (size_t i = 0; i < count; i++) {
+        if (i) output_text(out, ", ");
+        output_number(out, (double)values[i]);
+    }
+    output_text(out, "]");
+}
+
+bool output_broken(const output *out) {
+    return !out->file && ferror(stdout);
+}
+
+int output_close(output *out, int status) {
+    if (out->file) {
+        flush_buffer(out);
+        if (status)
+            qn_writer_abort(out->file);
+        else if (qn_writer_commit(out->file) != QN_OK)
+            status = failed();
+        free(out->buffer);
+    }
+    *out = (output){0};
+    return status;
+}

@@ -1,0 +1,104 @@
+// What the commands that use a model share: its options, texts that come in windows, and output that is whole or not
+// there.
+#pragma once
+#include "cli/cli.h"
+
+typedef struct {
+    const char *model, *input, *output;
+    qn_model_options options;
+    qn_data_options data;
+    list texts; // given as arguments
+} use_settings;
+
+// Each is a part of a command's table of options; `structure` has a member `use` of type use_settings.
+#define USE_MODEL(structure)                                                                                           \
+    { "model", FIELD(structure, use.model), "DIR", .help = "folder of the model", .required = true, .letter = 'm' }
+#define USE_INPUT(structure)                                                                                           \
+    {"input",       FIELD(structure, use.input),                                                                       \
+     "FILE",        .help = "texts: one per line, or TSV, CSV, JSON lines, also gzipped; - is standard input",         \
+     .letter = 'i', .fallback = "standard input"},                                                                     \
+        USE_FORMAT(structure)
+#define USE_FORMAT(structure)                                                                                          \
+    {"format",                                                                                                         \
+     FIELD(structure, use.data.format),                                                                                \
+     "FORMAT",                                                                                                         \
+     .help = "of the file",                                                                                            \
+     .choices = "tsv|csv|jsonl|text|fasttext",                                                                         \
+     .fallback = "by name; text for standard input"},                                                                  \
+        {"text-column", FIELD(structure, use.data.text_column), "NAME", .help = "column of the text",                  \
+         .fallback = "by name"},                                                                                       \
+        {"text-pair-column",                                                                                           \
+         FIELD(structure, use.data.pair_column),                                                                       \
+         "NAME",                                                                                                       \
+         .help = "column of the second text",                                                                          \
+         .alias = "pair-column",                                                                                       \
+         .fallback = "by name"},                                                                                       \
+    {                                                                                                                  \
+        "columns", FIELD(structure, use.data.columns), "A,B,C", .help = "columns of a file without a header line"      \
+    }
+#define USE_SPEED(structure)                                                                                           \
+    HEADING("Speed"),                                                                                                  \
+        {"threads",                                                                                                    \
+         FIELD(structure, use.options.threads),                                                                        \
+         "N",                                                                                                          \
+         .help = "threads; they do not change the result",                                                             \
+         .letter = 't',                                                                                                \
+         .max = 1024,                                                                                                  \
+         .fallback = "all"},                                                                                           \
+        {"dtype",                                                                                                      \
+         FIELD(structure, use.options.dtype),                                                                          \
+         "TYPE",                                                                                                       \
+         .help = "of products",                                                                                        \
+         .choices = "f32|bf16|int8",                                                                                   \
+         .fallback = "f32"},                                                                                           \
+        {"batch-tokens",                                                                                               \
+         FIELD(structure, use.options.batch_tokens),                                                                   \
+         "N",                                                                                                          \
+         .help = "tokens computed at once; they do not change the result",                                             \
+         .max = 1 << 24,                                                                                               \
+         .fallback = "chosen"},                                                                                        \
+    {                                                                                                                  \
+        "max-seq-length", FIELD(structure, use.options.max_length), "N",                                               \
+            .help = "tokens of a text; longer texts are cut", .alias = "max-length", .fallback = "the model's limit"   \
+    }
+
+// ---- Texts
+// -----------------------------------------------------------------------------------------------------------
+
+// A part of the input that fits into memory, however large the input is.
+typedef struct {
+    qn_text *texts; // [count], valid until the next window
+    size_t count;
+    qn_texts *reader; // what follows is the functions' own
+    const list *given;
+    size_t next, capacity, used, bytes_capacity;
+    size_t *places; // of text and pair in `bytes`
+    char *bytes;
+} text_window;
+
+// The texts given as arguments, or those of the input. Each returns an exit status, having printed what is wrong.
+int window_open(text_window *window, const use_settings *use);
+int window_next(text_window *window); // count 0 at the end
+void window_close(text_window *window);
+
+// ---- Output
+// ----------------------------------------------------------------------------------------------------------
+
+// Standard output for NULL or "-"; else a file, which appears under its name when the command has succeeded.
+typedef struct {
+    qn_writer *file;
+    char *buffer;
+    size_t used;
+} output;
+
+int output_open(output *out, const char *path);
+void output_bytes(output *out, const void *data, size_t size);
+void output_text(output *out, const char *text);
+void output_printf(output *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void output_quoted(output *out, const char *text, size_t size); // as a JSON string
+void output_number(output *out, double value); // digits that read back as the same float32; null for NaN
+void output_vector(output *out, const float *values, size_t count);
+// True when writing has failed, so that a long command need not go on.
+bool output_broken(const output *out);
+// Completes the file when `status` is 0, else drops it; returns the exit status.
+int output_close(output *out, int status);
