@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "text/pipeline.h"
+#include "text/vocabulary_json.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@ typedef struct {
     const json_t *root;
     qn_tokenizer *tokenizer;
     qn_bert_options *options;
+    bool has_vocabulary; // read before
 } reader;
 
 // The part root[key] and its "type"; *part is NULL where it is missing or null.
@@ -55,20 +57,19 @@ static qn_status read_pre_tokenizer(const reader *r) {
 
 // The largest id that is believed: tables are as long as the largest one, and a small file must not ask for large
 // tables.
-static int64_t largest_id(const json_t *list, size_t size) {
-    size_t limit = 4 * (json_object_size(list) + json_array_size(list) + size) + 65536;
-    return limit < QN_MAX_TOKEN_ID ? (int64_t)limit : QN_MAX_TOKEN_ID;
+static int64_t largest_id(const qn_tokenizer *t) {
+    return t->json_file.size < QN_MAX_TOKEN_ID - 65536 ? (int64_t)t->json_file.size + 65536 : QN_MAX_TOKEN_ID;
 }
 
 static qn_status read_vocabulary(const reader *r, json_t *vocabulary) {
-    int64_t limit = largest_id(vocabulary, 0);
+    int64_t limit = largest_id(r->tokenizer);
     for (void *i = json_object_iter(vocabulary); i; i = json_object_iter_next(vocabulary, i)) {
         const json_t *id = json_object_iter_value(i);
         const char *key = json_object_iter_key(i);
         if (!json_is_integer(id))
             return qn_fail(QN_ERROR_FORMAT, "%s: the id of token \"%s\" is not a whole number", r->path, key);
-        if (json_integer_value(id) > limit)
-            return qn_fail(QN_ERROR_FORMAT, "%s: the id %lld of token \"%s\" is out of range (expected at most %lld)",
+        if (json_integer_value(id) < 0 || json_integer_value(id) > limit)
+            return qn_fail(QN_ERROR_FORMAT, "%s: the id %lld of token \"%s\" is out of range (expected 0 to %lld)",
                            r->path, (long long)json_integer_value(id), key, (long long)limit);
         qn_status status =
             qn_vocabulary_add(&r->tokenizer->vocabulary, key, json_object_iter_key_len(i), json_integer_value(id));
@@ -89,10 +90,12 @@ static qn_status read_model(const reader *r) {
     QN_TRY(qn_json_string(part, r->path, "continuing_subword_prefix", false, &prefix));
     QN_TRY(qn_json_int(part, r->path, "max_input_chars_per_word", false, 0, INT32_MAX, &max_characters));
     QN_TRY(qn_json_object(part, r->path, "vocab", true, &vocabulary));
-    QN_TRY(read_vocabulary(r, vocabulary));
     qn_tokenizer *t = r->tokenizer;
+    if (!r->has_vocabulary) QN_TRY(read_vocabulary(r, vocabulary));
     if (t->vocabulary.count == 0) return qn_fail(QN_ERROR_FORMAT, "%s: the vocabulary is empty", r->path);
     QN_TRY(qn_vocabulary_finish(&t->vocabulary));
+    if (t->vocabulary.trie.duplicates > 0)
+        return qn_fail(QN_ERROR_FORMAT, "%s: a token stands twice in the vocabulary", r->path);
     t->model.unknown = qn_vocabulary_id(&t->vocabulary, unknown, strlen(unknown));
     t->model.max_characters = (size_t)max_characters;
     t->model.prefix = qn_strdup(prefix);
@@ -102,7 +105,7 @@ static qn_status read_model(const reader *r) {
 static qn_status read_added_tokens(const reader *r) {
     json_t *list = NULL;
     QN_TRY(qn_json_array(r->root, r->path, "added_tokens", false, &list));
-    int64_t limit = largest_id(list, r->tokenizer->vocabulary.size);
+    int64_t limit = largest_id(r->tokenizer);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *item = json_array_get(list, i);
         if (!json_is_object(item))
@@ -241,10 +244,20 @@ static qn_status read_all(const reader *r) {
 }
 
 qn_status qn_tokenizer_parse_json(qn_tokenizer *tokenizer, const char *path, qn_bert_options *options) {
+    const qn_buffer *text = &tokenizer->json_file;
+    qn_buffer rest = {0};
     json_t *root = NULL;
-    QN_TRY(qn_json_parse(tokenizer->json_file.data, tokenizer->json_file.size, path, &root));
-    reader r = {path, root, tokenizer, options};
-    qn_status status = json_is_object(root) ? read_all(&r) : qn_fail(QN_ERROR_FORMAT, "%s: not a JSON object", path);
+    reader r = {path, NULL, tokenizer, options, false};
+    qn_status status = qn_vocabulary_scan_json(text->data, text->size, path, largest_id(tokenizer),
+                                               &tokenizer->vocabulary, &rest, &r.has_vocabulary);
+    if (status == QN_OK && r.has_vocabulary)
+        status = qn_json_parse(rest.data, rest.size, path, &root);
+    else if (status == QN_OK)
+        status = qn_json_parse(text->data, text->size, path, &root);
+    qn_buffer_free(&rest);
+    QN_TRY(status);
+    r.root = root;
+    status = json_is_object(root) ? read_all(&r) : qn_fail(QN_ERROR_FORMAT, "%s: not a JSON object", path);
     json_decref(root);
     return status;
 }

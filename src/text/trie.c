@@ -110,6 +110,7 @@ static qn_status build(builder *b, qn_trie_entry *entries, qn_trie_entry *room, 
         sort_by_byte(entries + at.first, room, at.last - at.first, at.depth);
         for (uint32_t i = at.first; i < at.last; i++) {
             if (entries[i].size == at.depth) {
+                trie->duplicates += trie->cells[at.node].value >= 0;
                 trie->cells[at.node].value = entries[i].value;
                 continue;
             }

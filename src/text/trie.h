@@ -12,6 +12,7 @@ typedef struct {
 typedef struct {
     qn_trie_cell *cells;
     size_t count, capacity;
+    size_t duplicates; // strings that were there already
 } qn_trie;
 
 typedef struct {

@@ -18,7 +18,8 @@ qn_status qn_vocabulary_add(qn_vocabulary *v, const char *text, size_t size, int
         v->starts[v->size] = UINT32_MAX;
         v->lengths[v->size] = 0;
     }
-    if (v->starts[index] == UINT32_MAX) v->count++;
+    if (v->starts[index] != UINT32_MAX) return qn_fail(QN_ERROR_FORMAT, "two tokens have the id %" PRId64, id);
+    v->count++;
     v->starts[index] = (uint32_t)v->byte_count;
     v->lengths[index] = (uint32_t)size;
     memcpy(v->bytes + v->byte_count, text, size);

@@ -1,5 +1,6 @@
 // Any bytes as tokenizer.json or, behind a byte 'v', as vocab.txt: they load or give an error; what loads encodes and
 // decodes any text.
+#include "base/json.h"
 #include "text/pipeline.h"
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,20 @@ static void use(const qn_tokenizer *t, const char *text, size_t size) {
     qn_encoding_free(&e);
 }
 
+// The vocabulary is read by a scanner of our own; the JSON parser must see the same one.
+static void compare_vocabulary(const qn_tokenizer *t) {
+    json_t *root;
+    if (qn_json_parse(t->json_file.data, t->json_file.size, "again", &root) != QN_OK) abort();
+    json_t *vocabulary = json_object_get(json_object_get(root, "model"), "vocab");
+    if (json_object_size(vocabulary) == 0) abort();
+    for (void *i = json_object_iter(vocabulary); i; i = json_object_iter_next(vocabulary, i)) {
+        size_t size = json_object_iter_key_len(i);
+        int32_t id = (int32_t)json_integer_value(json_object_iter_value(i));
+        if (size > 0 && qn_vocabulary_id(&t->vocabulary, json_object_iter_key(i), size) != id) abort();
+    }
+    json_decref(root);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char *text = (const char *)data;
     qn_tokenizer *t;
@@ -32,6 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     } else {
         qn_buffer_append(&t->json_file, text, size);
         status = qn_tokenizer_parse_json(t, "tokenizer.json", &options);
+        if (status == QN_OK) compare_vocabulary(t);
     }
     if (status == QN_OK) status = qn_tokenizer_finish(t, &options);
     if (status == QN_OK)

@@ -241,6 +241,44 @@ static void test_bad_files(void **state) {
     assert_fails(qn_tokenizer_load(folder, &t), QN_ERROR_FORMAT, "do_lower_case");
 }
 
+// Protects the vocabulary's own scanner: escapes, white space and order, and what it leaves to the JSON parser.
+static void test_json_forms(void **state) {
+    (void)state;
+    static const struct {
+        const char *vocabulary, *error; // NULL: "a\"" has id 3 and U+1F600 has id 1
+    } forms[] = {
+        {"{\"[UNK]\":0,\"a\\\"\":3,\"\\ud83d\\uDE00\":1,\"\":2}", NULL},
+        {" {\n\t\"[UNK]\" : 0 , \"\\u0061\\u0022\" :\r3,\n\"\xf0\x9f\x98\x80\": 1 } ", NULL},
+        {"{\"[UNK]\": 0, \"a\": 1, \"a\": 2}", "twice"},
+        {"{\"[UNK]\": 0, \"a\": 1, \"b\": 1}", "two tokens have the id 1"},
+        {"{\"[UNK]\": 0, \"a\": 1.5}", "whole number"},
+        {"{\"[UNK]\": 0, \"a\": 01}", "expected JSON"},
+        {"{\"[UNK]\": 0, \"\\ud83d\": 1}", "expected JSON"},
+        {"{\"[UNK]\": 0, \"\xff\": 1}", "expected JSON"},
+        {"{\"[UNK]\": 0,}", "expected JSON"},
+        {"{\"[UNK]\": 0, \"a", "expected JSON"},
+        {"{\"[UNK]\": 9999999}", "out of range"},
+    };
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        const char *folder = test_folder();
+        char text[1024];
+        snprintf(text, sizeof text,
+                 "{\"x\": [{\"vocab\": 1}, \"}\"], \"model\": {\"unk_token\": \"[UNK]\", \"vocab\": %s}, "
+                 "\"pre_tokenizer\": {\"type\": \"BertPreTokenizer\"}}",
+                 forms[i].vocabulary);
+        test_write_text(test_path(folder, "tokenizer.json"), text);
+        qn_tokenizer *t;
+        if (forms[i].error) {
+            assert_fails(qn_tokenizer_load(folder, &t), QN_ERROR_FORMAT, forms[i].error);
+            continue;
+        }
+        t = load(folder);
+        assert_int_equal(qn_tokenizer_id(t, "a\""), 3);
+        assert_int_equal(qn_tokenizer_id(t, "\xf0\x9f\x98\x80"), 1);
+        qn_tokenizer_free(t);
+    }
+}
+
 // Protects the steady state: encoding again what was encoded before takes nothing from the heap.
 static void test_steady_state_allocates_nothing(void **state) {
     (void)state;
@@ -306,11 +344,17 @@ static void test_threads(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vocabulary_file), cmocka_unit_test(test_configuration),
-        cmocka_unit_test(test_decode),          cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_huge_words),      cmocka_unit_test(test_save),
-        cmocka_unit_test(test_bad_files),       cmocka_unit_test(test_steady_state_allocates_nothing),
-        cmocka_unit_test(test_no_memory),       cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_vocabulary_file),
+        cmocka_unit_test(test_configuration),
+        cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_huge_words),
+        cmocka_unit_test(test_save),
+        cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_json_forms),
+        cmocka_unit_test(test_steady_state_allocates_nothing),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
