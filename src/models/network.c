@@ -116,6 +116,10 @@ static bool starts_fresh(qn_network *n, const qn_parameter *p, char *name, const
                   strncmp(p->name, n->config.family->classifier, strlen(n->config.family->classifier)) == 0);
 }
 
+static bool is_grouped(const qn_network *n, size_t index) {
+    return n->parameters.items[index]->joined || (index + 1 < n->parameters.count && n->parameters.items[index + 1]->joined);
+}
+
 static qn_status read_parameter(qn_network *n, size_t index, const char *prefix, const qn_network_options *options,
                                 bool copy) {
     qn_parameter *p = n->parameters.items[index];
@@ -137,13 +141,34 @@ static qn_status read_parameter(qn_network *n, size_t index, const char *prefix,
         if (t && same_shape(t, &p->tensor) && qn_st_is_float(t->dtype)) return QN_OK;
         return qn_weights_view_f32(n->weights, name, p->tensor.rank, shape, &view); // says what is wrong
     }
-    bool grouped = p->joined || (index + 1 < n->parameters.count && n->parameters.items[index + 1]->joined);
-    if (!options->trainable && !grouped) QN_TRY(qn_weights_view_f32(n->weights, name, p->tensor.rank, shape, &view));
-    if (view) {
-        p->tensor.data = (float *)(uintptr_t)view; // never written: inference only
-        return QN_OK;
+    if (!options->trainable && !is_grouped(n, index)) {
+        QN_TRY(qn_weights_view_f32(n->weights, name, p->tensor.rank, shape, &view));
+        if (view) return QN_OK; // it is where it should be already
     }
     return qn_weights_read_f32(n->weights, name, p->tensor.rank, shape, p->tensor.data);
+}
+
+// For inference: what the file holds as float32 stays there, and only the rest takes memory of its own.
+static qn_status place(qn_network *n, const char *prefix) {
+    bool *elsewhere = qn_calloc(n->parameters.count, sizeof *elsewhere);
+    if (!elsewhere) return QN_ERROR_MEMORY;
+    qn_status status = QN_OK;
+    for (size_t i = 0; status == QN_OK && i < n->parameters.count; i++) {
+        qn_parameter *p = n->parameters.items[i];
+        if (is_grouped(n, i)) continue;
+        char name[NAME_SIZE];
+        file_name(n, p, prefix, name);
+        find(n, name); // settles an old name
+        int64_t shape[QN_MAX_RANK];
+        for (int k = 0; k < p->tensor.rank; k++) shape[k] = (int64_t)p->tensor.shape[k];
+        const float *view = NULL;
+        status = qn_weights_view_f32(n->weights, name, p->tensor.rank, shape, &view);
+        elsewhere[i] = view != NULL;
+        if (view) p->tensor.data = (float *)(uintptr_t)view; // never written: inference only
+    }
+    if (status == QN_OK) status = qn_parameters_allocate_except(&n->parameters, elsewhere);
+    free(elsewhere);
+    return status;
 }
 
 static void warn_unused(qn_network *n) {
@@ -167,7 +192,7 @@ static qn_status read_weights(qn_network *n, const char *folder, const qn_networ
     const char *prefix = qn_weights_prefix(n->weights, (const char *const[]){f->prefix, ""}, 2, f->names.word);
     if (!prefix) prefix = f->prefix;
     for (size_t i = 0; i < n->parameters.count; i++) QN_TRY(read_parameter(n, i, prefix, options, false));
-    QN_TRY(qn_parameters_allocate(&n->parameters));
+    QN_TRY(options->trainable ? qn_parameters_allocate(&n->parameters) : place(n, prefix));
     for (size_t i = 0; i < n->parameters.count; i++) QN_TRY(read_parameter(n, i, prefix, options, true));
     warn_unused(n);
     return finish(n, options);

@@ -52,6 +52,22 @@ qn_status qn_parameters_allocate(qn_parameters *set) {
     return QN_OK;
 }
 
+qn_status qn_parameters_allocate_except(qn_parameters *set, const bool *elsewhere) {
+    set->size = 0;
+    for (size_t i = 0; i < set->count; i++) {
+        qn_parameter *p = set->items[i];
+        if (elsewhere[i]) continue;
+        if (!p->joined) set->size = (set->size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        p->offset = set->size;
+        set->size += qn_count(&p->tensor);
+    }
+    set->values = allocate(set);
+    if (!set->values) return QN_ERROR_MEMORY;
+    for (size_t i = 0; i < set->count; i++)
+        if (!elsewhere[i]) set->items[i]->tensor.data = set->values + set->items[i]->offset;
+    return QN_OK;
+}
+
 qn_status qn_parameters_allocate_training(qn_parameters *set) {
     set->grads = allocate(set);
     set->moment1 = allocate(set);

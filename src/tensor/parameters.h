@@ -39,6 +39,8 @@ typedef struct {
 qn_tensor *qn_parameters_add(qn_parameters *set, const char *name, size_t rows, size_t width,
                              qn_parameter_options options);
 qn_status qn_parameters_allocate(qn_parameters *set);          // values; the entries' tensors point into them
+// The same for inference: entries whose values are elsewhere[i] (a mapped file) take no memory and keep their data.
+qn_status qn_parameters_allocate_except(qn_parameters *set, const bool *elsewhere);
 qn_status qn_parameters_allocate_training(qn_parameters *set); // gradients and moments, zeroed
 // Draws values: normal entries with mean 0 and deviation `deviation`, each from its own stream of `seed`, named by the
 // entry, so that the same name gets the same values whatever else the model has.
