@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -247,7 +248,7 @@ qn_status qn_model_describe(const qn_model *m, char **json) {
         (json_int_t)e->intermediate, "vocabulary", (json_int_t)e->vocabulary, "max_positions",
         (json_int_t)e->max_positions, "max_length", (json_int_t)m->encode.max_length, "positions",
         e->positions == QN_POSITIONS_SINUSOIDAL ? "sinusoidal" : "learned", "norm", e->pre_norm ? "pre" : "post",
-        "activation", activation_name(e->activation), "norm_eps", (double)e->norm_eps);
+        "activation", activation_name(e->activation), "norm_eps", round(1e18 * (double)e->norm_eps) / 1e18);
     json_t *labels = describe_labels(m);
     if (root && labels) json_object_update(root, labels);
     json_decref(labels);
