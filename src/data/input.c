@@ -327,7 +327,7 @@ qn_status qn_input_seek(qn_input *input, int64_t offset, int64_t line) {
     }
     input->line = line;
     if (offset == 0) {
-        while (input->end - input->begin < 3 && !input->text_end) QN_TRY(fill(input));
+        while (input->end - input->begin < 3 && !input->text_end && !has_line(input)) QN_TRY(fill(input));
         skip_mark(input);
     }
     return QN_OK;
