@@ -6,9 +6,9 @@ with Workplace() as place:
     train = place.tsv("train.tsv", [{"label": r["label"], "text": r["text"]} for r in wordnet("train", 1500)])
     labels = sorted({r["label"] for r in wordnet("train", 1500)})
     texts = [r["text"] for r in wordnet("test", 300)] + ODD_TEXTS
-    for name, start in (("from scratch", small_start(place)[0]), ("all-MiniLM-L6-v2", minilm())):
+    for name, start in (("from scratch", small_start(place)[0]), ("all-MiniLM-L6-v2", ["--model", minilm()])):
         output = place.file(name.replace(" ", "-"))
-        quern("finetune", "--task", "classify", "--model", start, "--train-file", train, "--output-dir", output,
+        quern("finetune", "--task", "classify", *start, "--train-file", train, "--output-dir", output,
               "--learning-rate", "5e-4", "--per-device-train-batch-size", 32, "--max-steps", 20, "--seed", 7)
         theirs, config = transformers_logits(output, texts)
         check_close(f"logits, {name}", quern_logits(output, texts), theirs, 1e-4)

@@ -101,7 +101,7 @@ class Workplace:
 
 
 def small_start(place, **extra):
-    """A folder to start training from: a small config.json and a vocabulary that Quern has learned from the training glosses."""
+    """Options to begin from scratch with a small config.json and a vocabulary that Quern has learned, and the text it came from."""
     folder = place.file("start")
     os.makedirs(folder)
     text = place.file("text.txt", "\n".join(r["text"] for r in wordnet("train", 4000)) + "\n")
@@ -113,7 +113,7 @@ def small_start(place, **extra):
     config.update(extra)
     with open(os.path.join(folder, "config.json"), "w") as f:
         json.dump(config, f, indent=2)
-    return folder, text
+    return ["--model", os.path.join(folder, "config.json"), "--tokenizer", folder], text
 
 
 def transformers_logits(folder, texts, max_length=None):

@@ -1,7 +1,7 @@
-"""The folder of an embedder that Quern writes loads in sentence-transformers and gives the vectors of `quern embed`."""
+"""A folder that Quern writes loads in sentence-transformers, which gives the vectors of `quern embed`."""
 import os
 
-from common import ODD_TEXTS, Workplace, check, check_close, finish, quern, small_start, wordnet
+from common import ODD_TEXTS, Workplace, check_close, finish, quern, small_start, wordnet
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
@@ -10,10 +10,8 @@ from sentence_transformers import SentenceTransformer
 with Workplace() as place:
     start, text = small_start(place)
     model = place.file("model")
-    quern("pretrain", "--objective", "mlm", "--model", start, "--train-file", text, "--output-dir", model, "--learning-rate", "1e-3",
+    quern("pretrain", "--objective", "mlm", *start, "--train-file", text, "--output-dir", model, "--learning-rate", "1e-3",
           "--max-steps", 40, "--batch-tokens", 1024, "--seed", 7)
-    present = [f for f in ("modules.json", "1_Pooling/config.json") if os.path.exists(os.path.join(model, f))]
-    check("the folder has sentence-transformers' files", len(present) == 2, ", ".join(present) or "none")
     texts = [r["text"] for r in wordnet("test", 300)] + ODD_TEXTS
     lines, output = place.file("texts.txt", "\n".join(texts) + "\n"), place.file("vectors.npy")
     quern("embed", "--model", model, "--input", lines, "--output", output)

@@ -9,7 +9,7 @@ with Workplace() as place:
     train = place.file("train.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
     texts = [r["text"] for r in wordnet("test", 300)] + ODD_TEXTS
     output = place.file("model")
-    quern("finetune", "--task", "classify", "--model", small_start(place)[0], "--train-file", train, "--output-dir", output,
+    quern("finetune", "--task", "classify", "--multi-label", *small_start(place)[0], "--train-file", train, "--output-dir", output,
           "--learning-rate", "1e-3", "--per-device-train-batch-size", 32, "--max-steps", 30, "--seed", 7)
     theirs, config = transformers_logits(output, texts)
     check("the configuration says multi-label", config.problem_type == "multi_label_classification" and config.num_labels == len(words),

@@ -11,7 +11,7 @@ TEXTS = ["a [MASK] of the genus", "the act of [MASK]", "[MASK]", "a person who [
 with Workplace() as place:
     start, text = small_start(place)
     output = place.file("model")
-    quern("pretrain", "--objective", "mlm", "--model", start, "--train-file", text, "--output-dir", output, "--learning-rate", "1e-3",
+    quern("pretrain", "--objective", "mlm", *start, "--train-file", text, "--output-dir", output, "--learning-rate", "1e-3",
           "--max-steps", 60, "--batch-tokens", 1024, "--seed", 7)
     tokenizer = AutoTokenizer.from_pretrained(output)
     model, info = AutoModelForMaskedLM.from_pretrained(output, output_loading_info=True)
@@ -27,7 +27,7 @@ with Workplace() as place:
         masks = row["masks"]
         check(f"masks of {text!r}", len(masks) == len(places), f"{len(masks)} of {len(places)}")
         for mine, at in zip(masks, places):
-            best = p[at].topk(5)
+            best, mine = p[at].topk(5), mine["candidates"]
             theirs += best.values.tolist()
             ours += [c["score"] for c in mine]
             same += sum(c["token"] == tokenizer.convert_ids_to_tokens(i) for c, i in zip(mine, best.indices.tolist()))

@@ -6,7 +6,7 @@ with Workplace() as place:
     train = place.tsv("train.tsv", rows)
     texts = [r["text"] for r in wordnet("test", 300)] + ODD_TEXTS
     output = place.file("model")
-    quern("finetune", "--task", "regress", "--model", small_start(place)[0], "--train-file", train, "--output-dir", output,
+    quern("finetune", "--task", "regress", *small_start(place)[0], "--train-file", train, "--output-dir", output,
           "--learning-rate", "1e-3", "--per-device-train-batch-size", 32, "--max-steps", 30, "--seed", 7)
     theirs, config = transformers_logits(output, texts)
     check("the configuration says regression", config.problem_type == "regression" and config.num_labels == 1,
