@@ -23,7 +23,8 @@ static const option options[] = {
 
 static qn_status write_mask(void *user, size_t mask, size_t position, const qn_candidate *candidates, size_t count) {
     output *out = user;
-    output_printf(out, "%s{\"position\": %zu, \"candidates\": [", mask ? ", " : "", position);
+    // The line begins with its first mask, so that a text without one leaves no half line.
+    output_printf(out, "%s{\"position\": %zu, \"candidates\": [", mask ? ", " : "{\"masks\": [", position);
     for (size_t i = 0; i < count; i++) {
         const char *token = candidates[i].token ? candidates[i].token : "";
         output_printf(out, "%s{\"token\": ", i ? ", " : "");
@@ -41,7 +42,6 @@ static int fill(qn_model *model, text_window *window, output *out, size_t top) {
         int status = window_next(window);
         if (status || window->count == 0) return status;
         for (size_t i = 0; i < window->count; i++) {
-            output_text(out, "{\"masks\": [");
             if (qn_fill_mask(model, &window->texts[i], top, write_mask, out) != QN_OK) return failed();
             output_text(out, "]}\n");
         }

@@ -79,7 +79,7 @@ qn_status qn_vectors_search(const qn_vectors *v, const float *query, bool dot, s
             float score = dot_product(query, row, d);
             if (!dot) {
                 float both = length * sqrtf(dot_product(row, row, d));
-                score = both > 0 ? score / both : 0;
+                score = both == 0 ? 0 : score / both;
             }
             insert(matches, found, top, first + i, isnan(score) ? -INFINITY : score);
         }
