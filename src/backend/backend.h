@@ -12,20 +12,6 @@
 
 typedef struct qn_backend qn_backend;
 
-// Name in a Hugging Face config.json (hidden_act), enumerator.
-#define QN_ACTIVATION_MAP(X)                                                                                           \
-    X("linear", NONE)                                                                                                  \
-    X("gelu", GELU)          /* x Phi(x), Phi by erf: Hendrycks & Gimpel 2016 */                                       \
-    X("gelu_new", GELU_TANH) /* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), same paper */                         \
-    X("relu", RELU)                                                                                                    \
-    X("silu", SILU) /* x sigmoid(x) */                                                                                 \
-    X("tanh", TANH)
-typedef enum {
-#define QN_ACTIVATION_ENUM(text, name) QN_ACTIVATION_##name,
-    QN_ACTIVATION_MAP(QN_ACTIVATION_ENUM)
-#undef QN_ACTIVATION_ENUM
-} qn_activation;
-
 // Inverted dropout: y = x * keep / (1 - p). keep is a function of (seed, stream, element), see kernels.h; p = 0 is no
 // dropout.
 typedef struct {
@@ -137,7 +123,6 @@ typedef struct {
     float *dx;               // written; NULL: loss alone
 } qn_elementwise_loss_args;
 
-typedef enum { QN_POOL_MEAN, QN_POOL_CLS, QN_POOL_MAX } qn_pool;
 typedef struct {
     size_t sequences;
     const int32_t *offsets; // [n+1], host

@@ -1,6 +1,7 @@
 // Every kernel of every instruction set that this CPU can run, against its definition. Arrays end where an unreadable
 // page begins, so that reading or writing one element too many is a crash, and they have a guard in front.
 #include "backend/cpu/constants.h"
+#include "backend/cpu/ref/ref.h"
 #include "base/rng.h"
 #include <float.h>
 #include <math.h>
@@ -658,6 +659,69 @@ static void check_gemm(const qn_kernels *k) {
 
 // ---- The list and the choice
 // -----------------------------------------------------------------------------------------
+
+// Narrow dtypes: equal bits to the reference, and the documented rounding.
+static void check_to_bf16(const qn_kernels *k) {
+    enum { N = 71 };
+    float x[N] = {0, -0.0f, 1, 1.00390625f, 1.01171875f, INFINITY, -INFINITY, NAN, 3.4e38f, 1e-40f};
+    uint16_t y[N], expected[N];
+    for (size_t i = 10; i < N; i++) x[i] = (float)sin((double)i * 12.9898) * (float)i;
+    for (size_t n = 0; n <= N; n++) {
+        k->to_bf16(n, x, y);
+        qn_ref_to_bf16(n, x, expected);
+        assert_memory_equal(y, expected, n * sizeof *y);
+    }
+    assert_int_equal(y[2], 0x3f80);
+    assert_int_equal(y[3], 0x3f80); // ties to even
+    assert_int_equal(y[4], 0x3f82);
+    assert_int_equal(y[5], 0x7f80);
+    assert_true((y[7] & 0x7fff) > 0x7f80);
+}
+
+static void check_quantize(const qn_kernels *k) {
+    enum { N = 71 };
+    float x[N];
+    uint8_t y[N], expected[N];
+    for (size_t i = 0; i < N; i++) x[i] = (float)sin((double)i * 78.233) * 3;
+    for (size_t n = 0; n <= N; n++) {
+        float scale = k->quantize(n, x, y), reference = qn_ref_quantize(n, x, expected);
+        assert_true(scale == reference);
+        assert_memory_equal(y, expected, n);
+        for (size_t i = 0; i < n; i++) assert_true(fabsf(((float)y[i] - 128) * scale - x[i]) <= scale * 0.501f);
+    }
+}
+
+static void check_dequantize(const qn_kernels *k) {
+    enum { N = 71 };
+    int32_t sum[N], offset[N];
+    float scale[N], y[N], expected[N];
+    for (int i = 0; i < N; i++) {
+        sum[i] = i * 7919 - 200000;
+        offset[i] = i * 128;
+        scale[i] = 0.001f * (float)(i + 1);
+    }
+    for (size_t n = 0; n <= N; n++) {
+        k->dequantize(n, sum, offset, scale, 0.37f, y);
+        qn_ref_dequantize(n, sum, offset, scale, 0.37f, expected);
+        assert_memory_equal(y, expected, n * sizeof *y);
+    }
+}
+
+static void check_finish(const qn_kernels *k) {
+    enum { N = 71 };
+    float x[N], bias[N], y[N], expected[N];
+    for (size_t i = 0; i < N; i++) {
+        x[i] = (float)sin((double)i * 3.7) * 4;
+        bias[i] = (float)cos((double)i);
+    }
+    for (int f = QN_ACTIVATION_NONE; f <= QN_ACTIVATION_TANH; f++)
+        for (size_t n = 0; n <= N; n++)
+            for (int with = 0; with < 2; with++) {
+                k->finish((qn_activation)f, n, x, with ? bias : NULL, y);
+                qn_ref_finish((qn_activation)f, n, x, with ? bias : NULL, expected);
+                for (size_t i = 0; i < n; i++) assert_true(fabsf(y[i] - expected[i]) <= 1e-6f * (1 + fabsf(expected[i])));
+            }
+}
 
 // A kernel without a check_NAME here does not compile.
 #define KERNEL_TEST(kernel, result, parameters)                                                                        \

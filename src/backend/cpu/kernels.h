@@ -57,6 +57,12 @@ typedef struct {
       (size_t n, const float *p, const float *dp, float delta, float scale,                                            \
        float *ds)) /* ds = p (dp - delta) scale */                                                                     \
     X(sum_squares, double, (size_t n, const float *x))                                                                 \
+    X(to_bf16, void, (size_t n, const float *x, uint16_t *y)) /* to nearest, ties to even; a NaN stays one */           \
+    /* y = round(x / scale) + 128 with scale = max |x| / 127, which is returned; finite x */                            \
+    X(quantize, float, (size_t n, const float *x, uint8_t *y))                                                         \
+    /* y = (sum - offset) column_scale row_scale */                                                                    \
+    X(dequantize, void, (size_t n, const int32_t *sum, const int32_t *offset, const float *column_scale, float row_scale, float *y)) \
+    X(finish, void, (qn_activation f, size_t n, const float *x, const float *bias, float *y)) /* y = f(x + bias), bias may be NULL; y may be x */ \
     X(adamw, void,                                                                                                     \
       (const qn_adamw *f, size_t n, float *parameter, float *gradient, float *m,                                       \
        float *v)) /* torch.optim.AdamW; zeroes gradient */

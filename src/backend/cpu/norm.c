@@ -41,7 +41,7 @@ void qn_cpu_norm_backward(qn_backend *b, const qn_norm_args *a) {
     if (grain < LEAST_ROWS) grain = LEAST_ROWS;
     size_t blocks = (a->rows + grain - 1) / grain;
     backward_job job = {.a = a, .grain = grain};
-    if (!a->dgamma) {
+    if (!a->dgamma && !a->dbeta) {
         qn_cpu_ranges(cpu, a->rows, grain, frozen, &job);
         return;
     }
@@ -49,7 +49,7 @@ void qn_cpu_norm_backward(qn_backend *b, const qn_norm_args *a) {
     if (!job.partial) return;
     qn_cpu_ranges(cpu, a->rows, grain, backward, &job);
     for (size_t i = 0; i < blocks; i++) {
-        cpu->kernels->axpy(a->d, 1.0f, job.partial + i * 2 * a->d, a->dgamma);
-        cpu->kernels->axpy(a->d, 1.0f, job.partial + (i * 2 + 1) * a->d, a->dbeta);
+        if (a->dgamma) cpu->kernels->axpy(a->d, 1.0f, job.partial + i * 2 * a->d, a->dgamma);
+        if (a->dbeta) cpu->kernels->axpy(a->d, 1.0f, job.partial + (i * 2 + 1) * a->d, a->dbeta);
     }
 }

@@ -1,0 +1,31 @@
+// Rows into bf16 and bytes and back, for the products in narrow dtypes.
+#include "backend/cpu/ref/ref.h"
+#include <math.h>
+#include <string.h>
+
+void qn_ref_to_bf16(size_t n, const float *x, uint16_t *y) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bool nan = (bits & 0x7fffffff) > 0x7f800000;
+        y[i] = (uint16_t)(nan ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    }
+}
+
+float qn_ref_quantize(size_t n, const float *x, uint8_t *y) {
+    float top = 0;
+    for (size_t i = 0; i < n; i++) top = fabsf(x[i]) > top ? fabsf(x[i]) : top;
+    float inverse = top > 0 ? 127 / top : 0;
+    for (size_t i = 0; i < n; i++) y[i] = (uint8_t)(int32_t)(x[i] * inverse + 128.5f);
+    return top / 127;
+}
+
+void qn_ref_dequantize(size_t n, const int32_t *sum, const int32_t *offset, const float *column_scale, float row_scale,
+                       float *y) {
+    for (size_t i = 0; i < n; i++) y[i] = (float)(sum[i] - offset[i]) * (column_scale[i] * row_scale);
+}
+
+void qn_ref_finish(qn_activation f, size_t n, const float *x, const float *bias, float *y) {
+    for (size_t i = 0; i < n; i++) y[i] = bias ? x[i] + bias[i] : x[i];
+    qn_ref_activation_forward(f, n, y, y);
+}
