@@ -383,6 +383,138 @@ QN_API qn_training qn_training_defaults(bool pretraining);
 QN_API qn_status qn_finetune(const qn_training *training, char **json);
 QN_API qn_status qn_pretrain(const qn_training *training, char **json);
 
+/* ---- Tensors and operations (advanced) -------------------------------------------------------------------------------
+ *
+ * The pieces that models are made of, for layers built by hand (examples/layer.c). They are the functions that the library
+ * itself calls: nothing is wrapped.
+ *
+ * An operation returns NULL when it fails; the context keeps the first failure, and an operation that is given a NULL tensor
+ * returns NULL. So a layer is written without checks, and the loss, qn_backward or qn_context_status says at the end whether
+ * all went well. Messages name shapes: QN_ERROR_ARGUMENT for those that do not fit, QN_ERROR_MEMORY.
+ *
+ * Values are float32, row-major. T is the number of rows (tokens of all sequences, packed one after another, without padding),
+ * d a width, n a number of sequences. Rows of an operation's result have the same bits whatever other rows are there and however
+ * many threads run. What a formula says is in docs/mathematics.md, with the file that computes it. */
+
+/* Where operations run: threads, memory for one step, and the recording. One context serves one thread at a time. */
+typedef struct qn_context qn_context;
+/* A shape over memory, and perhaps its gradient. */
+typedef struct qn_tensor qn_tensor;
+
+/* threads 0: all processors of this process. isa: NULL for the best that this CPU has (or the environment's QUERN_ISA), or
+ * "ref", "avx2", "avx512"; QN_ERROR_UNSUPPORTED or QN_ERROR_ARGUMENT where it is unknown or missing. Caller destroys. */
+QN_API qn_status qn_context_create(int threads, const char *isa, qn_context **out);
+QN_API void qn_context_destroy(qn_context *context); /* NULL is allowed; parameters live on */
+
+/* Begins a step: every tensor but parameters is gone, and so are the recording's entries and the failure. Memory is kept, so
+ * that steps of equal size take nothing from the heap. */
+QN_API void qn_context_reset(qn_context *context);
+/* The first failure since the last reset; QN_OK when there was none. */
+QN_API qn_status qn_context_status(const qn_context *context);
+
+/* From begin to end, operations remember what backward needs. Both forget what was recorded before. */
+QN_API void qn_recording_begin(qn_context *context);
+QN_API void qn_recording_end(qn_context *context);
+
+/* Switches dropout on or off (it is off in a new context). Which elements are dropped is a function of `seed`, the number of the
+ * dropout since this call and the element's place: give each step its own seed. */
+QN_API void qn_context_dropout(qn_context *context, bool on, uint64_t seed);
+
+/* A constant of this step: a copy of `data` in a tensor of 1 to 4 dimensions. Belongs to the context until the next reset. */
+QN_API qn_tensor *qn_constant(qn_context *context, int rank, const size_t *shape, const float *data);
+
+/* A parameter, with room for its gradient and the optimizer's two moments (both zero); data NULL: zeros. It belongs to no context.
+ * The caller frees it, after the last use by any context. Several contexts may read one at once; writing is for one thread. */
+QN_API qn_status qn_parameter_create(int rank, const size_t *shape, const float *data, qn_tensor **out);
+QN_API void qn_parameter_free(qn_tensor *parameter); /* NULL is allowed */
+
+/* `count` normal random numbers with mean 0: a function of seed, stream and place alone. */
+QN_API void qn_random_normal(uint64_t seed, uint64_t stream, double deviation, float *values, size_t count);
+
+QN_API int qn_tensor_rank(const qn_tensor *tensor);
+QN_API size_t qn_tensor_size(const qn_tensor *tensor, int dimension); /* 0 outside the rank */
+QN_API size_t qn_tensor_count(const qn_tensor *tensor);               /* elements: the sizes multiplied */
+QN_API float *qn_tensor_data(qn_tensor *tensor);
+/* The gradient, of the same shape. NULL where there is none: before a loss, and for what no parameter contributed to. Parameters
+ * always have one; backward adds to it, the optimizer's step zeroes it. Gradients of other tensors are scratch memory after
+ * backward. */
+QN_API float *qn_tensor_grad(qn_tensor *tensor);
+
+/* Name in a Hugging Face config.json (hidden_act), enumerator. */
+#define QN_ACTIVATION_MAP(X)                                                                                           \
+    X("linear", NONE)                                                                                                  \
+    X("gelu", GELU)          /* x Phi(x), Phi by erf: Hendrycks & Gimpel 2016 */                                       \
+    X("gelu_new", GELU_TANH) /* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), same paper */                         \
+    X("relu", RELU)                                                                                                    \
+    X("silu", SILU) /* x sigmoid(x) */                                                                                 \
+    X("tanh", TANH)
+typedef enum {
+#define QN_ACTIVATION_ENUM(text, name) QN_ACTIVATION_##name,
+    QN_ACTIVATION_MAP(QN_ACTIVATION_ENUM)
+#undef QN_ACTIVATION_ENUM
+} qn_activation;
+
+typedef enum { QN_POOL_MEAN, QN_POOL_CLS, QN_POOL_MAX } qn_pool;
+
+/* The sequences of a batch: sequence i is rows offsets[i] .. offsets[i+1]-1; offsets [n+1] ascend from 0 to T. An empty sequence is
+ * allowed. */
+typedef struct {
+    size_t sequences;
+    const int32_t *offsets;
+} qn_ragged;
+
+/* In what follows, arrays of integers (offsets, ids, index) belong to the caller; while recording they must stay as they are until
+ * qn_backward. Weights, biases, tables, gamma and beta are parameters or constants, not results of operations. */
+
+/* f(x W^T + b): x [T, in], weight [out, in], bias [out] or NULL -> [T, out] */
+QN_API qn_tensor *qn_linear(qn_context *context, qn_tensor *x, qn_tensor *weight, qn_tensor *bias, qn_activation f);
+/* The sum of one to three tables' rows: table[k] [size_k, d], ids[k] [rows], each 0 .. size_k-1 -> [rows, d] */
+QN_API qn_tensor *qn_embedding(qn_context *context, size_t rows, size_t tables, qn_tensor *const *table,
+                               const int32_t *const *ids);
+/* Multi-head self-attention inside each sequence, softmax(Q K^T / sqrt(h)) V with h = d / heads (Vaswani et al. 2017, equation 1):
+ * qkv [T, 3 d], queries, keys and values side by side -> [T, d]. No s x s matrix is kept. `dropout` is of the probabilities. */
+QN_API qn_tensor *qn_self_attention(qn_context *context, qn_tensor *qkv, size_t heads, qn_ragged batch, float dropout);
+/* The layer norm (Ba, Kiros, Hinton 2016) of x + dropout(sub): x, sub [T, d] (sub NULL: x alone), gamma, beta [d] -> [T, d].
+ * *sum gets x + dropout(sub); `sum` NULL: not wanted. */
+QN_API qn_tensor *qn_add_norm(qn_context *context, qn_tensor *x, qn_tensor *sub, qn_tensor *gamma, qn_tensor *beta, float eps,
+                              float dropout, qn_tensor **sum);
+/* f(x), any shape */
+QN_API qn_tensor *qn_activate(qn_context *context, qn_tensor *x, qn_activation f);
+/* x keep / (1 - p), any shape; x itself where dropout is off or p is 0 (Srivastava et al. 2014) */
+QN_API qn_tensor *qn_drop(qn_context *context, qn_tensor *x, float p);
+/* y[i] = x[index[i]]: x [T, d], index [rows] -> [rows, d] */
+QN_API qn_tensor *qn_gather(qn_context *context, qn_tensor *x, size_t rows, const int32_t *index);
+/* One vector per sequence, the mean, the first token's or each column's largest value: x [T, d] -> [n, d]; zeros for an empty one */
+QN_API qn_tensor *qn_pool_sequences(qn_context *context, qn_tensor *x, qn_ragged batch, qn_pool mode);
+/* Rows divided by their length (at least 1e-12): x [T, d] -> [T, d] */
+QN_API qn_tensor *qn_normalize(qn_context *context, qn_tensor *x);
+
+/* Losses: the mean over the batch in *loss; while recording, the gradient of their input too. They return the context's status. */
+
+/* Softmax cross-entropy of logits [T, C]: targets [T], one class per row, negative for none; class_weights [C] or NULL; smoothing is
+ * the share of the target that is spread over all classes (as torch.nn.functional.cross_entropy). */
+QN_API qn_status qn_cross_entropy(qn_context *context, qn_tensor *logits, const int32_t *targets, const float *class_weights,
+                                  float smoothing, double *loss);
+/* Of sigmoid(logits), each an answer of its own: logits, targets [n, C] */
+QN_API qn_status qn_binary_cross_entropy(qn_context *context, qn_tensor *logits, const float *targets, double *loss);
+/* predictions, targets [n, C] */
+QN_API qn_status qn_mean_squared_error(qn_context *context, qn_tensor *predictions, const float *targets, double *loss);
+
+/* Runs the recording backward from the losses and empties it: parameters' gradients are added to. QN_ERROR_ARGUMENT when nothing
+ * records; else the context's status. */
+QN_API qn_status qn_backward(qn_context *context);
+
+typedef struct {
+    double learning_rate, beta1, beta2, epsilon, weight_decay;
+    double max_gradient_norm; /* of all gradients together; larger ones are scaled down; 0: no clipping */
+} qn_adamw_options;
+/* 1e-3, 0.9, 0.999, 1e-8, no decay, no clipping */
+QN_API qn_adamw_options qn_adamw_defaults(void);
+/* One update of `count` parameters by their gradients, which are zero afterwards (Loshchilov & Hutter 2019, as torch.optim.AdamW).
+ * step is 1 for the first one. options NULL: the defaults. A gradient that is not finite is QN_ERROR_DIVERGED and changes nothing. */
+QN_API qn_status qn_adamw_step(qn_context *context, qn_tensor *const *parameters, size_t count, const qn_adamw_options *options,
+                               int64_t step);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Compiles one example against an installed Quern, with the shared and with the static library, and runs it without arguments when it is
-# the header's own test. Examples take arguments, so they are compiled and asked for their usage only.
+# Compiles one example against an installed Quern, with the shared and with the static library. The header's own test and the layer built
+# by hand need no arguments and tell by their status whether all is well: they are run. The others must answer with their usage.
 # Usage: scripts/check-example.sh COMPILER PREFIX EXAMPLE.c
 set -eu
 compiler=$1 prefix=$2 source=$3
@@ -18,9 +18,21 @@ flags="-Wall -Wextra -Werror"
 # shellcheck disable=SC2046,SC2086
 "$compiler" -std=c17 $flags "$source" -o "$build/$name-static" \
     $(pkg-config --static --cflags --libs quern | sed 's/-lquern/-l:libquern.a/') -lm
-if [ "$name" = header ]; then
+case $name in
+header | layer)
     "$build/$name"
     "$build/$name-static"
+    ;;
+*)
+    status=0
+    "$build/$name" 2>"$build/$name.usage" || status=$?
+    if [ "$status" != 2 ] || ! grep -q '^usage: ' "$build/$name.usage"; then
+        echo "$name without arguments ended with status $status (expected its usage and status 2)"
+        exit 1
+    fi
+    ;;
+esac
+if [ "$name" = header ]; then
     if command -v g++ >/dev/null; then
         # shellcheck disable=SC2046,SC2086
         g++ -x c++ -std=c++17 $flags "$source" -o "$build/$name-c++" $(pkg-config --cflags --libs quern) -Wl,-rpath,"$libdir"

@@ -13,8 +13,7 @@ static void backward(void *context, void *content) {
     qn_context *c = context;
     record *r = content;
     if (!r->out->has_grad) return;
-    bool accumulate;
-    float *grad = qn_gradient(c, r->qkv, &accumulate); // nothing else uses qkv: written
+    float *grad = qn_gradient_to_write(c, r->qkv);
     if (!grad) return;
     size_t d = qn_width(r->out);
     r->args.dout = r->out->grad;
@@ -22,17 +21,18 @@ static void backward(void *context, void *content) {
     r->args.dkey = grad + d;
     r->args.dvalue = grad + 2 * d;
     c->backend->ops->attention_backward(c->backend, &r->args);
+    qn_gradient_written(c, r->qkv, grad);
 }
 
 qn_tensor *qn_self_attention(qn_context *c, qn_tensor *qkv, size_t heads, qn_ragged batch, float dropout) {
     if (!qkv) return NULL;
     size_t rows = qn_rows(qkv), width = qn_width(qkv), d = width / 3;
-    if (heads == 0 || d * 3 != width || d % heads != 0 || (size_t)batch.offsets[batch.sequences] != rows) {
-        qn_fail(QN_ERROR_ARGUMENT,
-                "attention: [%zu, %zu] with %zu heads and %d tokens (expected [T, 3 d], heads dividing d)", rows, width,
-                heads, batch.offsets[batch.sequences]);
+    if (heads == 0 || d * 3 != width || d % heads != 0) {
+        qn_fail(QN_ERROR_ARGUMENT, "attention: [%zu, %zu] with %zu heads (expected [T, 3 d], heads dividing d)", rows,
+                width, heads);
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
     }
+    if (!qn_check_ragged(c, "attention", batch, rows)) return NULL;
     record r = {.qkv = qkv, .out = qn_new_matrix(c, rows, d, qkv->requires_grad)};
     if (!r.out) return NULL;
     r.args = (qn_attention_args){.sequences = batch.sequences,

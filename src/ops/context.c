@@ -41,6 +41,37 @@ float *qn_gradient(qn_context *c, qn_tensor *t, bool *accumulate) {
     return t->grad;
 }
 
+float *qn_gradient_to_write(qn_context *c, qn_tensor *t) {
+    bool accumulate;
+    if (!t->requires_grad) return NULL;
+    if (!t->has_grad) return qn_gradient(c, t, &accumulate);
+    float *place = qn_arena_alloc(c->arena, qn_count(t), sizeof *place);
+    return place ? place : qn_fail_operation(c, QN_ERROR_MEMORY);
+}
+
+void qn_gradient_written(qn_context *c, qn_tensor *t, const float *where) {
+    if (where && where != t->grad) c->backend->ops->add(c->backend, qn_count(t), where, t->grad);
+}
+
+bool qn_check_ragged(qn_context *c, const char *operation, qn_ragged batch, size_t rows) {
+    const int32_t *at = batch.offsets;
+    bool good = at[0] == 0 && (size_t)at[batch.sequences] == rows;
+    for (size_t i = 0; good && i < batch.sequences; i++) good = at[i] <= at[i + 1];
+    if (good) return true;
+    qn_fail(QN_ERROR_ARGUMENT, "%s: offsets of %zu sequences end at %d (expected ascending ones from 0 to %zu)",
+            operation, batch.sequences, at[batch.sequences], rows);
+    qn_fail_operation(c, QN_ERROR_ARGUMENT);
+    return false;
+}
+
+bool qn_check_parameter(qn_context *c, const char *operation, const qn_tensor *t) {
+    if (!t || !qn_taping(c) || !t->requires_grad || t->has_grad) return true;
+    qn_fail(QN_ERROR_ARGUMENT, "%s: a weight is the result of another operation (expected a parameter or a constant)",
+            operation);
+    qn_fail_operation(c, QN_ERROR_ARGUMENT);
+    return false;
+}
+
 void qn_add_gradient(qn_context *c, qn_tensor *t, const float *from) {
     bool accumulate;
     float *to = qn_gradient(c, t, &accumulate);
@@ -51,7 +82,15 @@ void qn_add_gradient(qn_context *c, qn_tensor *t, const float *from) {
         memcpy(to, from, qn_count(t) * sizeof *to);
 }
 
+qn_status qn_context_status(const qn_context *c) {
+    return c->status != QN_OK ? c->status : c->backend->status;
+}
+
 qn_status qn_backward(qn_context *c) {
-    qn_tape_run(c->tape, c);
-    return c->status;
+    if (!c->tape) return qn_fail(QN_ERROR_ARGUMENT, "backward: nothing is recorded (expected qn_recording_begin)");
+    if (qn_context_status(c) == QN_OK)
+        qn_tape_run(c->tape, c);
+    else
+        *c->tape = (qn_tape){0};
+    return qn_context_status(c);
 }

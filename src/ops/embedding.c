@@ -18,11 +18,17 @@ static void backward(void *context, void *content) {
 qn_tensor *qn_embedding(qn_context *c, size_t rows, size_t tables, qn_tensor *const *table, const int32_t *const *ids) {
     record r = {.args = {.rows = rows, .tables = tables}};
     bool trains = false;
+    if (tables < 1 || tables > QN_EMBEDDING_TABLES) {
+        qn_fail(QN_ERROR_ARGUMENT, "embedding: %zu tables (expected 1 to %d)", tables, QN_EMBEDDING_TABLES);
+        return qn_fail_operation(c, QN_ERROR_ARGUMENT);
+    }
     for (size_t k = 0; k < tables; k++) {
-        if (!table[k]) return NULL;
+        if (!table[k] || !qn_check_parameter(c, "embedding", table[k])) return NULL;
         size_t d = qn_width(table[k]), size = table[k]->shape[0];
-        if (k > 0 && d != r.args.d) {
-            qn_fail(QN_ERROR_ARGUMENT, "embedding: table %zu has width %zu (expected %zu)", k, d, r.args.d);
+        if (table[k]->rank != 2 || (k > 0 && d != r.args.d)) {
+            qn_fail(QN_ERROR_ARGUMENT,
+                    "embedding: table %zu has %d dimensions and width %zu (expected 2, equal widths)", k,
+                    table[k]->rank, d);
             return qn_fail_operation(c, QN_ERROR_ARGUMENT);
         }
         for (size_t t = 0; t < rows; t++)

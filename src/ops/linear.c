@@ -33,11 +33,12 @@ static void backward(void *context, void *content) {
 qn_tensor *qn_linear(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *bias, qn_activation f) {
     if (!x || !weight) return NULL;
     size_t rows = qn_rows(x), in = qn_width(weight), out = weight->shape[0];
-    if (qn_width(x) != in || (bias && qn_width(bias) != out)) {
+    if (weight->rank != 2 || qn_width(x) != in || (bias && qn_count(bias) != out)) {
         qn_fail(QN_ERROR_ARGUMENT, "linear: x is [%zu, %zu], W [%zu, %zu] (expected W [out, %zu])", rows, qn_width(x),
                 out, in, qn_width(x));
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
     }
+    if (!qn_check_parameter(c, "linear", weight) || !qn_check_parameter(c, "linear", bias)) return NULL;
     bool trains = x->requires_grad || weight->requires_grad || (bias && bias->requires_grad);
     qn_tensor *y = qn_new_matrix(c, rows, out, trains);
     if (!y) return NULL;

@@ -2,16 +2,15 @@
 // forward has. Formulas: backend/cpu/loss.c. Dividing by divisor / loss_scale gives the gradient of loss_scale * mean.
 #include "ops/ops.h"
 
-// Where the gradient goes: NULL without a tape. A loss is the only use of its input, so it writes.
+// Where the gradient goes: NULL without a tape.
 static float *place(qn_context *c, qn_tensor *x) {
-    bool accumulate;
-    return qn_taping(c) ? qn_gradient(c, x, &accumulate) : NULL;
+    return qn_taping(c) ? qn_gradient_to_write(c, x) : NULL;
 }
 
 qn_status qn_cross_entropy(qn_context *c, qn_tensor *logits, const int32_t *targets, const float *class_weights,
                            float smoothing, double *loss) {
     *loss = 0;
-    if (!logits) return c->status;
+    if (!logits) return qn_context_status(c);
     size_t rows = qn_rows(logits), classes = qn_width(logits);
     double total = 0;
     for (size_t i = 0; i < rows; i++) {
@@ -32,25 +31,30 @@ qn_status qn_cross_entropy(qn_context *c, qn_tensor *logits, const int32_t *targ
                                   .total_weight = total / c->loss_scale,
                                   .loss = loss,
                                   .dlogits = place(c, logits)};
+    if (c->status != QN_OK) return c->status;
     c->backend->ops->cross_entropy(c->backend, &args);
+    qn_gradient_written(c, logits, args.dlogits);
     *loss /= c->loss_scale;
-    return c->status;
+    return qn_context_status(c);
 }
 
 static qn_status elementwise(qn_context *c, qn_tensor *x, const float *targets, double *loss,
                              void (*function)(qn_backend *, const qn_elementwise_loss_args *)) {
     *loss = 0;
-    if (!x) return c->status;
+    if (!x) return qn_context_status(c);
     size_t count = qn_count(x);
     if (count == 0) return c->status;
-    function(c->backend, &(qn_elementwise_loss_args){.count = count,
-                                                     .x = x->data,
-                                                     .target = targets,
-                                                     .divisor = (double)count / c->loss_scale,
-                                                     .loss = loss,
-                                                     .dx = place(c, x)});
+    qn_elementwise_loss_args args = {.count = count,
+                                     .x = x->data,
+                                     .target = targets,
+                                     .divisor = (double)count / c->loss_scale,
+                                     .loss = loss,
+                                     .dx = place(c, x)};
+    if (c->status != QN_OK) return c->status;
+    function(c->backend, &args);
+    qn_gradient_written(c, x, args.dx);
     *loss /= c->loss_scale;
-    return c->status;
+    return qn_context_status(c);
 }
 
 qn_status qn_binary_cross_entropy(qn_context *c, qn_tensor *logits, const float *targets, double *loss) {

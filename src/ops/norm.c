@@ -11,14 +11,19 @@ typedef struct {
 static void backward(void *context, void *content) {
     qn_context *c = context;
     record *r = content;
-    if (!r->y->has_grad) return;
-    bool accumulate = false, sub_accumulate;
+    if (!r->y->has_grad && !(r->sum && r->sum->has_grad)) return;
+    bool accumulate = false;
+    if (!r->y->has_grad) { // only the sum was used
+        float *zeros = qn_gradient(c, r->y, &accumulate);
+        if (!zeros) return;
+        c->backend->ops->zero(c->backend, zeros, qn_count(r->y));
+        accumulate = false;
+    }
     r->args.dout = r->y->grad;
     r->args.dsum = r->sum && r->sum->has_grad ? r->sum->grad : NULL;
     r->args.dx = qn_gradient(c, r->x, &accumulate);
     r->args.accumulate = accumulate;
-    r->args.dsub =
-        r->sub ? qn_gradient(c, r->sub, &sub_accumulate) : NULL; // the sublayer's output has no other use: written
+    r->args.dsub = r->sub ? qn_gradient_to_write(c, r->sub) : NULL;
     if (!r->args.dx) { // the first norm over frozen embeddings: a place to write what nobody reads
         r->args.dx = qn_arena_alloc(c->arena, qn_count(r->x), sizeof(float));
         if (!r->args.dx) qn_fail_operation(c, QN_ERROR_MEMORY);
@@ -27,30 +32,33 @@ static void backward(void *context, void *content) {
     r->args.dgamma = r->gamma->requires_grad ? r->gamma->grad : NULL;
     r->args.dbeta = r->beta->requires_grad ? r->beta->grad : NULL;
     c->backend->ops->norm_backward(c->backend, &r->args);
+    if (r->sub) qn_gradient_written(c, r->sub, r->args.dsub);
 }
 
 qn_tensor *qn_add_norm(qn_context *c, qn_tensor *x, qn_tensor *sub, qn_tensor *gamma, qn_tensor *beta, float eps,
                        float dropout, qn_tensor **sum) {
     if (!x || !gamma || !beta) return NULL;
     size_t rows = qn_rows(x), d = qn_width(x);
-    if ((sub && (qn_rows(sub) != rows || qn_width(sub) != d)) || qn_width(gamma) != d || qn_width(beta) != d) {
+    if ((sub && (qn_rows(sub) != rows || qn_width(sub) != d)) || qn_count(gamma) != d || qn_count(beta) != d) {
         qn_fail(QN_ERROR_ARGUMENT, "norm: x is [%zu, %zu], gamma [%zu] (expected equal shapes)", rows, d,
                 qn_width(gamma));
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
     }
+    if (!qn_check_parameter(c, "norm", gamma) || !qn_check_parameter(c, "norm", beta)) return NULL;
     bool trains = x->requires_grad || (sub && sub->requires_grad) || gamma->requires_grad || beta->requires_grad;
     bool keep = qn_taping(c) && trains;
     record r = {.x = x, .sub = sub, .gamma = gamma, .beta = beta};
-    if (!keep && sub && !sum)
-        r.y = x; // see ops.h: the residual ends here
+    bool own = keep || c->keep; // else x's memory is reused: for the sum where it is wanted, for the result otherwise
+    if (!own && sub && !sum)
+        r.y = x;
     else
         r.y = qn_new_matrix(c, rows, d, trains);
     if (!r.y) return NULL;
-    if (sub && keep)
+    if (sub && own && (keep || sum))
         r.sum = qn_new_matrix(c, rows, d, trains);
     else if (sub && sum)
         r.sum = x;
-    if (sub && keep && !r.sum) return NULL;
+    if (sub && own && (keep || sum) && !r.sum) return NULL;
     r.args = (qn_norm_args){.rows = rows,
                             .d = d,
                             .eps = eps,

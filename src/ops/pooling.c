@@ -21,6 +21,7 @@ static void backward(void *context, void *content) {
 qn_tensor *qn_pool_sequences(qn_context *c, qn_tensor *x, qn_ragged batch, qn_pool mode) {
     if (!x) return NULL;
     size_t d = qn_width(x);
+    if (!qn_check_ragged(c, "pooling", batch, qn_rows(x))) return NULL;
     record r = {.x = x, .y = qn_new_matrix(c, batch.sequences, d, x->requires_grad)};
     if (!r.y) return NULL;
     r.args = (qn_pool_args){batch.sequences, batch.offsets, d, mode, x->data, r.y->data, NULL, NULL, NULL, false};

@@ -5,7 +5,7 @@
 
 enum { QN_MAX_RANK = 4 };
 
-typedef struct {
+struct qn_tensor { // qn_tensor is quern.h's
     int rank;
     size_t shape[QN_MAX_RANK];
     float *data;
@@ -13,7 +13,8 @@ typedef struct {
     bool requires_grad; // a parameter that trains, or something computed from one
     bool has_grad;      // grad holds a value: the next contribution is added; parameters always have it
     const void *packed; // the backend's own form of a weight (inference), or NULL
-} qn_tensor;
+    float *moments;     // [2, count] for the optimizer, where qn_parameter_create made it; a parameter set has its own
+};
 
 // All dimensions but the last, multiplied; the last.
 static inline size_t qn_rows(const qn_tensor *t) {
