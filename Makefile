@@ -25,7 +25,8 @@ demo: all ## from raw text to a searchable encoder in six minutes
 	@scripts/demo.sh
 
 bench: all ## measure Quern and print the figures
-	@bench/run.sh
+	@cmake --build $(BUILD) --target bench --parallel $(JOBS)
+	@bench/run.sh $(BUILD)
 
 parity: all ## compare with PyTorch and transformers (installed into .venv)
 	@test -x .venv/bin/python || python3 -m venv .venv
