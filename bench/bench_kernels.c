@@ -112,6 +112,24 @@ static work run_adamw(const qn_kernels *k) {
     return (work){(double)n, 32.0 * (double)n, 12.0 * (double)n};
 }
 
+static work run_to_bf16(const qn_kernels *k) {
+    k->to_bf16(n, x, (uint16_t *)(void *)y);
+    return (work){(double)n, 6.0 * (double)n, (double)n};
+}
+static work run_quantize(const qn_kernels *k) {
+    sink = k->quantize(n, x, (uint8_t *)(void *)y);
+    return (work){(double)n, 5.0 * (double)n, 2.0 * (double)n};
+}
+static work run_dequantize(const qn_kernels *k) {
+    static int32_t sums[1 << 16], offsets[1 << 16];
+    k->dequantize(n < 1 << 16 ? n : 1 << 16, sums, offsets, x, 0.5f, y);
+    return (work){(double)n, 16.0 * (double)n, 3.0 * (double)n};
+}
+static work run_finish(const qn_kernels *k) {
+    k->finish(QN_ACTIVATION_GELU, n, x, z, y);
+    return (work){(double)n, 12.0 * (double)n, 2.0 * (double)n};
+}
+
 typedef struct {
     const char *name;
     work (*run)(const qn_kernels *k);
