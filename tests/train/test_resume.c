@@ -153,8 +153,36 @@ static void test_stop(void **state) {
     assert_same_file("whole-f", "stopped", "model.safetensors");
 }
 
+// Weights that are not numbers: every step is skipped, and the run stops with a message instead of writing a spoilt
+// model.
+static void test_diverged(void **state) {
+    (void)state;
+    size_t size;
+    char path[300];
+    snprintf(path, sizeof path, "%s/whole-f/model.safetensors", folder);
+    char *bytes = test_read(path, &size);
+    memset(bytes + size / 2, 0xff, 4096);
+    test_write(path, bytes, size);
+    free(bytes);
+    char model[300], data[300], out[300];
+    snprintf(model, sizeof model, "%s/whole-f", folder);
+    snprintf(data, sizeof data, "%s/train.tsv", folder);
+    snprintf(out, sizeof out, "%s/diverged", folder);
+    qn_training t = qn_training_defaults(false);
+    files[0] = data;
+    t.model = model;
+    t.output = out;
+    t.train = files;
+    t.train_count = 1;
+    t.threads = 1;
+    t.batch_size = 4;
+    assert_fails(qn_finetune(&t, NULL), QN_ERROR_DIVERGED,
+                 "10 steps in a row had a loss or gradient that is not a number");
+    assert_false(qn_is_file(test_path(folder, "diverged/model.safetensors")));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_pretraining), cmocka_unit_test(test_finetuning),
-                                       cmocka_unit_test(test_stop)};
+                                       cmocka_unit_test(test_stop), cmocka_unit_test(test_diverged)};
     return cmocka_run_group_tests(tests, setup, NULL);
 }
