@@ -1,0 +1,211 @@
+// The context of quern.h: failures and their messages, memory that runs out at every place, and steps that take nothing
+// from the heap, by hand and of a whole encoder.
+#include "fixture.h"
+#include "models/network.h"
+#include "train/optimizer.h"
+
+static void test_wrong_shapes(void **state) {
+    (void)state;
+    qn_context *c = open_context(1, NULL);
+    qn_tensor *x = random_matrix(4, 6, 1), *w = random_matrix(3, 5, 2), *v = random_parameter(0, 6, 3), *bad;
+    static const int32_t down[] = {0, 3, 2, 4}, within[] = {0, 3}, from[] = {1, 4}, ids[] = {0, 4, 1, -1};
+    const int32_t *id = ids;
+    double loss;
+#define REFUSED(expression, text)                                                                                      \
+    do {                                                                                                               \
+        qn_context_reset(c);                                                                                           \
+        assert_null(expression);                                                                                       \
+        assert_int_equal(qn_context_status(c), QN_ERROR_ARGUMENT);                                                     \
+        assert_non_null(strstr(qn_last_error(), text));                                                                \
+    } while (0)
+    REFUSED(qn_linear(c, x, w, NULL, QN_ACTIVATION_NONE), "W [3, 5]");
+    REFUSED(qn_linear(c, x, v, NULL, QN_ACTIVATION_NONE), "linear");
+    REFUSED(qn_self_attention(c, x, 0, (qn_ragged){1, (int32_t[]){0, 4}}, 0), "0 heads");
+    REFUSED(qn_self_attention(c, x, 4, (qn_ragged){1, (int32_t[]){0, 4}}, 0), "4 heads");
+    REFUSED(qn_self_attention(c, x, 2, (qn_ragged){3, down}, 0), "ascending");
+    REFUSED(qn_self_attention(c, x, 2, (qn_ragged){1, within}, 0), "ascending");
+    REFUSED(qn_pool_sequences(c, x, (qn_ragged){1, from}, QN_POOL_MEAN), "ascending");
+    REFUSED(qn_embedding(c, 4, 1, &x, &id), "id 4 of token 1");
+    REFUSED(qn_embedding(c, 4, 0, &x, &id), "0 tables");
+    REFUSED(qn_gather(c, x, 2, ids), "row 4");
+    REFUSED(qn_add_norm(c, x, NULL, v, w, 1e-5f, 0, NULL), "norm");
+    REFUSED(qn_constant(c, 5, (size_t[]){1, 1, 1, 1, 1}, NULL), "5 dimensions");
+    REFUSED(qn_constant(c, 2, (size_t[]){SIZE_MAX, 2}, NULL), "too large");
+    // The first failure stays, NULL goes through, and the loss says it.
+    assert_null(qn_activate(c, qn_linear(c, NULL, w, NULL, QN_ACTIVATION_NONE), QN_ACTIVATION_GELU));
+    assert_int_equal(qn_mean_squared_error(c, NULL, NULL, &loss), QN_ERROR_ARGUMENT);
+    qn_context_reset(c);
+    assert_fails(qn_backward(c), QN_ERROR_ARGUMENT, "nothing is recorded");
+    qn_recording_begin(c);
+    qn_tensor *result = qn_activate(c, x, QN_ACTIVATION_NONE);
+    assert_null(qn_linear(c, x, result, NULL, QN_ACTIVATION_NONE)); // its gradient would have no place
+    assert_int_equal(qn_backward(c), QN_ERROR_ARGUMENT);
+    assert_fails(qn_parameter_create(0, NULL, NULL, &bad), QN_ERROR_ARGUMENT, "0 dimensions");
+    assert_null(bad);
+    qn_context_reset(c);
+    qn_tensor *constant = qn_constant(c, 2, (size_t[]){4, 6}, x->data);
+    assert_fails(qn_adamw_step(c, &constant, 1, NULL, 1), QN_ERROR_ARGUMENT, "not a parameter");
+    assert_fails(qn_adamw_step(c, &x, 1, NULL, 0), QN_ERROR_ARGUMENT, "step 0");
+    x->grad[3] = NAN;
+    float before = x->data[0];
+    assert_fails(qn_adamw_step(c, &x, 1, NULL, 1), QN_ERROR_DIVERGED, "not a number");
+    assert_true(x->data[0] == before);
+    qn_parameter_free(x);
+    qn_parameter_free(w);
+    qn_parameter_free(v);
+    qn_context_destroy(c);
+}
+
+// A context keeps its operands: the norm of inference must not write into a parameter or a constant.
+static void test_operands_stay(void **state) {
+    (void)state;
+    qn_context *c = open_context(1, NULL);
+    qn_tensor *x = random_matrix(4, 6, 1), *sub = random_matrix(4, 6, 2), *gamma = random_parameter(0, 6, 3), *sum;
+    float kept[24];
+    memcpy(kept, x->data, sizeof kept);
+    assert_non_null(qn_add_norm(c, x, sub, gamma, gamma, 1e-5f, 0, NULL));
+    assert_non_null(qn_add_norm(c, x, sub, gamma, gamma, 1e-5f, 0, &sum));
+    assert_memory_equal(kept, x->data, sizeof kept);
+    assert_true(fabsf(sum->data[5] - (x->data[5] + sub->data[5])) < 1e-6f);
+    assert_int_equal(qn_tensor_rank(x), 2);
+    assert_int_equal(qn_tensor_size(x, 0), 4);
+    assert_int_equal(qn_tensor_size(x, 2), 0);
+    assert_int_equal(qn_tensor_count(x), 24);
+    assert_null(qn_tensor_grad(sum));
+    qn_parameter_free(x);
+    qn_parameter_free(sub);
+    qn_parameter_free(gamma);
+    qn_context_destroy(c);
+}
+
+// One AdamW step with a gradient of known values, clipped or not, against the formula in double precision.
+static void test_adamw(void **state) {
+    (void)state;
+    for (int clipped = 0; clipped < 2; clipped++) {
+        qn_context *c = open_context(1, NULL);
+        qn_tensor *p = random_parameter(0, 3, 1);
+        static const double g[3] = {3, -4, 0};
+        double before[3], m[3] = {0}, v[3] = {0};
+        qn_adamw_options o = {0.01, 0.9, 0.99, 1e-8, 0.1, clipped ? 2.5 : 0};
+        for (int i = 0; i < 3; i++) before[i] = p->data[i];
+        for (int step = 1; step <= 3; step++) {
+            for (int i = 0; i < 3; i++) p->grad[i] = (float)g[i];
+            assert_ok(qn_adamw_step(c, &p, 1, &o, step));
+            for (int i = 0; i < 3; i++) {
+                double gi = clipped ? g[i] / 2 : g[i];
+                m[i] = 0.9 * m[i] + 0.1 * gi;
+                v[i] = 0.99 * v[i] + 0.01 * gi * gi;
+                before[i] -= 0.01 * 0.1 * before[i];
+                before[i] -= 0.01 * (m[i] / (1 - pow(0.9, step))) / (sqrt(v[i] / (1 - pow(0.99, step))) + 1e-8);
+                assert_true(fabs(p->data[i] - before[i]) < 1e-6);
+                assert_true(p->grad[i] == 0);
+            }
+        }
+        qn_parameter_free(p);
+        qn_context_destroy(c);
+    }
+}
+
+static qn_status whole_step(void) {
+    static const int32_t offsets[] = {0, 3, 7}, ids[] = {0, 1, 2, 3, 3, 1, 0}, targets[] = {1, 0};
+    const int32_t *id = ids;
+    qn_context *c = NULL;
+    qn_tensor *p[4] = {NULL};
+    double loss;
+    qn_status status = qn_context_create(2, NULL, &c);
+    for (size_t i = 0; status == QN_OK && i < 4; i++) {
+        static const size_t shapes[4][2] = {{4, 8}, {24, 8}, {8, 8}, {2, 8}};
+        status = qn_parameter_create(2, shapes[i], random_values(i, shapes[i][0] * 8), &p[i]);
+    }
+    if (status == QN_OK) {
+        qn_context_dropout(c, true, 1);
+        qn_recording_begin(c);
+        qn_tensor *x = qn_embedding(c, 7, 1, p, &id);
+        x = qn_self_attention(c, qn_linear(c, x, p[1], NULL, QN_ACTIVATION_NONE), 2, (qn_ragged){2, offsets}, 0.1f);
+        x = qn_pool_sequences(c, qn_linear(c, x, p[2], NULL, QN_ACTIVATION_GELU), (qn_ragged){2, offsets}, QN_POOL_MAX);
+        status = qn_cross_entropy(c, qn_linear(c, qn_normalize(c, x), p[3], NULL, QN_ACTIVATION_NONE), targets, NULL, 0,
+                                  &loss);
+        if (status == QN_OK) status = qn_backward(c);
+        if (status == QN_OK) status = qn_adamw_step(c, p, 4, NULL, 1);
+    }
+    for (size_t i = 0; i < 4; i++) qn_parameter_free(p[i]);
+    qn_context_destroy(c);
+    return status;
+}
+
+// Whichever allocation fails, the step says so and gives everything back (AddressSanitizer builds look for leaks).
+static void test_no_memory(void **state) {
+    (void)state;
+    size_t failures = 0;
+    for (;; failures++) {
+        test_fail_allocations_after(failures);
+        qn_status status = whole_step();
+        test_fail_allocations_off();
+        if (status == QN_OK) break;
+        assert_int_equal(status, QN_ERROR_MEMORY);
+        assert_true(failures < 1000);
+    }
+    assert_true(failures > 10);
+}
+
+typedef struct {
+    qn_network *network;
+    qn_context c;
+    qn_tape tape;
+    qn_backend *backend;
+} encoder_run;
+
+static void encoder_step(encoder_run *r, int64_t step) {
+    static const int32_t ids[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, types[11] = {0},
+                         positions[] = {0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6}, offsets[] = {0, 4, 11}, masked[] = {1, 6},
+                         targets[] = {9, 3};
+    qn_context *c = &r->c;
+    double loss;
+    qn_arena_reset(c->arena);
+    qn_arena_reset(c->records);
+    r->tape = (qn_tape){0};
+    c->seed = (uint64_t)step;
+    c->stream = 0;
+    qn_tensor *hidden =
+        qn_encoder_forward(c, &r->network->encoder, &(qn_tokens){11, ids, types, positions, {2, offsets}});
+    assert_ok(qn_cross_entropy(c, qn_network_masked_lm(c, r->network, hidden, 2, masked), targets, NULL, 0, &loss));
+    assert_ok(qn_backward(c));
+    double norm = qn_gradient_norm(r->backend, &r->network->parameters);
+    assert_true(norm > 0);
+    qn_optimizer_step(r->backend, &r->network->parameters, &(qn_optimizer_options){0.9, 0.999, 1e-8, 0.01, 1}, step,
+                      1e-3, 1 / norm);
+}
+
+// Forward, backward and optimizer of a whole encoder: once warm, a step allocates nothing, in any thread.
+static void test_steady_step(void **state) {
+    (void)state;
+    encoder_run r = {0};
+    qn_model_config config;
+    assert_ok(qn_model_config_read(QN_SOURCE_DIR "/tests/golden/bert/mlm-gelu-w8", &config));
+    assert_ok(qn_network_create(&config, &(qn_network_options){QN_HEAD_MASKED_LM, true, 1}, &r.network));
+    assert_ok(qn_backend_create_cpu(2, NULL, &r.backend));
+    r.c = (qn_context){.backend = r.backend,
+                       .arena = qn_arena_create(1 << 12),
+                       .records = qn_arena_create(1 << 12),
+                       .tape = &r.tape,
+                       .dropout = true,
+                       .loss_scale = 1};
+    for (int64_t step = 1; step <= 2; step++) encoder_step(&r, step);
+    size_t before = test_allocations();
+    for (int64_t step = 3; step <= 6; step++) {
+        encoder_step(&r, step);
+        if (step == 3) before = test_allocations(); // the reset at its beginning made one chunk of several
+    }
+    assert_int_equal(test_allocations() - before, 0);
+    qn_arena_destroy(r.c.arena);
+    qn_arena_destroy(r.c.records);
+    qn_network_free(r.network);
+    qn_backend_destroy(r.backend);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_wrong_shapes), cmocka_unit_test(test_operands_stay),
+                                       cmocka_unit_test(test_adamw), cmocka_unit_test(test_no_memory),
+                                       cmocka_unit_test(test_steady_step)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
