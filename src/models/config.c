@@ -194,6 +194,15 @@ static qn_status read_config(qn_model_config *config) {
     return QN_OK;
 }
 
+qn_status qn_model_config_parse(const char *text, size_t size, const char *source, qn_model_config *out) {
+    *out = (qn_model_config){0};
+    out->source = qn_strdup(source);
+    qn_status status = out->source ? qn_json_parse(text, size, source, &out->json) : QN_ERROR_MEMORY;
+    if (status == QN_OK) status = read_config(out);
+    if (status != QN_OK) qn_model_config_free(out);
+    return status;
+}
+
 qn_status qn_model_config_read(const char *path, qn_model_config *out) {
     *out = (qn_model_config){0};
     out->source = qn_is_folder(path) ? qn_path_join(path, "config.json") : qn_strdup(path);

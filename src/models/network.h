@@ -43,6 +43,7 @@ typedef struct {
 
 // Reads config.json (or the file itself). Every value is checked; errors name file and key.
 qn_status qn_model_config_read(const char *path, qn_model_config *out);
+qn_status qn_model_config_parse(const char *text, size_t size, const char *source, qn_model_config *out);
 void qn_model_config_free(qn_model_config *config);
 // Replaces the labels (copied) and the problem; names NULL: LABEL_0, LABEL_1, ...
 qn_status qn_model_config_set_labels(qn_model_config *config, qn_problem problem, size_t labels,
