@@ -84,7 +84,10 @@ expect 0 '' embed --model $C --pooling none --output t.npy
 [ "$(wc -c <t.npy)" = $((128 + 9 * 64 * 4)) ] || fail "embed: t.npy has $(wc -c <t.npy) bytes"
 [ "$(wc -c <t.offsets.npy)" = $((128 + 4 * 8)) ] || fail "embed: t.offsets.npy has $(wc -c <t.offsets.npy) bytes"
 expect 0 '"tokens": \["\[CLS\]", "w5", "w6", "\[SEP\]"\], "vectors": \[\[' embed --model $C --pooling none
-expect 1 'dtype bf16' embed --model $C --dtype bf16
+expect 2 'is not known' embed --model $C --dtype f8
+for dtype in bf16 int8; do # computed, or refused with the reason where this CPU would only emulate it
+    "$quern" embed --model $C --dtype $dtype w5 >out 2>err || grep -q "dtype $dtype: ." err || fail "--dtype $dtype: $(cat err)"
+done
 : >input
 expect 0 '' embed --model $C
 [ ! -s out ] || fail "embed: no input gave output"
