@@ -8,7 +8,7 @@
 #include <string.h>
 
 // Enough rows that products run at full speed, few enough that a batch's activations stay in the cache.
-enum { BATCH_TOKENS = 1024, WEIGHTS_LIMIT = 16 };
+enum { BATCH_TOKENS = 2048, WEIGHTS_LIMIT = 16 };
 
 static const struct {
     const char *name;
