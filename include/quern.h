@@ -402,7 +402,7 @@ typedef struct qn_context qn_context;
 typedef struct qn_tensor qn_tensor;
 
 /* threads 0: all processors of this process. isa: NULL for the best that this CPU has (or the environment's QUERN_ISA), or
- * "ref", "avx2", "avx512"; QN_ERROR_UNSUPPORTED or QN_ERROR_ARGUMENT where it is unknown or missing. Caller destroys. */
+ * "ref", "avx2", "avx512"; QN_ERROR_UNSUPPORTED where it is unknown or this CPU lacks it. Caller destroys. */
 QN_API qn_status qn_context_create(int threads, const char *isa, qn_context **out);
 QN_API void qn_context_destroy(qn_context *context); /* NULL is allowed; parameters live on */
 
