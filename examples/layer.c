@@ -21,8 +21,7 @@ static const struct {
                    {0, WIDE, 0},          {D, WIDE, 0.2},    {0, D, -1},       {0, D, 0},
                    {SYMBOLS, D, 0.1},     {0, SYMBOLS, 0}};
 
-/* A batch is packed: the tokens of all sequences behind one another, without padding. */
-typedef struct {
+typedef struct { /* packed: the tokens of all sequences behind one another, without padding */
     int32_t ids[SEQUENCES * LONGEST], places[SEQUENCES * LONGEST], offsets[SEQUENCES + 1], targets[SEQUENCES];
 } batch;
 
