@@ -474,6 +474,10 @@ QN_API qn_tensor *qn_embedding(qn_context *context, size_t rows, size_t tables, 
 /* Multi-head self-attention inside each sequence, softmax(Q K^T / sqrt(h)) V with h = d / heads (Vaswani et al. 2017, equation 1):
  * qkv [T, 3 d], queries, keys and values side by side -> [T, d]. No s x s matrix is kept. `dropout` is of the probabilities. */
 QN_API qn_tensor *qn_self_attention(qn_context *context, qn_tensor *qkv, size_t heads, qn_ragged batch, float dropout);
+/* Attention of some rows, or of other rows: the queries [Tq, d] of sequence i see the keys and values kv [T, 2 d] (side by side) of
+ * sequence i -> [Tq, d]. A query of an empty sequence gives zeros. */
+QN_API qn_tensor *qn_attention(qn_context *context, qn_tensor *query, qn_ragged queries, qn_tensor *kv, qn_ragged batch, size_t heads,
+                               float dropout);
 /* The layer norm (Ba, Kiros, Hinton 2016) of x + dropout(sub): x, sub [T, d] (sub NULL: x alone), gamma, beta [d] -> [T, d].
  * *sum gets x + dropout(sub); `sum` NULL: not wanted. */
 QN_API qn_tensor *qn_add_norm(qn_context *context, qn_tensor *x, qn_tensor *sub, qn_tensor *gamma, qn_tensor *beta, float eps,

@@ -50,22 +50,25 @@ typedef struct {
     float *dbias;    // [out] += sum of dy over T, or NULL
 } qn_linear_backward_args;
 
-// Multi-head attention inside each sequence; heads of width h stand side by side in a row. softmax(scale Q K^T) V,
-// probabilities dropped with `dropout`. Queries, keys and values may be parts of one wider row: `stride` is the
-// distance of rows in floats.
+// Multi-head attention: the queries of sequence i see the keys of sequence i. Heads of width h stand side by side in a
+// row. softmax(scale Q K^T) V, probabilities dropped with `dropout`. Queries, keys and values may be parts of wider
+// rows: a stride is the distance of rows in floats. Tq queries, T keys.
 typedef struct {
-    size_t sequences;       // n
-    const int32_t *offsets; // [n+1], on the host
+    size_t sequences;             // n
+    const int32_t *offsets;       // [n+1] of keys and values, on the host
+    const int32_t *query_offsets; // [n+1] of queries, outputs and lse, on the host; self-attention: the same array
     size_t heads, head_width;
-    const float *query, *key, *value; // [T, heads * head_width] each
-    size_t stride;
-    float scale; // usually 1 / sqrt(head_width)
+    const float *query;      // [Tq, heads * head_width]
+    size_t query_stride;
+    const float *key, *value; // [T, heads * head_width]
+    size_t stride;            // of keys and values
+    float scale;              // usually 1 / sqrt(head_width)
     qn_dropout dropout;
-    float *out; // [T, heads * head_width], dense
-    float *lse; // [T, heads] log-sum-exp of the scaled scores, kept for backward; NULL in inference
+    float *out; // [Tq, heads * head_width], dense
+    float *lse; // [Tq, heads] log-sum-exp of the scaled scores, kept for backward; NULL in inference
     // backward only
-    const float *dout;             // [T, heads * head_width], dense
-    float *dquery, *dkey, *dvalue; // [T, ...] with row distance `stride`; written (=)
+    const float *dout;             // [Tq, heads * head_width], dense
+    float *dquery, *dkey, *dvalue; // with the row distances of query, key and value; written (=)
 } qn_attention_args;
 
 // sum = x + dropout(sub); out = (sum - mean) / sqrt(variance + eps) * gamma + beta (Ba, Kiros, Hinton 2016; variance

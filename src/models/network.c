@@ -117,7 +117,8 @@ static bool starts_fresh(qn_network *n, const qn_parameter *p, char *name, const
 }
 
 static bool is_grouped(const qn_network *n, size_t index) {
-    return n->parameters.items[index]->joined || (index + 1 < n->parameters.count && n->parameters.items[index + 1]->joined);
+    return n->parameters.items[index]->joined ||
+           (index + 1 < n->parameters.count && n->parameters.items[index + 1]->joined);
 }
 
 static qn_status read_parameter(qn_network *n, size_t index, const char *prefix, const qn_network_options *options,
@@ -266,7 +267,7 @@ qn_tensor *qn_network_classify(qn_context *c, qn_network *n, qn_tensor *hidden, 
 
 qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *n, qn_tensor *hidden, size_t rows, const int32_t *index) {
     qn_activation f = n->config.family->transform_gelu ? QN_ACTIVATION_GELU : n->config.encoder.activation;
-    qn_tensor *x = qn_gather(c, hidden, rows, index);
+    qn_tensor *x = index ? qn_gather(c, hidden, rows, index) : hidden;
     x = qn_linear(c, x, n->transform.weight, n->transform.bias, f);
     x = qn_add_norm(c, x, NULL, n->transform_norm.weight, n->transform_norm.bias, n->config.encoder.norm_eps, 0, NULL);
     return qn_linear(c, x, n->encoder.word, n->decoder_bias, QN_ACTIVATION_NONE);

@@ -84,6 +84,7 @@ void qn_network_freeze(qn_network *network, size_t layers, bool embeddings);
 qn_tensor *qn_network_pooled(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch); // [n, d]
 qn_tensor *qn_network_classify(qn_context *c, qn_network *network, qn_tensor *hidden,
                                qn_ragged batch); // logits [n, labels]
+// index NULL: `hidden` holds the rows already.
 qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *network, qn_tensor *hidden, size_t rows,
                                 const int32_t *index); // [rows, V]
 qn_tensor *qn_network_next_sentence(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch); // [n, 2]

@@ -38,6 +38,7 @@ static qn_status add_qkv(qn_encoder_layer *l, size_t d, const char *prefix, cons
                 (qn_parameter_options){bias ? QN_INIT_ZEROS : QN_INIT_NORMAL, !bias, false, layer, i > 0});
             if (!t) return QN_ERROR_MEMORY;
             if (i == 0) *(bias ? &l->query_bias : &l->query_weight) = t;
+            if (i == 1) *(bias ? &l->key_bias : &l->key_weight) = t;
         }
     return QN_OK;
 }
@@ -113,6 +114,8 @@ qn_status qn_encoder_bind(qn_encoder *e, const qn_parameters *set) {
         l->qkv_weight = qn_parameters_view(set, l->query_weight, 3);
         l->qkv_bias = qn_parameters_view(set, l->query_bias, 3);
         l->qkv_weight.packed = packed;
+        l->kv_weight = qn_parameters_view(set, l->key_weight, 2);
+        l->kv_bias = qn_parameters_view(set, l->key_bias, 2);
     }
     if (e->config.positions == QN_POSITIONS_SINUSOIDAL && !e->sinusoid.data) return make_sinusoid(e);
     return QN_OK;
@@ -185,13 +188,67 @@ static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
     return qn_embedding(c, tokens->tokens, count + 1, tables, ids);
 }
 
+static qn_tensor *attend_rows(qn_context *c, qn_encoder *e, qn_encoder_layer *l, qn_tensor *x, qn_ragged batch,
+                              qn_rows_read rows, qn_ragged queries) {
+    qn_tensor *kv = qn_linear(c, x, &l->kv_weight, &l->kv_bias, QN_ACTIVATION_NONE);
+    qn_tensor *picked = qn_gather(c, x, rows.count, rows.index);
+    qn_tensor *query = qn_linear(c, picked, l->query_weight, l->query_bias, QN_ACTIVATION_NONE);
+    qn_tensor *mixed = qn_attention(c, query, queries, kv, batch, e->config.heads, e->config.attention_dropout);
+    return qn_linear(c, mixed, l->attention_output.weight, l->attention_output.bias, QN_ACTIVATION_NONE);
+}
+
+// How many of the rows that are read stand in each sequence: offsets [n + 1]. NULL offsets after a failure.
+static qn_ragged rows_by_sequence(qn_context *c, qn_ragged batch, qn_rows_read rows) {
+    int32_t *offsets = qn_arena_alloc(c->records, batch.sequences + 1, sizeof *offsets);
+    size_t at = 0;
+    if (!offsets) qn_fail_operation(c, QN_ERROR_MEMORY);
+    for (size_t i = 0; offsets && i <= batch.sequences; i++) {
+        offsets[i] = (int32_t)at;
+        while (i < batch.sequences && at < rows.count && rows.index[at] < batch.offsets[i + 1]) {
+            if (at > 0 && rows.index[at] <= rows.index[at - 1]) break;
+            at++;
+        }
+    }
+    if (offsets && at < rows.count) {
+        qn_fail(QN_ERROR_ARGUMENT, "encoder: row %d is out of order or range (expected ascending rows of the batch)",
+                rows.index[at]);
+        return (qn_ragged){0, qn_fail_operation(c, QN_ERROR_ARGUMENT)};
+    }
+    return (qn_ragged){batch.sequences, offsets};
+}
+
+// The last layer for the rows that are read: keys and values of all tokens, everything else of those rows alone. *sub
+// is the pre-norm residual that is not yet added, as in the loop below.
+static qn_tensor *last_layer(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor **sub, qn_ragged batch,
+                             qn_rows_read rows) {
+    qn_encoder_layer *l = &e->layers[e->config.layers - 1];
+    qn_ragged queries = rows_by_sequence(c, batch, rows);
+    if (!queries.offsets) return NULL;
+    if (e->config.pre_norm) {
+        qn_tensor *normed = add_norm(c, e, x, *sub, &l->attention_norm, &x);
+        qn_tensor *mixed = attend_rows(c, e, l, normed, batch, rows, queries);
+        x = qn_gather(c, x, rows.count, rows.index);
+        normed = add_norm(c, e, x, mixed, &l->feed_forward_norm, &x);
+        *sub = feed_forward(c, e, l, normed);
+        return x;
+    }
+    qn_tensor *mixed = attend_rows(c, e, l, x, batch, rows, queries);
+    x = add_norm(c, e, qn_gather(c, x, rows.count, rows.index), mixed, &l->attention_norm, NULL);
+    return add_norm(c, e, x, feed_forward(c, e, l, x), &l->feed_forward_norm, NULL);
+}
+
 qn_tensor *qn_encoder_forward(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
+    return qn_encoder_forward_rows(c, e, tokens, (qn_rows_read){0, NULL});
+}
+
+qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens *tokens, qn_rows_read rows) {
+    size_t whole = e->config.layers - (rows.index && e->config.layers > 0); // layers that compute every row
     bool pre = e->config.pre_norm;
     qn_tensor *x = add_norm(c, e, embed(c, e, tokens), NULL, &e->embedding_norm, NULL);
     x = qn_drop(c, x, e->config.hidden_dropout);
     qn_tensor *sub = NULL; // pre-norm: the previous feed-forward's output, not yet added
     qn_tensor *carry = pre && !qn_taping(c) && x ? qn_new_tensor(c, x->rank, x->shape, false) : NULL;
-    for (size_t i = 0; x && i < e->config.layers; i++) {
+    for (size_t i = 0; x && i < whole; i++) {
         qn_encoder_layer *l = &e->layers[i];
         qn_arena_mark mark = qn_arena_save(c->arena);
         if (pre) {
@@ -211,6 +268,10 @@ qn_tensor *qn_encoder_forward(qn_context *c, qn_encoder *e, const qn_tokens *tok
         }
         qn_arena_restore(c->arena, mark);
     }
+    if (x && whole < e->config.layers)
+        x = last_layer(c, e, x, &sub, tokens->ragged, rows);
+    else if (rows.index)
+        x = qn_gather(c, x, rows.count, rows.index);
     if (x && pre) x = add_norm(c, e, x, sub, &e->final_norm, NULL);
     return x;
 }

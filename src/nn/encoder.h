@@ -30,7 +30,8 @@ typedef struct {
 
 typedef struct {
     qn_tensor qkv_weight, qkv_bias; // views over query, key, value: [3 d, d], [3 d]
-    qn_tensor *query_weight, *query_bias;
+    qn_tensor kv_weight, kv_bias;   // views over key, value: [2 d, d], [2 d]
+    qn_tensor *query_weight, *query_bias, *key_weight, *key_bias;
     qn_dense attention_output, attention_norm, up, down, feed_forward_norm;
 } qn_encoder_layer;
 
@@ -61,5 +62,13 @@ qn_status qn_encoder_bind(qn_encoder *encoder, const qn_parameters *set); // mak
 qn_status qn_encoder_pack(qn_encoder *encoder, qn_backend *backend, qn_compute compute);
 void qn_encoder_unpack(qn_encoder *encoder, qn_backend *backend);
 void qn_encoder_free(qn_encoder *encoder);
-// The last layer's hidden states [T, d]. A sequence longer than max_positions is an error.
+// Rows of T that somebody reads, ascending. `index` NULL: all.
+typedef struct {
+    size_t count;
+    const int32_t *index;
+} qn_rows_read;
+
+// The last layer's hidden states [T, d], or [rows, d] of those that are read: the last layer then computes no others,
+// which for a head on few rows saves most of that layer. A sequence longer than max_positions is an error.
 qn_tensor *qn_encoder_forward(qn_context *c, qn_encoder *encoder, const qn_tokens *tokens);
+qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *encoder, const qn_tokens *tokens, qn_rows_read rows);

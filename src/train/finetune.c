@@ -21,10 +21,15 @@ typedef struct {
     size_t max_length;
 } job;
 
+// The head reads the first token of each sequence, so the last layer computes only those.
 static qn_tensor *logits_of(qn_trainer *t, qn_context *c, const qn_batch *batch) {
     qn_tokens tokens = qn_batch_tokens(batch);
-    qn_tensor *hidden = qn_encoder_forward(c, &t->network->encoder, &tokens);
-    return qn_network_classify(c, t->network, hidden, tokens.ragged);
+    int32_t *one_each = qn_arena_alloc(c->records, batch->sequences + 1, sizeof *one_each);
+    if (!one_each) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    for (size_t i = 0; i <= batch->sequences; i++) one_each[i] = (int32_t)i;
+    qn_tensor *first =
+        qn_encoder_forward_rows(c, &t->network->encoder, &tokens, (qn_rows_read){batch->sequences, batch->offsets});
+    return qn_network_classify(c, t->network, first, (qn_ragged){batch->sequences, one_each});
 }
 
 static qn_status loss(qn_trainer *t, qn_context *c, const qn_batch *batch, double *value) {

@@ -15,9 +15,14 @@ typedef struct {
 // The masked-LM logits of a batch, and with `next` the next-sentence ones.
 static qn_tensor *logits_of(qn_trainer *t, qn_context *c, const qn_batch *batch, qn_tensor **next) {
     qn_tokens tokens = qn_batch_tokens(batch);
+    if (!(t->network->heads & QN_HEAD_NEXT_SENTENCE)) { // only hidden words are read: the last layer computes no others
+        *next = NULL;
+        qn_tensor *read = qn_encoder_forward_rows(c, &t->network->encoder, &tokens,
+                                                  (qn_rows_read){batch->masked, batch->masked_rows});
+        return qn_network_masked_lm(c, t->network, read, batch->masked, NULL);
+    }
     qn_tensor *hidden = qn_encoder_forward(c, &t->network->encoder, &tokens);
-    *next = t->network->heads & QN_HEAD_NEXT_SENTENCE ? qn_network_next_sentence(c, t->network, hidden, tokens.ragged)
-                                                      : NULL;
+    *next = qn_network_next_sentence(c, t->network, hidden, tokens.ragged);
     return qn_network_masked_lm(c, t->network, hidden, batch->masked, batch->masked_rows);
 }
 

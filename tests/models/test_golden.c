@@ -158,6 +158,41 @@ static double forward(fixture *f, bool check) {
     return loss;
 }
 
+// The same loss when the last layer computes only the rows that the head reads.
+static double forward_rows(fixture *f) {
+    qn_network *n = f->network;
+    qn_context *c = &f->c;
+    double loss = 0;
+    qn_arena_reset(c->arena);
+    qn_arena_reset(c->records);
+    if (n->heads & QN_HEAD_CLASSIFIER) {
+        qn_tensor *first =
+            qn_encoder_forward_rows(c, &n->encoder, &f->tokens, (qn_rows_read){f->sequences, f->tokens.ragged.offsets});
+        qn_tensor *logits = qn_network_classify(c, n, first, (qn_ragged){f->sequences, f->all});
+        assert_non_null(logits);
+        compare(f, "logits", logits->data, 1e-5);
+        if (n->config.problem == QN_PROBLEM_SINGLE_LABEL)
+            assert_ok(qn_cross_entropy(c, logits, f->targets, f->class_weights, f->class_weights ? 0.1f : 0, &loss));
+        else if (n->config.problem == QN_PROBLEM_MULTI_LABEL)
+            assert_ok(qn_binary_cross_entropy(c, logits, f->real_targets, &loss));
+        else
+            assert_ok(qn_mean_squared_error(c, logits, f->real_targets, &loss));
+        return loss;
+    }
+    int32_t rows[256], targets[256];
+    size_t count = 0;
+    for (size_t t = 0; t < f->tokens.tokens && count < 256; t++)
+        if (f->targets[t] >= 0) {
+            rows[count] = (int32_t)t;
+            targets[count++] = f->targets[t];
+        }
+    qn_tensor *read = qn_encoder_forward_rows(c, &n->encoder, &f->tokens, (qn_rows_read){count, rows});
+    qn_tensor *logits = qn_network_masked_lm(c, n, read, count, NULL);
+    assert_ok(qn_cross_entropy(c, logits, targets, NULL, 0, &loss));
+    assert_ok(qn_backward(c)); // while rows and targets stand
+    return loss;
+}
+
 static void compare_gradients(fixture *f) {
     char name[512];
     qn_network *n = f->network;
@@ -180,6 +215,13 @@ static void run_case(const char *name, const char *isa, int threads) {
     assert_ok(qn_backward(&f.c));
     compare_gradients(&f);
     qn_optimizer_skip(f.backend, &f.network->parameters);
+    if (!(f.network->heads & QN_HEAD_NEXT_SENTENCE)) {
+        loss = forward_rows(&f);
+        assert_true(fabs(loss - expected[0]) <= 1e-5 * fabs(expected[0]));
+        if (f.network->heads & QN_HEAD_CLASSIFIER) assert_ok(qn_backward(&f.c));
+        compare_gradients(&f);
+        qn_optimizer_skip(f.backend, &f.network->parameters);
+    }
     for (size_t step = 0; step < count; step++) {
         loss = forward(&f, false);
         if (fabs(loss - steps[step]) > 1e-4 * fabs(steps[step]))

@@ -7,6 +7,7 @@
 //           dS = P (dP - delta); dQ = scale dS K; dK = scale dS^T Q.   (Dao et al., FlashAttention, 2022, appendix B)
 #include "backend/cpu/cpu.h"
 #include <math.h>
+#include <string.h>
 
 enum { QUERY_BLOCK = 48 };
 
@@ -30,16 +31,21 @@ static void forward_task(void *context, size_t index, int worker) {
     size_t head = index % a->heads, sequence = index / a->heads, h = a->head_width, d = a->heads * h, column = head * h;
     size_t first = (size_t)a->offsets[sequence], s = (size_t)a->offsets[sequence + 1] - first;
     size_t width = k->panel_width, ld = qn_round_up(s, width);
+    size_t begin = (size_t)a->query_offsets[sequence], queries = (size_t)a->query_offsets[sequence + 1] - begin;
     float *keys = job->cpu->per_worker[worker].memory, *scores = keys + job->padded * h;
-    if (s == 0) return;
+    if (queries == 0) return;
+    if (s == 0) { // nothing to see: zeros
+        for (size_t i = 0; i < queries; i++) memset(a->out + (begin + i) * d + column, 0, h * sizeof(float));
+        return;
+    }
     k->pack(s, h, a->key + first * a->stride + column, a->stride, keys);
-    for (size_t q = 0; q < s; q += QUERY_BLOCK) {
-        size_t rows = s - q < QUERY_BLOCK ? s - q : QUERY_BLOCK, token = first + q;
+    for (size_t q = 0; q < queries; q += QUERY_BLOCK) {
+        size_t rows = queries - q < QUERY_BLOCK ? queries - q : QUERY_BLOCK, token = begin + q;
         k->gemm(&(qn_gemm){.m = rows,
                            .n = s,
                            .k = h,
-                           .a = a->query + token * a->stride + column,
-                           .a_row = a->stride,
+                           .a = a->query + token * a->query_stride + column,
+                           .a_row = a->query_stride,
                            .a_step = 1,
                            .b = keys,
                            .b_row = width,
@@ -68,6 +74,14 @@ static void forward_task(void *context, size_t index, int worker) {
     }
 }
 
+// The gradients of one head where there is nothing to attend to, or nobody who attends.
+static void zero_rows(float *x, float *y, size_t rows, size_t stride, size_t width) {
+    for (size_t i = 0; i < rows; i++) {
+        memset(x + i * stride, 0, width * sizeof *x);
+        if (y) memset(y + i * stride, 0, width * sizeof *y);
+    }
+}
+
 static void backward_task(void *context, size_t index, int worker) {
     const job_t *job = context;
     const qn_attention_args *a = job->a;
@@ -77,17 +91,21 @@ static void backward_task(void *context, size_t index, int worker) {
     size_t width = k->panel_width, ld = qn_round_up(s, width), start = first * a->stride + column;
     float *keys = job->cpu->per_worker[worker].memory, *values = keys + job->padded * h, *p = values + job->padded * h;
     float *dp = p + QUERY_BLOCK * job->padded, *dropped = dp + QUERY_BLOCK * job->padded;
-    if (s == 0) return;
+    size_t begin = (size_t)a->query_offsets[sequence], queries = (size_t)a->query_offsets[sequence + 1] - begin;
+    if (queries == 0) zero_rows(a->dkey + start, a->dvalue + start, s, a->stride, h); // nobody looked
+    if (s == 0) zero_rows(a->dquery + begin * a->query_stride + column, NULL, queries, a->query_stride, h);
+    if (s == 0 || queries == 0) return;
     k->pack(s, h, a->key + start, a->stride, keys);
     k->pack(s, h, a->value + start, a->stride, values);
-    for (size_t q = 0; q < s; q += QUERY_BLOCK) {
-        size_t rows = s - q < QUERY_BLOCK ? s - q : QUERY_BLOCK, token = first + q, at = token * a->stride + column;
+    for (size_t q = 0; q < queries; q += QUERY_BLOCK) {
+        size_t rows = queries - q < QUERY_BLOCK ? queries - q : QUERY_BLOCK, token = begin + q;
+        size_t at = token * a->query_stride + column;
         const float *out = a->out + token * d + column, *dout = a->dout + token * d + column;
         k->gemm(&(qn_gemm){.m = rows,
                            .n = s,
                            .k = h,
                            .a = a->query + at,
-                           .a_row = a->stride,
+                           .a_row = a->query_stride,
                            .a_step = 1,
                            .b = keys,
                            .b_row = width,
@@ -139,7 +157,7 @@ static void backward_task(void *context, size_t index, int worker) {
                            .a_row = 1,
                            .a_step = ld,
                            .b = a->query + at,
-                           .b_row = a->stride,
+                           .b_row = a->query_stride,
                            .b_panel = width,
                            .c = a->dkey + start,
                            .c_row = a->stride,
@@ -154,7 +172,7 @@ static void backward_task(void *context, size_t index, int worker) {
                            .b_row = a->stride,
                            .b_panel = width,
                            .c = a->dquery + at,
-                           .c_row = a->stride});
+                           .c_row = a->query_stride});
     }
 }
 
@@ -166,8 +184,8 @@ static void run(qn_backend *b, const qn_attention_args *a, qn_task task, size_t 
         if (s > longest) longest = s;
     }
     job_t job = {cpu, a, qn_round_up(longest, cpu->kernels->panel_width)};
-    if (longest == 0 || !qn_cpu_worker_scratch(cpu, job.padded * (packs * a->head_width + blocks * QUERY_BLOCK)))
-        return;
+    if (longest == 0) job.padded = cpu->kernels->panel_width; // queries may stand before empty sequences
+    if (!qn_cpu_worker_scratch(cpu, job.padded * (packs * a->head_width + blocks * QUERY_BLOCK))) return;
     qn_threads_run(cpu->threads, a->sequences * a->heads, task, &job);
 }
 
