@@ -61,7 +61,7 @@ step "Measure it on the test definitions" \
     eval --model "$out/topics" --data $data/test.tsv --output "$out/test.json"
 
 step "Index 65,718 definitions" \
-    index --model "$out/topics" --input $data/train.tsv --output "$out/index"
+    index --model "$out/pretrained" --input $data/train.tsv --output "$out/index"
 
 step "Search them by meaning" \
     search --index "$out/index" --top-k 4 "someone who sells bread" "a disease of the lungs" "money that is owed" \

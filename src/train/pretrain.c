@@ -1,6 +1,7 @@
 // Pre-training with masked language modelling (Devlin et al. 2019), with next-sentence prediction on request.
 #include "base/file.h"
 #include "data/corpus.h"
+#include "formats/model_folder.h"
 #include "train/outcome.h"
 #include <math.h>
 #include <stdio.h>
@@ -181,11 +182,21 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
     return QN_OK;
 }
 
+// The encoder is also one of sentences: the mean of its tokens' vectors.
+static qn_status save_embedder(const qn_trainer *t) {
+    qn_sbert sbert = qn_sbert_defaults();
+    size_t limit = qn_tokenizer_max_length(t->tokenizer), positions = t->network->config.encoder.max_positions;
+    sbert.width = (int64_t)t->network->config.encoder.hidden;
+    sbert.max_seq_length = (int64_t)(limit > 0 && limit < positions ? limit : positions);
+    return qn_sbert_write(t->options->output, &sbert);
+}
+
 static qn_status finish(qn_trainer *t, char **json) {
     const job *j = t->data;
     QN_TRY(qn_trainer_take_best(t));
     QN_TRY(qn_network_save(t->network, t->options->output));
     QN_TRY(qn_tokenizer_save(t->tokenizer, t->options->output));
+    QN_TRY(save_embedder(t));
     char data[512];
     snprintf(data, sizeof data, "%s, %zu sequences, %zu tokens", t->options->train[0], qn_corpus_sequences(j->train),
              qn_corpus_tokens(j->train));
