@@ -64,6 +64,7 @@ qn_status qn_checkpoint_save(const char *output, qn_network *network, const qn_t
     if (status == QN_OK) status = save_state(partial, state);
     if (status == QN_OK) status = qn_sync_folder(partial);
     if (status == QN_OK) status = qn_rename_folder(partial, whole);
+    if (status != QN_OK && partial) qn_remove_tree(partial); // a full disk gets its room back
     free(partial);
     free(whole);
     return status;
