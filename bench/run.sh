@@ -30,7 +30,8 @@ echo
 echo "== embedding, $model, $(wc -l <"$work/texts.txt") definitions =="
 for dtype in f32 bf16 int8; do
     for threads in 1 $(nproc); do
-        "$build/quern" bench --model "$model" --input "$work/texts.txt" --dtype $dtype --threads "$threads" >"$work/out.json" 2>"$work/error" || {
+        "$build/quern" bench --model "$model" --input "$work/texts.txt" --measure bulk --dtype $dtype --threads "$threads" --json \
+            >"$work/out.json" 2>"$work/error" || {
             cat "$work/error"
             continue
         }

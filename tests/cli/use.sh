@@ -175,7 +175,14 @@ expect 0 '^layers: ' info $C
 expect 0 '"parameters": ' info --model $C --json
 expect 2 'which folder' info
 expect 1 'nowhere' info nowhere
-expect 0 '"tokens_per_second": ' bench --model $M --seconds 0 w5 w6
+expect 0 '"tokens_per_second": ' bench --model $M --seconds 0 --json w5 w6
+expect 0 '^Many texts at once' bench --model $M --seconds 0 w5 w6
+expect 0 '"measure": "latency", .*"length": 6, ' bench --model $M --seconds 0 --measure latency --lengths 6 --json w5 w6
+expect 0 '^One text at a time' bench --model $M --seconds 0 --dtype all --measure all w5 w6
+expect 2 'is not known' bench --model $M --measure weight w5
+expect 2 'not a number' bench --model $M --lengths six w5
+expect 1 'above the model' bench --model $M --measure length --lengths 100000 w5
+expect 1 'no texts' bench --model $M
 
 [ "$failures" = 0 ] || exit 1
 echo "the command does what its help says"
