@@ -14,6 +14,7 @@ typedef struct {
     list measures, lengths;
     size_t texts, window;
     double seconds;
+    size_t rounds;
     bool json;
 } settings;
 
@@ -36,6 +37,8 @@ static const option options[] = {
     {"window", FIELD(settings, window), "N",
      .help = "texts per call, in their order; 0: all at once, sorted by length"},
     {"seconds", FIELD(settings, seconds), "X", .help = "spend so long on a figure at least", .min = 0, .max = 86400},
+    {"rounds", FIELD(settings, rounds), "N", .help = "time so many rounds through the texts instead", .max = 100000,
+     .fallback = "as --seconds says, at least 3"},
     {"json", FIELD(settings, json), NULL, .help = "all figures as one JSON object"},
     HEADING("Speed"),
     {"threads", FIELD(settings, use.options.threads), "N", .help = "threads", .letter = 't', .max = 1024,
@@ -262,6 +265,7 @@ static int run(const void *memory) {
                    .count = window.count < s->texts ? window.count : s->texts,
                    .window = s->window,
                    .seconds = s->seconds,
+                   .rounds = s->rounds,
                    .progress = isatty(STDERR_FILENO),
                    .lengths = lengths,
                    .length_count = length_count};

@@ -167,9 +167,10 @@ static int time_rounds(const measuring *m, qn_model *model, const qn_text *texts
     if (window == 0 || window > count) window = count;
     float *vectors = malloc(window * qn_model_width(model) * sizeof *vectors);
     double *times = malloc(ROUNDS * sizeof *times), spent = 0;
-    size_t rounds = 0;
+    size_t rounds = 0, least = m->rounds ? m->rounds : LEAST_ROUNDS;
+    double seconds = m->rounds ? 0 : m->seconds;
     int status = vectors && times ? 0 : fail("out of memory");
-    for (bool warm = false; !status && (rounds < LEAST_ROUNDS || spent < m->seconds) && rounds < ROUNDS; warm = true) {
+    for (bool warm = false; !status && (rounds < least || spent < seconds) && rounds < ROUNDS; warm = true) {
         double start = now();
         for (size_t i = 0; i < count && !status; i += window)
             if (qn_embed(model, texts + i, count - i < window ? count - i : window, NULL, vectors) != QN_OK)

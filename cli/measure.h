@@ -44,6 +44,7 @@ typedef struct {
     size_t count;
     size_t window;         // texts handed over in one call; 0: all
     double seconds;        // to spend on a point at least
+    size_t rounds;         // when above 0, so many rounds instead
     bool progress;         // a line on standard error says what is being measured
     const size_t *lengths; // [length_count] of latency and length; none: chosen
     size_t length_count;
