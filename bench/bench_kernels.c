@@ -106,10 +106,22 @@ static work run_adamw(const qn_kernels *k) {
     static float *second; // never negative
     if (!second) second = calloc(n, sizeof *second);
     if (!second) abort();
-    qn_adamw f = {1e-6f, 0.9f, 0.999f, 1e-8f, 0.01f, ++step, 1};
+    qn_adamw f = qn_adamw_update(&(qn_adamw_options){1e-6, 0.9, 0.999, 1e-8, 0.01, 0}, ++step, 1);
     k->adamw(&f, n, y, z, w, second);
     for (size_t i = 0; i < n; i += 64) z[i] = x[i];
     return (work){(double)n, 32.0 * (double)n, 12.0 * (double)n};
+}
+
+static work run_adamw_idle(const qn_kernels *k) {
+    enum { UPDATES = 16 };
+    static float *second;
+    if (!second) second = calloc(n, sizeof *second);
+    if (!second) abort();
+    qn_adamw f[UPDATES];
+    for (int i = 0; i < UPDATES; i++)
+        f[i] = qn_adamw_update(&(qn_adamw_options){1e-6, 0.9, 0.999, 1e-8, 0.01, 0}, i + 1, 1);
+    k->adamw_idle(f, UPDATES, UPDATES / 2, n, y, w, second);
+    return (work){(double)n, 24.0 * (double)n, 5.0 * UPDATES * (double)n};
 }
 
 static work run_to_bf16(const qn_kernels *k) {

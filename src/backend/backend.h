@@ -9,6 +9,7 @@
 // parameters are always added to, since micro-batches share them.
 #pragma once
 #include "base/status.h"
+#include <math.h>
 
 typedef struct qn_backend qn_backend;
 
@@ -58,7 +59,7 @@ typedef struct {
     const int32_t *offsets;       // [n+1] of keys and values, on the host
     const int32_t *query_offsets; // [n+1] of queries, outputs and lse, on the host; self-attention: the same array
     size_t heads, head_width;
-    const float *query;      // [Tq, heads * head_width]
+    const float *query; // [Tq, heads * head_width]
     size_t query_stride;
     const float *key, *value; // [T, heads * head_width]
     size_t stride;            // of keys and values
@@ -139,11 +140,42 @@ typedef struct {
     bool accumulate;
 } qn_pool_args;
 
+// One update of AdamW, as what it multiplies by.
 typedef struct {
-    float learning_rate, beta1, beta2, eps, weight_decay;
-    int64_t step;     // 1 for the first update (bias correction)
-    float grad_scale; // gradients are multiplied by this first (clipping, accumulation)
+    float grad_scale;   // gradients are multiplied by this first (clipping)
+    float rest1, rest2; // 1 - beta1, 1 - beta2
+    float beta2, eps;
+    float decay;      // 1 - learning rate * weight decay
+    float step;       // learning rate / (1 - beta1^t)
+    float correction; // 1 / sqrt(1 - beta2^t)
 } qn_adamw;
+
+// Update number t, from 1.
+static inline qn_adamw qn_adamw_update(const qn_adamw_options *o, int64_t t, double grad_scale) {
+    return (qn_adamw){.grad_scale = (float)grad_scale,
+                      .rest1 = (float)(1 - o->beta1),
+                      .rest2 = (float)(1 - o->beta2),
+                      .beta2 = (float)o->beta2,
+                      .eps = (float)o->epsilon,
+                      .decay = (float)(1 - o->learning_rate * o->weight_decay),
+                      .step = (float)(o->learning_rate / (1 - pow(o->beta1, (double)t))),
+                      .correction = (float)(1 / sqrt(1 - pow(o->beta2, (double)t)))};
+}
+
+// Some rows of a table and its moments.
+typedef struct {
+    size_t rows, d;
+    const int32_t *index;     // [rows] of the table, each at most once, on the host
+    float *parameter, *m, *v; // [table, d]
+} qn_adamw_rows;
+
+// Updates that rows without a gradient have missed: row index[i] takes the last behind[i] of `updates`, in order. Its
+// first moment counts in the first live[i] of them and is zero from then on.
+typedef struct {
+    const int32_t *behind, *live; // [rows], on the host
+    const qn_adamw *updates;      // [count], on the host
+    size_t count;
+} qn_adamw_missed;
 
 // The operations. All run on the caller's thread plus the backend's own; one backend serves one caller at a time.
 // Arguments were checked by the operation above. The one thing that can fail is scratch memory: then the work is
@@ -190,7 +222,10 @@ typedef struct {
     void (*add)(qn_backend *b, size_t count, const float *x, float *y); // y += x
     double (*sum_squares)(qn_backend *b, size_t count, const float *x); // fixed order
     void (*adamw)(qn_backend *b, const qn_adamw *f, size_t count, float *parameter, float *gradient, float *m,
-                  float *v); // zeroes gradient
+                  float *v);                                                                       // zeroes gradient
+    void (*adamw_rows)(qn_backend *b, const qn_adamw *f, const qn_adamw_rows *r, float *gradient); // [rows, d], zeroed
+    void (*adamw_idle)(qn_backend *b, const qn_adamw_missed *f, const qn_adamw_rows *r); // the same bits as adamw with
+                                                                                         // gradients of zero
 } qn_backend_operations;
 
 struct qn_backend {

@@ -45,6 +45,9 @@ static qn_status build(qn_model_config *config, const qn_network_options *option
     n->heads = options->heads;
     qn_status status = qn_encoder_add(&n->encoder, &n->config.encoder, &n->config.family->names, &n->parameters);
     if (status == QN_OK) status = add_heads(n);
+    // Every row of a table that is also the output projection of masked LM has a gradient in every step.
+    if (status == QN_OK && options->by_rows && !(n->heads & QN_HEAD_MASKED_LM))
+        qn_parameters_find(&n->parameters, n->config.family->names.word)->by_rows = true;
     if (status != QN_OK) {
         qn_network_free(n);
         return status;

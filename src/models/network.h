@@ -66,6 +66,7 @@ typedef struct {
     unsigned heads; // wanted
     bool trainable; // own memory for all values, and gradients and moments
     uint64_t seed;  // of fresh parameters
+    bool by_rows;   // the word table's gradient has the rows in use alone (qn_optimizer_use), unless it is tied
 } qn_network_options;
 
 // A network of `config` (which moves into it, also on failure) with random parameters.

@@ -157,8 +157,7 @@ qn_status qn_adamw_step(qn_context *c, qn_tensor *const *parameters, size_t coun
                        (long long)step);
     double norm = sqrt(squares);
     double scale = o.max_gradient_norm > 0 && norm > o.max_gradient_norm ? o.max_gradient_norm / (norm + 1e-6) : 1;
-    qn_adamw f = {(float)o.learning_rate, (float)o.beta1, (float)o.beta2, (float)o.epsilon,
-                  (float)o.weight_decay,  step,           (float)scale};
+    qn_adamw f = qn_adamw_update(&o, step, scale);
     for (size_t i = 0; i < count; i++) {
         qn_tensor *p = parameters[i];
         size_t size = qn_count(p);

@@ -1,9 +1,11 @@
 // y[t] = sum over k of table_k[ids_k[t]]        table_k [size_k, d], y [T, d]
-// dtable_k[ids_k[t]] += dy[t]
+// dtable_k[ids_k[t]] += dy[t], or where the gradient has only the rows in use dtable_k[place[ids_k[t]]]
 #include "ops/ops.h"
+#include "tensor/used_rows.h"
 
 typedef struct {
     qn_embedding_args args;
+    const int32_t *gradient_rows[QN_EMBEDDING_TABLES];
     qn_tensor *y;
 } record;
 
@@ -12,7 +14,25 @@ static void backward(void *context, void *content) {
     record *r = content;
     if (!r->y->has_grad) return;
     r->args.dy = r->y->grad;
+    for (size_t k = 0; k < r->args.tables; k++) r->args.ids[k] = r->gradient_rows[k];
     c->backend->ops->embedding_backward(c->backend, &r->args);
+}
+
+// Which rows of its gradient a table's ids are. False, with the failure kept, when a row is not in use.
+static bool find_places(qn_context *c, const qn_tensor *table, size_t rows, const int32_t *ids, const int32_t **out) {
+    *out = ids;
+    if (!table->used || !table->requires_grad || !qn_taping(c)) return true;
+    int32_t *places = qn_arena_alloc(c->records, rows, sizeof *places);
+    if (!places) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    *out = places;
+    for (size_t t = 0; t < rows; t++) {
+        places[t] = table->used->place[ids[t]];
+        if (places[t] >= 0) continue;
+        qn_fail(QN_ERROR_ARGUMENT, "embedding: row %d of token %zu is not in use (expected qn_optimizer_use before)",
+                ids[t], t);
+        return qn_fail_operation(c, QN_ERROR_ARGUMENT);
+    }
+    return true;
 }
 
 qn_tensor *qn_embedding(qn_context *c, size_t rows, size_t tables, qn_tensor *const *table, const int32_t *const *ids) {
@@ -37,6 +57,7 @@ qn_tensor *qn_embedding(qn_context *c, size_t rows, size_t tables, qn_tensor *co
                         ids[k][t], t, k, size - 1);
                 return qn_fail_operation(c, QN_ERROR_ARGUMENT);
             }
+        if (!find_places(c, table[k], rows, ids[k], &r.gradient_rows[k])) return NULL;
         r.args.d = d;
         r.args.table[k] = table[k]->data;
         r.args.ids[k] = ids[k];

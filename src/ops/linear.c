@@ -38,6 +38,10 @@ qn_tensor *qn_linear(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *
                 out, in, qn_width(x));
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
     }
+    if (weight->used && weight->requires_grad && qn_taping(c)) {
+        qn_fail(QN_ERROR_ARGUMENT, "linear: the weight is a table that trains by rows (expected a dense gradient)");
+        return qn_fail_operation(c, QN_ERROR_ARGUMENT);
+    }
     if (!qn_check_parameter(c, "linear", weight) || !qn_check_parameter(c, "linear", bias)) return NULL;
     bool trains = x->requires_grad || weight->requires_grad || (bias && bias->requires_grad);
     qn_tensor *y = qn_new_matrix(c, rows, out, trains);

@@ -45,6 +45,18 @@ static float *allocate(const qn_parameters *set) {
     return memory;
 }
 
+// Memory that is never written is never taken: the places of gradients by rows are left alone but for what the most
+// rows of a step need.
+static float *allocate_gradients(const qn_parameters *set) {
+    float *memory = qn_aligned_alloc((set->size ? set->size : 1) * sizeof *memory);
+    for (size_t i = 0; memory && i < set->count; i++) {
+        const qn_parameter *p = set->items[i];
+        size_t end = i + 1 < set->count ? set->items[i + 1]->offset : set->size;
+        if (!p->by_rows) memset(memory + p->offset, 0, (end - p->offset) * sizeof *memory);
+    }
+    return memory;
+}
+
 qn_status qn_parameters_allocate(qn_parameters *set) {
     set->values = allocate(set);
     if (!set->values) return QN_ERROR_MEMORY;
@@ -69,11 +81,15 @@ qn_status qn_parameters_allocate_except(qn_parameters *set, const bool *elsewher
 }
 
 qn_status qn_parameters_allocate_training(qn_parameters *set) {
-    set->grads = allocate(set);
+    set->grads = allocate_gradients(set);
     set->moment1 = allocate(set);
     set->moment2 = allocate(set);
     if (!set->grads || !set->moment1 || !set->moment2) return QN_ERROR_MEMORY;
-    for (size_t i = 0; i < set->count; i++) set->items[i]->tensor.grad = set->grads + set->items[i]->offset;
+    for (size_t i = 0; i < set->count; i++) {
+        qn_parameter *p = set->items[i];
+        p->tensor.grad = set->grads + p->offset;
+        if (p->by_rows && !(p->tensor.used = qn_used_rows_create(p->tensor.shape[0]))) return QN_ERROR_MEMORY;
+    }
     return QN_OK;
 }
 
@@ -98,6 +114,7 @@ void qn_parameters_initialize(qn_parameters *set, uint64_t seed, double deviatio
 
 void qn_parameters_free(qn_parameters *set) {
     for (size_t i = 0; i < set->count; i++) {
+        qn_used_rows_free(set->items[i]->tensor.used);
         free(set->items[i]->name);
         free(set->items[i]);
     }

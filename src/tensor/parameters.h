@@ -3,6 +3,7 @@
 // or over the table of entries.
 #pragma once
 #include "tensor/tensor.h"
+#include "tensor/used_rows.h"
 
 typedef enum { QN_INIT_ZEROS, QN_INIT_ONES, QN_INIT_NORMAL } qn_init;
 
@@ -16,6 +17,7 @@ typedef struct {
     int layer;     // depth for layer-wise learning rates: 0 embeddings, 1.. layers, the last + 1 heads
     bool joined;   // lies directly behind the previous entry
     bool frozen;
+    bool by_rows; // a table that only embeddings read: its gradient has the rows in use alone (tensor.used)
 } qn_parameter;
 
 typedef struct {
@@ -38,10 +40,11 @@ typedef struct {
 // short.
 qn_tensor *qn_parameters_add(qn_parameters *set, const char *name, size_t rows, size_t width,
                              qn_parameter_options options);
-qn_status qn_parameters_allocate(qn_parameters *set);          // values; the entries' tensors point into them
+qn_status qn_parameters_allocate(qn_parameters *set); // values; the entries' tensors point into them
 // The same for inference: entries whose values are elsewhere[i] (a mapped file) take no memory and keep their data.
 qn_status qn_parameters_allocate_except(qn_parameters *set, const bool *elsewhere);
-qn_status qn_parameters_allocate_training(qn_parameters *set); // gradients and moments, zeroed
+// Gradients and moments, zeroed; the gradient of an entry `by_rows` is zeroed as its rows come into use.
+qn_status qn_parameters_allocate_training(qn_parameters *set);
 // Draws values: normal entries with mean 0 and deviation `deviation`, each from its own stream of `seed`, named by the
 // entry, so that the same name gets the same values whatever else the model has.
 void qn_parameters_initialize(qn_parameters *set, uint64_t seed, double deviation);

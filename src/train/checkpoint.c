@@ -16,13 +16,44 @@ static char *numbered(const char *output, const char *prefix, int64_t step) {
     return qn_path_join(output, name);
 }
 
-static qn_status save_moments(const char *folder, const qn_parameters *set) {
-    qn_st_entry entries[2] = {
-        {.name = "moment1", .dtype = QN_ST_F32, .dims = 1, .shape = {(int64_t)set->size}, .values = set->moment1},
-        {.name = "moment2", .dtype = QN_ST_F32, .dims = 1, .shape = {(int64_t)set->size}, .values = set->moment2}};
+enum { NAME_SIZE = 384 };
+
+static const char *idle_name(const qn_lazy_table *table, char name[NAME_SIZE]) {
+    snprintf(name, NAME_SIZE, "idle.%s", table->parameter->name);
+    return name;
+}
+
+// The moments [size], and for each table that trains by rows its rows' updates without a gradient, idle.NAME [rows].
+static qn_status save_optimizer(const char *folder, const qn_optimizer *o) {
+    const int64_t size = (int64_t)o->set->size;
+    size_t rows = 0;
+    for (size_t i = 0; i < o->table_count; i++) rows += o->tables[i].parameter->tensor.used->size;
+    qn_st_entry *entries = qn_calloc(2 + o->table_count, sizeof *entries);
+    char(*names)[NAME_SIZE] = qn_calloc(o->table_count, sizeof *names);
+    float *idle = qn_malloc(rows, sizeof *idle), *next = idle;
     char *path = qn_path_join(folder, "optimizer.safetensors");
-    qn_status status = path ? qn_safetensors_write(path, entries, 2, NULL) : QN_ERROR_MEMORY;
+    qn_status status = entries && names && idle && path ? QN_OK : QN_ERROR_MEMORY;
+    if (status == QN_OK) {
+        entries[0] =
+            (qn_st_entry){.name = "moment1", .dtype = QN_ST_F32, .dims = 1, .shape = {size}, .values = o->set->moment1};
+        entries[1] =
+            (qn_st_entry){.name = "moment2", .dtype = QN_ST_F32, .dims = 1, .shape = {size}, .values = o->set->moment2};
+        for (size_t i = 0; i < o->table_count; i++) {
+            const qn_lazy_table *t = &o->tables[i];
+            entries[2 + i] = (qn_st_entry){.name = idle_name(t, names[i]),
+                                           .dtype = QN_ST_F32,
+                                           .dims = 1,
+                                           .shape = {(int64_t)t->parameter->tensor.used->size},
+                                           .values = next};
+            qn_optimizer_save_idle(o, i, next);
+            next += t->parameter->tensor.used->size;
+        }
+        status = qn_safetensors_write(path, entries, 2 + o->table_count, NULL);
+    }
     free(path);
+    free(idle);
+    free(names);
+    free(entries);
     return status;
 }
 
@@ -53,14 +84,14 @@ static qn_status save_state(const char *folder, const qn_training_state *state) 
     return status;
 }
 
-qn_status qn_checkpoint_save(const char *output, qn_network *network, const qn_tokenizer *tokenizer,
-                             const qn_training_state *state) {
+qn_status qn_checkpoint_save(const char *output, qn_network *network, const qn_optimizer *optimizer,
+                             const qn_tokenizer *tokenizer, const qn_training_state *state) {
     char *partial = numbered(output, PARTIAL, state->step), *whole = numbered(output, PREFIX, state->step);
     qn_status status = partial && whole ? qn_remove_tree(partial) : QN_ERROR_MEMORY;
     if (status == QN_OK) status = qn_make_folders(partial);
     if (status == QN_OK) status = qn_network_save(network, partial);
     if (status == QN_OK) status = qn_tokenizer_save(tokenizer, partial);
-    if (status == QN_OK) status = save_moments(partial, &network->parameters);
+    if (status == QN_OK) status = save_optimizer(partial, optimizer);
     if (status == QN_OK) status = save_state(partial, state);
     if (status == QN_OK) status = qn_sync_folder(partial);
     if (status == QN_OK) status = qn_rename_folder(partial, whole);
@@ -146,16 +177,28 @@ static qn_status read_state(const char *folder, qn_training_state *state) {
     return status;
 }
 
-qn_status qn_checkpoint_restore(const char *folder, qn_network *network, qn_training_state *state) {
+static qn_status read_idle(qn_weights *moments, qn_optimizer *o, size_t table) {
+    const qn_lazy_table *t = &o->tables[table];
+    const int64_t shape[1] = {(int64_t)t->parameter->tensor.used->size};
+    char name[NAME_SIZE];
+    float *idle = qn_malloc((size_t)shape[0], sizeof *idle);
+    qn_status status = idle ? qn_weights_read_f32(moments, idle_name(t, name), 1, shape, idle) : QN_ERROR_MEMORY;
+    if (status == QN_OK) status = qn_optimizer_restore_idle(o, table, idle);
+    free(idle);
+    return status;
+}
+
+qn_status qn_checkpoint_restore(const char *folder, qn_optimizer *o, qn_training_state *state) {
     *state = (qn_training_state){.best_step = -1};
     QN_TRY(read_state(folder, state));
-    qn_parameters *set = &network->parameters;
-    const int64_t shape[1] = {(int64_t)set->size};
+    const int64_t shape[1] = {(int64_t)o->set->size};
     char *path = qn_path_join(folder, "optimizer.safetensors");
     qn_weights *moments = NULL;
     qn_status status = path ? qn_weights_open(path, &moments) : QN_ERROR_MEMORY;
-    if (status == QN_OK) status = qn_weights_read_f32(moments, "moment1", 1, shape, set->moment1);
-    if (status == QN_OK) status = qn_weights_read_f32(moments, "moment2", 1, shape, set->moment2);
+    if (status == QN_OK) status = qn_weights_read_f32(moments, "moment1", 1, shape, o->set->moment1);
+    if (status == QN_OK) status = qn_weights_read_f32(moments, "moment2", 1, shape, o->set->moment2);
+    qn_optimizer_restore(o, state->updates);
+    for (size_t i = 0; status == QN_OK && i < o->table_count; i++) status = read_idle(moments, o, i);
     qn_weights_close(moments);
     free(path);
     return status;

@@ -4,6 +4,7 @@
 #pragma once
 #include "data/batch.h"
 #include "models/network.h"
+#include "train/optimizer.h"
 
 // What trainer_state.json keeps besides the weights.
 typedef struct {
@@ -21,12 +22,12 @@ typedef struct {
     uint64_t seed;
 } qn_training_state;
 
-// Writes output/checkpoint-STEP with the network, the tokenizer and the state.
-qn_status qn_checkpoint_save(const char *output, qn_network *network, const qn_tokenizer *tokenizer,
-                             const qn_training_state *state);
+// Writes output/checkpoint-STEP with the network, the settled optimizer, the tokenizer and the state.
+qn_status qn_checkpoint_save(const char *output, qn_network *network, const qn_optimizer *optimizer,
+                             const qn_tokenizer *tokenizer, const qn_training_state *state);
 // The newest checkpoint of a run folder: its path, which the caller frees, or NULL when there is none.
 char *qn_checkpoint_newest(const char *output);
-// Reads state and moments of a checkpoint into a trainable network whose weights have been loaded from it.
-qn_status qn_checkpoint_restore(const char *folder, qn_network *network, qn_training_state *state);
+// Reads state and moments of a checkpoint into the optimizer of a network whose weights have been loaded from it.
+qn_status qn_checkpoint_restore(const char *folder, qn_optimizer *optimizer, qn_training_state *state);
 // Removes what a killed run left half written, and all but the newest `keep` checkpoints and the one of `best_step`.
 qn_status qn_checkpoint_prune(const char *output, int keep, int64_t best_step);

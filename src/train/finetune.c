@@ -140,7 +140,7 @@ static qn_status make_network(const qn_training *o, const char *folder, const jo
     if (o->dropout >= 0)
         config.encoder.hidden_dropout = config.encoder.attention_dropout = config.classifier_dropout =
             (float)o->dropout;
-    qn_network_options options = {QN_HEAD_POOLER | QN_HEAD_CLASSIFIER, true, o->seed};
+    qn_network_options options = {QN_HEAD_POOLER | QN_HEAD_CLASSIFIER, true, o->seed, true};
     return qn_is_folder(folder) ? qn_network_load(&config, folder, &options, out)
                                 : qn_network_create(&config, &options, out);
 }

@@ -119,7 +119,7 @@ static qn_status open_corpora(const qn_training *o, const qn_tokenizer *tokenize
 static qn_status make_network(const qn_training *o, const char *from, qn_model_config *config, qn_network **out) {
     if (o->dropout >= 0) config->encoder.hidden_dropout = config->encoder.attention_dropout = (float)o->dropout;
     qn_network_options options = {QN_HEAD_MASKED_LM | (o->next_sentence ? QN_HEAD_POOLER | QN_HEAD_NEXT_SENTENCE : 0u),
-                                  true, o->seed};
+                                  true, o->seed, false};
     char *weights = qn_is_folder(from) ? qn_path_join(from, "model.safetensors") : NULL,
          *index = qn_is_folder(from) ? qn_path_join(from, "model.safetensors.index.json") : NULL;
     bool has_weights = (weights && qn_is_file(weights)) || (index && qn_is_file(index));

@@ -122,9 +122,12 @@ static qn_status remove_earlier(const char *output) {
 static qn_status begin(qn_trainer *t, const char *checkpoint) {
     const qn_training *o = t->options;
     t->state = (qn_training_state){.best_step = -1, .best_value = NAN, .seed = o->seed};
+    QN_TRY(qn_optimizer_create(t->backend, &t->network->parameters,
+                               &(qn_optimizer_options){o->beta1, o->beta2, o->epsilon, o->weight_decay, o->layer_decay},
+                               &t->optimizer));
     QN_TRY(qn_make_folders(o->output));
     if (checkpoint) {
-        QN_TRY(qn_checkpoint_restore(checkpoint, t->network, &t->state));
+        QN_TRY(qn_checkpoint_restore(checkpoint, t->optimizer, &t->state));
         if (t->state.seed != o->seed)
             return qn_fail(QN_ERROR_ARGUMENT, "%s: was trained with seed %" PRIu64 ", not %" PRIu64, checkpoint,
                            t->state.seed, o->seed);
@@ -159,6 +162,8 @@ static qn_status begin(qn_trainer *t, const char *checkpoint) {
 void qn_trainer_free(qn_trainer *t) {
     qn_arena_destroy(t->context.arena);
     qn_arena_destroy(t->context.records);
+    qn_optimizer_free(t->optimizer);
+    t->optimizer = NULL;
     qn_runlog_close(t->log);
     if (t->events) qn_tfevents_close(t->events);
     qn_buffer_free(&t->line);
@@ -173,7 +178,8 @@ static qn_status save(qn_trainer *t) {
     t->state.seconds = elapsed(t);
     QN_TRY(qn_runlog_sync(t->log));
     QN_TRY(qn_tfevents_flush(t->events));
-    QN_TRY(qn_checkpoint_save(t->options->output, t->network, t->tokenizer, &t->state));
+    qn_optimizer_settle(t->optimizer);
+    QN_TRY(qn_checkpoint_save(t->options->output, t->network, t->optimizer, t->tokenizer, &t->state));
     return qn_checkpoint_prune(t->options->output, t->options->keep_checkpoints, t->state.best_step);
 }
 
@@ -192,6 +198,7 @@ static void say_metrics(qn_trainer *t, bool best) {
 
 static qn_status evaluate(qn_trainer *t, double epoch) {
     double start = qn_seconds();
+    qn_optimizer_settle(t->optimizer);
     QN_TRY(t->objective->evaluate(t, t->metrics, &t->metric_count));
     const qn_metric *chosen = qn_metric_find(t->metrics, t->metric_count, t->best_metric);
     if (!chosen)
@@ -232,6 +239,7 @@ static qn_status run_micro_batch(qn_trainer *t, const qn_batch *batch, double *l
     t->tape = (qn_tape){0};
     c->tape = &t->tape;
     c->dropout = true;
+    QN_TRY(qn_optimizer_use(t->optimizer, t->network->encoder.word, batch->tokens, batch->ids));
     QN_TRY(t->objective->loss(t, c, batch, loss));
     QN_TRY(c->status);
     return qn_backward(c);
@@ -286,7 +294,7 @@ static double share_done(const qn_trainer *t, double epoch) {
 
 static qn_status skip(qn_trainer *t, const step_result *r) {
     bool finite = isfinite(r->loss) && isfinite(r->norm);
-    qn_optimizer_skip(t->backend, &t->network->parameters);
+    qn_optimizer_skip(t->optimizer);
     t->state.skipped++;
     t->state.skipped_in_a_row++;
     qn_runlog_begin(t->log, "skip", t->state.step);
@@ -308,7 +316,7 @@ static qn_status skip(qn_trainer *t, const step_result *r) {
 static qn_status update(qn_trainer *t, step_result *r, double before) {
     const qn_training *o = t->options;
     qn_training_state *s = &t->state;
-    r->norm = qn_gradient_norm(t->backend, &t->network->parameters);
+    r->norm = qn_optimizer_norm(t->optimizer);
     r->rate = qn_schedule_rate(&t->schedule, before, t->total_steps > 0 ? 1.0 / (double)t->total_steps : 1e-3);
     r->skipped = !isfinite(r->loss) || !isfinite(r->norm) ||
                  (s->typical_norm > 0 && s->updates > 50 && r->norm > SPIKE * s->typical_norm);
@@ -320,9 +328,7 @@ static qn_status update(qn_trainer *t, step_result *r, double before) {
     s->last_loss = r->loss;
     double scale =
         o->max_gradient_norm > 0 && r->norm > o->max_gradient_norm ? o->max_gradient_norm / (r->norm + 1e-6) : 1;
-    qn_optimizer_step(t->backend, &t->network->parameters,
-                      &(qn_optimizer_options){o->beta1, o->beta2, o->epsilon, o->weight_decay, o->layer_decay},
-                      s->updates, r->rate, scale);
+    qn_optimizer_step(t->optimizer, r->rate, scale);
     return t->backend->status;
 }
 

@@ -36,6 +36,7 @@ struct qn_trainer {
     // The loop's own.
     qn_context context;
     qn_tape tape;
+    qn_optimizer *optimizer;
     qn_training_state state;
     qn_schedule schedule;
     qn_runlog *log;

@@ -561,15 +561,16 @@ static void check_adamw(const qn_kernels *k) {
         float *parameter = random_array(n, -1, 1), *gradient = take(n), *first = take(n), *second = take(n);
         for (size_t i = 0; i < n; i++) p[i] = parameter[i], m[i] = v[i] = 0, first[i] = second[i] = 0;
         for (int64_t t = 1; t <= STEPS; t++) {
-            qn_adamw f = {1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, t, 0.5f};
+            const qn_adamw_options o = {1e-2, 0.9, 0.999, 1e-8, 0.1, 0};
+            qn_adamw f = qn_adamw_update(&o, t, 0.5);
             for (size_t i = 0; i < n; i++) {
                 gradient[i] = uniform(-1, 1);
-                double g = (double)f.grad_scale * gradient[i], b1 = f.beta1, b2 = f.beta2;
-                p[i] -= (double)f.learning_rate * f.weight_decay * p[i];
+                double g = 0.5 * gradient[i], b1 = o.beta1, b2 = o.beta2;
+                p[i] -= o.learning_rate * o.weight_decay * p[i];
                 m[i] = b1 * m[i] + (1 - b1) * g;
                 v[i] = b2 * v[i] + (1 - b2) * g * g;
                 double mean = m[i] / (1 - pow(b1, (double)t)), square = v[i] / (1 - pow(b2, (double)t));
-                p[i] -= f.learning_rate * mean / (sqrt(square) + f.eps);
+                p[i] -= o.learning_rate * mean / (sqrt(square) + o.epsilon);
             }
             k->adamw(&f, n, parameter, gradient, first, second);
             for (size_t i = 0; i < n; i++) {
@@ -582,6 +583,32 @@ static void check_adamw(const qn_kernels *k) {
         }
         give_back(k->name, "adamw");
     }
+}
+
+// Protects: updates that are made up for have the bits of those with gradients of zero in their time; the first moment
+// is dropped at its update, and the cut into calls does not matter.
+static void check_adamw_idle(const qn_kernels *k) {
+    enum { STEPS = 9 };
+    qn_adamw f[STEPS];
+    for (int t = 0; t < STEPS; t++)
+        f[t] = qn_adamw_update(&(qn_adamw_options){1e-2 / (t + 1), 0.9, 0.999, 1e-8, 0.1, 0}, t + 5, 0.5);
+    for (size_t s = 0; s < SIZES; s++)
+        for (size_t live = 0; live <= STEPS; live += 3) {
+            size_t n = size_at(s), cut = 1 + s % (STEPS - 1);
+            float *p = random_array(n, -1, 1), *m = random_array(n, -1, 1), *v = random_array(n, 0, 1);
+            float *p1 = shifted_copy(p, n), *m1 = shifted_copy(m, n), *v1 = shifted_copy(v, n), *zero = take(n);
+            for (size_t i = 0; i < n; i++) zero[i] = 0;
+            for (size_t t = 0; t < STEPS; t++) {
+                for (size_t i = 0; i < n && t == live; i++) m1[i] = 0;
+                k->adamw(&f[t], n, p1, zero, m1, v1);
+            }
+            k->adamw_idle(f, cut, live < cut ? live : cut, n, p, m, v);
+            k->adamw_idle(f + cut, STEPS - cut, live < cut ? 0 : live - cut, n, p, m, v);
+            assert_same(k->name, "adamw_idle parameter", n, p, p1);
+            assert_same(k->name, "adamw_idle first moment", n, m, m1);
+            assert_same(k->name, "adamw_idle second moment", n, v, v1);
+            give_back(k->name, "adamw_idle");
+        }
 }
 
 // ---- Matrix product

@@ -55,6 +55,8 @@ static const qn_backend_operations operations = {
     .add = qn_cpu_add,
     .sum_squares = qn_cpu_sum_squares,
     .adamw = qn_cpu_adamw,
+    .adamw_rows = qn_cpu_adamw_rows,
+    .adamw_idle = qn_cpu_adamw_idle,
 };
 
 static bool reserve(qn_cpu *cpu, qn_scratch *scratch, size_t count) {

@@ -54,6 +54,8 @@ void qn_cpu_pool_backward(qn_backend *b, const qn_pool_args *a);
 void qn_cpu_normalize_forward(qn_backend *b, size_t rows, size_t d, const float *x, float *y, float *norm);
 void qn_cpu_normalize_backward(qn_backend *b, size_t rows, size_t d, const float *y, const float *norm, const float *dy,
                                float *dx, bool accumulate);
+void qn_cpu_adamw_rows(qn_backend *b, const qn_adamw *f, const qn_adamw_rows *r, float *gradient);
+void qn_cpu_adamw_idle(qn_backend *b, const qn_adamw_missed *f, const qn_adamw_rows *r);
 // loss.c
 void qn_cpu_cross_entropy(qn_backend *b, const qn_cross_entropy_args *a);
 void qn_cpu_binary_cross_entropy(qn_backend *b, const qn_elementwise_loss_args *a);

@@ -65,7 +65,9 @@ typedef struct {
     X(finish, void, (qn_activation f, size_t n, const float *x, const float *bias, float *y)) /* y = f(x + bias), bias may be NULL; y may be x */ \
     X(adamw, void,                                                                                                     \
       (const qn_adamw *f, size_t n, float *parameter, float *gradient, float *m,                                       \
-       float *v)) /* torch.optim.AdamW; zeroes gradient */
+       float *v)) /* torch.optim.AdamW; zeroes gradient */                                                             \
+    /* `count` updates without a gradient, one after the other; from number `live` on the first moment is zero */      \
+    X(adamw_idle, void, (const qn_adamw *f, size_t count, size_t live, size_t n, float *parameter, float *m, float *v))
 
 typedef struct {
     const char *name;   // "ref", "avx2", "avx512"

@@ -1,9 +1,10 @@
-// Operations that pick, add up or scale whole rows: embedding, gather, pooling over sequences, L2 normalisation.
+// Operations that pick, add up or scale whole rows: embedding, gather, pooling over sequences, L2 normalisation; and
+// the optimizer's steps on some rows of a table.
 #include "backend/cpu/cpu.h"
 #include <math.h>
 #include <string.h>
 
-enum { ROWS = 64, COLUMNS = 64 };
+enum { ROWS = 64, COLUMNS = 64, UPDATED_ROWS = 16 };
 
 static void embed(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
     (void)worker;
@@ -157,4 +158,41 @@ void qn_cpu_normalize_backward(qn_backend *b, size_t rows, size_t d, const float
                                float *dx, bool accumulate) {
     qn_cpu_ranges(qn_cpu_of(b), rows, 16, normalize_backward,
                   &(normalize_job){.d = d, .y = y, .dy = dy, .out = dx, .given = norm, .accumulate = accumulate});
+}
+
+typedef struct {
+    const qn_adamw *f;
+    const qn_adamw_missed *missed;
+    const qn_adamw_rows *r;
+    float *gradient;
+} adamw_job;
+
+static void adamw_rows(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const adamw_job *j = arguments;
+    const qn_adamw_rows *r = j->r;
+    for (size_t i = first; i < last; i++) {
+        size_t at = (size_t)r->index[i] * r->d;
+        cpu->kernels->adamw(j->f, r->d, r->parameter + at, j->gradient + i * r->d, r->m + at, r->v + at);
+    }
+}
+
+void qn_cpu_adamw_rows(qn_backend *b, const qn_adamw *f, const qn_adamw_rows *r, float *gradient) {
+    qn_cpu_ranges(qn_cpu_of(b), r->rows, UPDATED_ROWS, adamw_rows, &(adamw_job){.f = f, .r = r, .gradient = gradient});
+}
+
+static void adamw_idle(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const adamw_job *j = arguments;
+    const qn_adamw_rows *r = j->r;
+    for (size_t i = first; i < last; i++) {
+        size_t at = (size_t)r->index[i] * r->d, behind = (size_t)j->missed->behind[i];
+        if (behind)
+            cpu->kernels->adamw_idle(j->missed->updates + j->missed->count - behind, behind, (size_t)j->missed->live[i],
+                                     r->d, r->parameter + at, r->m + at, r->v + at);
+    }
+}
+
+void qn_cpu_adamw_idle(qn_backend *b, const qn_adamw_missed *f, const qn_adamw_rows *r) {
+    qn_cpu_ranges(qn_cpu_of(b), r->rows, UPDATED_ROWS, adamw_idle, &(adamw_job){.missed = f, .r = r});
 }
