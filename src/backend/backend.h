@@ -51,6 +51,36 @@ typedef struct {
     float *dbias;    // [out] += sum of dy over T, or NULL
 } qn_linear_backward_args;
 
+// Operations of inference that look at one row at a time, run one after the other on a block of rows that stays in the
+// cache of one thread: what stands between two attentions of a transformer. A value is a matrix [T, width], in memory
+// or, where that is NULL, only inside the block. A step reads values and writes one; it may write a value that it reads
+// when that is a norm.
+typedef struct {
+    size_t width;
+    float *memory; // [T, width] or NULL
+} qn_block_value;
+
+typedef enum { QN_STEP_LINEAR, QN_STEP_NORM } qn_step_kind;
+typedef struct {
+    qn_step_kind kind;
+    int from, to;      // places in the array of values
+    int sub;           // norm: the value that is added to `from` first, or -1
+    int sum;           // norm: gets that sum, or -1
+    const float *bias; // linear: [out] or NULL; norm: beta [d]
+    qn_weight weight;  // linear, packed
+    qn_activation activation;
+    const float *gamma; // norm: [d]
+    float eps;
+} qn_block_step;
+
+enum { QN_BLOCK_VALUES = 8 };
+typedef struct {
+    size_t rows; // T
+    size_t values, steps;
+    const qn_block_value *value; // at most QN_BLOCK_VALUES
+    const qn_block_step *step;
+} qn_block_args;
+
 // Multi-head attention: the queries of sequence i see the keys of sequence i. Heads of width h stand side by side in a
 // row. softmax(scale Q K^T) V, probabilities dropped with `dropout`. Queries, keys and values may be parts of wider
 // rows: a stride is the distance of rows in floats. Tq queries, T keys.
@@ -195,6 +225,7 @@ typedef struct {
 
     void (*linear_forward)(qn_backend *b, const qn_linear_forward_args *a);
     void (*linear_backward)(qn_backend *b, const qn_linear_backward_args *a);
+    void (*block_forward)(qn_backend *b, const qn_block_args *a);
     void (*activation_forward)(qn_backend *b, qn_activation f, size_t count, const float *x, float *y);
     void (*activation_backward)(qn_backend *b, qn_activation f, size_t count, const float *x, const float *dy,
                                 float *dx); // =, dx may be dy

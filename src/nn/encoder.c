@@ -237,6 +237,59 @@ static qn_tensor *last_layer(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tens
     return add_norm(c, e, x, feed_forward(c, e, l, x), &l->feed_forward_norm, NULL);
 }
 
+// --- Inference with packed weights: a layer is one attention and one block of steps on rows, which ends with the next
+// layer's queries, keys and values.
+
+// Post-norm: x = norm(x + sub). Pre-norm: x = x + sub, normed = norm(x).
+static int norm_step(qn_block *b, qn_encoder *e, int x, int sub, const qn_dense *norm) {
+    bool pre = e->config.pre_norm;
+    int normed = pre ? qn_block_inside(b, e->config.hidden) : x;
+    qn_block_norm(b, x, sub, pre && sub >= 0 ? x : -1, norm->weight, norm->bias, e->config.norm_eps, normed);
+    return normed;
+}
+
+static int linear_step(qn_block *b, int from, const qn_dense *dense, qn_activation f, int to) {
+    qn_block_linear(b, from, dense->weight, dense->bias, f, to);
+    return to;
+}
+
+// What layer l reads: queries, keys and values of the normed rows.
+static void qkv_step(qn_block *b, qn_encoder_layer *l, int normed, qn_tensor *qkv) {
+    qn_block_linear(b, normed, &l->qkv_weight, &l->qkv_bias, QN_ACTIVATION_NONE, qn_block_tensor(b, qkv));
+}
+
+// Layers 0 .. end-1 on x, in place. Pre-norm: *sub is what is still to be added to x.
+static void infer_layers(qn_context *c, qn_encoder *e, qn_tensor *x, qn_ragged batch, size_t end, qn_tensor **sub) {
+    bool pre = e->config.pre_norm;
+    size_t d = e->config.hidden, rows = qn_rows(x);
+    qn_tensor *qkv = qn_new_matrix(c, rows, 3 * d, false);
+    if (pre) *sub = qn_new_matrix(c, rows, d, false);
+    for (size_t i = 0; i <= end && c->status == QN_OK; i++) {
+        qn_arena_mark mark = qn_arena_save(c->arena);
+        qn_tensor *mixed = i > 0 ? qn_self_attention(c, qkv, e->config.heads, batch, 0) : NULL;
+        if (c->status != QN_OK) return;
+        qn_block b;
+        qn_block_begin(&b, c, rows);
+        int in = qn_block_tensor(&b, x), normed = in, delta = -1;
+        if (mixed) { // the rest of layer i - 1
+            qn_encoder_layer *l = &e->layers[i - 1];
+            int wide = qn_block_inside(&b, e->config.intermediate);
+            delta = pre && i == end ? qn_block_tensor(&b, *sub) : qn_block_inside(&b, d);
+            linear_step(&b, qn_block_tensor(&b, mixed), &l->attention_output, QN_ACTIVATION_NONE, delta);
+            normed = norm_step(&b, e, in, delta, pre ? &l->feed_forward_norm : &l->attention_norm);
+            linear_step(&b, linear_step(&b, normed, &l->up, e->config.activation, wide), &l->down, QN_ACTIVATION_NONE,
+                        delta);
+            if (!pre) normed = norm_step(&b, e, in, delta, &l->feed_forward_norm);
+        }
+        if (i < end) {
+            if (pre) normed = norm_step(&b, e, in, delta, &e->layers[i].attention_norm);
+            qkv_step(&b, &e->layers[i], normed, qkv);
+        }
+        qn_block_run(&b);
+        qn_arena_restore(c->arena, mark);
+    }
+}
+
 qn_tensor *qn_encoder_forward(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
     return qn_encoder_forward_rows(c, e, tokens, (qn_rows_read){0, NULL});
 }
@@ -247,8 +300,10 @@ qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens
     qn_tensor *x = add_norm(c, e, embed(c, e, tokens), NULL, &e->embedding_norm, NULL);
     x = qn_drop(c, x, e->config.hidden_dropout);
     qn_tensor *sub = NULL; // pre-norm: the previous feed-forward's output, not yet added
-    qn_tensor *carry = pre && !qn_taping(c) && x ? qn_new_tensor(c, x->rank, x->shape, false) : NULL;
-    for (size_t i = 0; x && i < whole; i++) {
+    bool packed = whole > 0 && !qn_taping(c) && !c->dropout && e->layers[0].qkv_weight.packed;
+    if (x && packed) infer_layers(c, e, x, tokens->ragged, whole, &sub);
+    qn_tensor *carry = pre && !qn_taping(c) && !packed && x ? qn_new_tensor(c, x->rank, x->shape, false) : NULL;
+    for (size_t i = 0; x && !packed && i < whole; i++) {
         qn_encoder_layer *l = &e->layers[i];
         qn_arena_mark mark = qn_arena_save(c->arena);
         if (pre) {

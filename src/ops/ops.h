@@ -45,3 +45,21 @@ bool qn_check_ragged(qn_context *c, const char *operation, qn_ragged batch, size
 // False, with the failure kept, when t is the result of an operation that trains: gradients of weights go straight to
 // where parameters keep them. NULL is fine.
 bool qn_check_parameter(qn_context *c, const char *operation, const qn_tensor *t);
+
+// --- Steps on rows in inference (block.c): what stands between two attentions, run in one go; see qn_block_args. A
+// value is named by its place. Nothing is recorded: only without a tape and with packed weights.
+typedef struct {
+    qn_context *context;
+    qn_block_value value[QN_BLOCK_VALUES];
+    qn_block_step step[2 * QN_BLOCK_VALUES];
+    qn_block_args args;
+} qn_block;
+
+void qn_block_begin(qn_block *b, qn_context *c, size_t rows);
+int qn_block_tensor(qn_block *b, qn_tensor *t); // a value in memory
+int qn_block_inside(qn_block *b, size_t width); // a value that is gone afterwards
+void qn_block_linear(qn_block *b, int from, const qn_tensor *weight, const qn_tensor *bias, qn_activation f, int to);
+// sum = from + sub (sub -1: from alone; sum -1: not kept), to = norm(sum)
+void qn_block_norm(qn_block *b, int from, int sub, int sum, const qn_tensor *gamma, const qn_tensor *beta, float eps,
+                   int to);
+void qn_block_run(qn_block *b);

@@ -10,3 +10,16 @@ static inline uint32_t qn_dropout_threshold(float p) {
 static inline float qn_dropout_factor(float p) {
     return p < 1.0f ? 1.0f / (1.0f - p) : 0.0f;
 }
+
+// Bytes for values from `low` (at most 0) to `high` (at least 0): value = (byte - zero) scale, byte = value inverse +
+// start, cut off.
+typedef struct {
+    float scale, inverse, start;
+    int32_t zero;
+} qn_byte_range;
+
+static inline qn_byte_range qn_byte_range_of(float low, float high) {
+    float scale = (high - low) / 255, inverse = high - low > 0 ? 255 / (high - low) : 0;
+    int32_t zero = (int32_t)(0.5f - low * inverse);
+    return (qn_byte_range){scale, inverse, (float)zero + 0.5f, zero};
+}

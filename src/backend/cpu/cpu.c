@@ -34,6 +34,7 @@ static const qn_backend_operations operations = {
     .unpack = qn_cpu_unpack,
     .linear_forward = qn_cpu_linear_forward,
     .linear_backward = qn_cpu_linear_backward,
+    .block_forward = qn_cpu_block_forward,
     .activation_forward = qn_cpu_activation_forward,
     .activation_backward = qn_cpu_activation_backward,
     .attention_forward = qn_cpu_attention_forward,
@@ -75,6 +76,10 @@ static bool reserve(qn_cpu *cpu, qn_scratch *scratch, size_t count) {
 
 float *qn_cpu_shared_scratch(qn_cpu *cpu, size_t count) {
     return reserve(cpu, &cpu->shared, count ? count : 1) ? cpu->shared.memory : NULL;
+}
+
+float *qn_cpu_block_scratch(qn_cpu *cpu, size_t count) {
+    return reserve(cpu, &cpu->block, count ? count : 1) ? cpu->block.memory : NULL;
 }
 
 bool qn_cpu_worker_scratch(qn_cpu *cpu, size_t count) {
@@ -128,6 +133,7 @@ void qn_backend_destroy(qn_backend *backend) {
     for (int i = 0; cpu->threads && i < qn_threads_count(cpu->threads); i++) qn_aligned_free(cpu->per_worker[i].memory);
     qn_threads_destroy(cpu->threads);
     qn_aligned_free(cpu->shared.memory);
+    qn_aligned_free(cpu->block.memory);
     free(cpu->per_worker);
     free(cpu);
 }

@@ -14,6 +14,7 @@ typedef struct {
     const qn_kernels *kernels;
     qn_threads *threads;
     qn_scratch shared; // one for the whole operation: packed weights, partial sums
+    qn_scratch block;  // values between the steps of block.c, each of which may use `shared`
     qn_scratch *per_worker;
 } qn_cpu;
 
@@ -23,6 +24,7 @@ static inline qn_cpu *qn_cpu_of(qn_backend *b) {
 
 // At least `count` floats, kept from call to call; NULL, with the backend's status set, when there is no memory.
 float *qn_cpu_shared_scratch(qn_cpu *cpu, size_t count);
+float *qn_cpu_block_scratch(qn_cpu *cpu, size_t count);
 bool qn_cpu_worker_scratch(qn_cpu *cpu, size_t count); // makes per_worker[i].memory that large for every worker
 
 // Cuts 0 .. count-1 into ranges of `grain` and runs them as tasks.
@@ -33,11 +35,58 @@ static inline size_t qn_round_up(size_t value, size_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
 }
 
-// product.c
+// packed.c
+typedef struct qn_narrow qn_narrow; // onednn.h
+
+// A weight [out, in] that products read.
+typedef struct {
+    qn_compute compute;
+    size_t out, in, words; // words of a row
+    qn_word *panels;       // see qn_gemm
+    float *column_scale;   // int8: [out]
+    int32_t *column_sum;   // int8: [out], sums of the quantized weights
+    qn_narrow *onednn;     // in place of all these
+} qn_packed;
+
+// Rows that a product reads: float32 as they lie, or words of a narrow dtype.
+typedef struct {
+    const qn_word *words;
+    size_t row;   // words from row to row
+    float *scale; // int8: by rows
+    int32_t *zero;
+} qn_rows;
+
+static inline qn_rows qn_rows_from(qn_rows x, size_t first) {
+    return (qn_rows){x.words + first * x.row, x.row, x.scale ? x.scale + first : NULL, x.zero ? x.zero + first : NULL};
+}
+
+// y = f(x W^T + bias) of some rows and of columns first .. first+columns-1, by the calling thread.
+typedef struct {
+    const qn_packed *weight;
+    const float *bias; // [out] or NULL
+    qn_activation activation;
+    size_t rows;
+    qn_rows x;
+    size_t first, columns; // whole panels, but for the last
+    float *pre, *y;        // [rows, out]; pre may be NULL
+    uint16_t *narrow;      // [rows, out] y as bf16 in place of y
+} qn_product;
+
+void qn_cpu_multiply(const qn_cpu *cpu, const qn_product *p);
+// Rows [rows, in] in the weight's dtype, [rows, words]; scale and zero [rows] for int8.
+void qn_cpu_narrow(const qn_cpu *cpu, const qn_packed *weight, size_t rows, const float *x, qn_word *words,
+                   float *scale, int32_t *zero);
+size_t qn_packed_words(const qn_cpu *cpu, const qn_packed *weight);
+void qn_cpu_pack_panels(qn_cpu *cpu, qn_packed *weight, const float *values);
 void *qn_cpu_pack(qn_backend *b, const float *weight, size_t out, size_t in, qn_compute compute);
 void qn_cpu_unpack(qn_backend *b, void *packed);
+// product.c
 void qn_cpu_linear_forward(qn_backend *b, const qn_linear_forward_args *a);
 void qn_cpu_linear_backward(qn_backend *b, const qn_linear_backward_args *a);
+// block.c
+void qn_cpu_block_forward(qn_backend *b, const qn_block_args *a);
+// product_onednn.c
+void qn_cpu_onednn_forward(qn_cpu *cpu, const qn_linear_forward_args *a);
 // attention.c
 void qn_cpu_attention_forward(qn_backend *b, const qn_attention_args *a);
 void qn_cpu_attention_backward(qn_backend *b, const qn_attention_args *a);

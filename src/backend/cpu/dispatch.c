@@ -8,7 +8,7 @@
 #endif
 
 typedef struct {
-    bool avx2, avx512;
+    bool avx2, avx512, bf16, int8, amx;
 } features;
 
 #if QN_KERNELS_X86
@@ -22,7 +22,7 @@ static uint64_t saved_state(void) {
 static features detect(void) {
     enum { YMM = 0x6, ZMM = 0xe6 };
     const uint32_t avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
-    features found = {false, false};
+    features found = {0};
     uint32_t a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return found;
     bool fma = (c & bit_FMA) && (c & bit_F16C);
@@ -31,11 +31,15 @@ static features detect(void) {
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return found;
     found.avx2 = fma && (b & bit_AVX2) && (state & YMM) == YMM;
     found.avx512 = found.avx2 && (b & avx512) == avx512 && (state & ZMM) == ZMM;
+    found.int8 = found.avx512 && (c & bit_AVX512VNNI);
+    const uint32_t tiles = 1u << 22 | 1u << 24 | 1u << 25; // AMX_BF16, AMX_TILE, AMX_INT8
+    found.amx = found.avx512 && (d & tiles) == tiles;
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) found.bf16 = found.avx512 && (a & bit_AVX512BF16);
     return found;
 }
 #else
 static features detect(void) {
-    return (features){false, false};
+    return (features){0};
 }
 #endif
 
@@ -69,8 +73,19 @@ static void fill_tables(void) {
         v->usable = strcmp(v->name, "avx512") == 0 ? found.avx512 : strcmp(v->name, "avx2") == 0 ? found.avx2 : true;
         if (!v->fill || !v->usable) continue;
         qn_kernels_ref(&v->table);
+        if (v->fill == qn_kernels_ref) continue;
+        v->table.gemm_bf16 = NULL;
+        v->table.gemm_int8 = NULL;
         v->fill(&v->table);
+#if QN_KERNELS_X86
+        if (v->fill == qn_kernels_avx512 && found.bf16) qn_kernels_avx512_bf16(&v->table);
+        if (v->fill == qn_kernels_avx512 && found.int8) qn_kernels_avx512_int8(&v->table);
+#endif
     }
+}
+
+bool qn_cpu_has_amx(void) {
+    return detect().amx;
 }
 
 const qn_kernels *qn_kernels_choose(const char *isa) {

@@ -4,19 +4,26 @@
 #pragma once
 #include "backend/backend.h"
 
-// C[i, j] (+)= sum over p of A[i, p] B[p, j], each element by fused multiply-adds in the order p = 0 .. k-1 whatever
-// the tile it falls into, so that a row's bits do not depend on its neighbours. With `bias` or `activation` (never with
-// accumulate) C = f(AB + bias), and `pre`, if given, gets AB + bias.
+// What a product reads: four bytes of memory, which are one float32, two bf16 or four bytes of int8.
+typedef float qn_word __attribute__((may_alias));
+
+// C[i, j] (+)= sum over p of A[i, p] B[p, j], each element by one chain of fused multiply-adds in the order p = 0 ..
+// k-1 whatever the tile it falls into, so that a row's bits do not depend on its neighbours. With `bias`, `activation`
+// or `narrow` (never with accumulate) C = f(AB + bias), and `pre`, if given, gets AB + bias.
 //   A[i, p] = a[i * a_row + p * a_step]
 //   B[p, j] = b[(j / width) * b_panel + p * b_row + j % width], width = the table's panel width: packed panels have
 //   b_row = width and
 //             b_panel = k * width and are padded with zeros to full width; a plain row-major matrix has b_row = its row
 //             distance and b_panel = width, and is never read beyond column n.
+// Three kernels share this: in gemm a step p is one float32; in gemm_bf16 two bf16, and in gemm_int8 four bytes, of A
+// unsigned and of B signed, each A[i, p] B[p, j] being the sum of their two or four products. B is packed there. The
+// sums of gemm_int8 are whole numbers and become C through
+//   (sum - row_zero[i] column_sum[j]) row_scale[i] column_scale[j].
 typedef struct {
-    size_t m, n, k;
-    const float *a;
+    size_t m, n, k; // k steps
+    const qn_word *a;
     size_t a_row, a_step;
-    const float *b;
+    const qn_word *b;
     size_t b_row, b_panel;
     bool b_packed; // columns up to the full panel may be read
     float *c;
@@ -24,7 +31,10 @@ typedef struct {
     bool accumulate;
     const float *bias; // [n] or NULL
     qn_activation activation;
-    float *pre; // rows c_row apart, or NULL
+    float *pre;                            // rows c_row apart, or NULL
+    uint16_t *narrow;                      // C as bf16, rows c_row apart, in place of c; or NULL
+    const float *row_scale, *column_scale; // gemm_int8
+    const int32_t *row_zero, *column_sum;
 } qn_gemm;
 
 // Dropout keeps element i (0-based from the start of the call) when 16-bit lane i % 8 of philox(seed, stream, counter +
@@ -34,8 +44,8 @@ typedef struct {
 // Kernel name, result, parameters.
 #define QN_KERNEL_MAP(X)                                                                                               \
     X(gemm, void, (const qn_gemm *g))                                                                                  \
-    /* Packs W [n, k] (rows `row` floats apart) as B = W^T: panels of the table's width over n, zero-padded. */        \
-    X(pack, void, (size_t n, size_t k, const float *w, size_t row, float *panels))                                     \
+    /* Packs W [n, k] (rows `row` words apart) as B = W^T: panels of the table's width over n, zero-padded. */         \
+    X(pack, void, (size_t n, size_t k, const qn_word *w, size_t row, qn_word *panels))                                 \
     X(activation_forward, void, (qn_activation f, size_t n, const float *x, float *y)) /* y may be x */                \
     X(activation_backward, void,                                                                                       \
       (qn_activation f, size_t n, const float *x, const float *dy, float *dx)) /* dx = dy f'(x); may be dy */          \
@@ -57,23 +67,33 @@ typedef struct {
       (size_t n, const float *p, const float *dp, float delta, float scale,                                            \
        float *ds)) /* ds = p (dp - delta) scale */                                                                     \
     X(sum_squares, double, (size_t n, const float *x))                                                                 \
-    X(to_bf16, void, (size_t n, const float *x, uint16_t *y)) /* to nearest, ties to even; a NaN stays one */           \
-    /* y = round(x / scale) + 128 with scale = max |x| / 127, which is returned; finite x */                            \
-    X(quantize, float, (size_t n, const float *x, uint8_t *y))                                                         \
-    /* y = (sum - offset) column_scale row_scale */                                                                    \
-    X(dequantize, void, (size_t n, const int32_t *sum, const int32_t *offset, const float *column_scale, float row_scale, float *y)) \
-    X(finish, void, (qn_activation f, size_t n, const float *x, const float *bias, float *y)) /* y = f(x + bias), bias may be NULL; y may be x */ \
+    X(to_bf16, void, (size_t n, const float *x, uint16_t *y)) /* to nearest, ties to even; a NaN stays one */          \
+    /* y = round(x / scale) + zero in 0 .. 255, over the range of x and 0; finite x */                                 \
+    X(quantize, void, (size_t n, const float *x, uint8_t *y, float *scale, int32_t *zero))                             \
+    /* y = (sum - zero column_sum) scale column_scale */                                                               \
+    X(dequantize, void,                                                                                                \
+      (size_t n, const int32_t *sum, int32_t zero, const int32_t *column_sum, float scale, const float *column_scale,  \
+       float *y))                                                                                                      \
+    X(finish, void,                                                                                                    \
+      (qn_activation f, size_t n, const float *x, const float *bias,                                                   \
+       float *y)) /* y = f(x + bias), bias may be NULL; y may be x */                                                  \
     X(adamw, void,                                                                                                     \
       (const qn_adamw *f, size_t n, float *parameter, float *gradient, float *m,                                       \
        float *v)) /* torch.optim.AdamW; zeroes gradient */                                                             \
     /* `count` updates without a gradient, one after the other; from number `live` on the first moment is zero */      \
     X(adamw_idle, void, (const qn_adamw *f, size_t count, size_t live, size_t n, float *parameter, float *m, float *v))
 
+// Products in narrow dtypes, which a table has beside the reference only where the CPU has instructions for them.
+#define QN_NARROW_KERNEL_MAP(X)                                                                                        \
+    X(gemm_bf16, void, (const qn_gemm *g))                                                                             \
+    X(gemm_int8, void, (const qn_gemm *g))
+
 typedef struct {
     const char *name;   // "ref", "avx2", "avx512"
     size_t panel_width; // columns of a packed panel
 #define QN_KERNEL_SLOT(name, result, parameters) result(*name) parameters;
     QN_KERNEL_MAP(QN_KERNEL_SLOT)
+    QN_NARROW_KERNEL_MAP(QN_KERNEL_SLOT) // NULL: no such instructions
 #undef QN_KERNEL_SLOT
 } qn_kernels;
 
@@ -81,6 +101,11 @@ typedef struct {
 void qn_kernels_ref(qn_kernels *table);
 void qn_kernels_avx2(qn_kernels *table);
 void qn_kernels_avx512(qn_kernels *table);
+void qn_kernels_avx512_bf16(qn_kernels *table); // their products alone
+void qn_kernels_avx512_int8(qn_kernels *table);
+
+// Whether this CPU has AMX, whose products in narrow dtypes oneDNN knows best.
+bool qn_cpu_has_amx(void);
 
 // The best table for this CPU, or the one named; NULL with the last error set when the name is unknown or this CPU
 // lacks it.

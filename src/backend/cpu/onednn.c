@@ -79,28 +79,15 @@ struct qn_narrow {
     group *group;
     int8_t *quantized; // [out, in], until packed
     float *scales;     // [out]
-    int32_t *offsets;  // [out]
+    int32_t *sums;     // [out]
 };
-
-static qn_status check_cpu(qn_compute compute) {
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (compute == QN_DTYPE_BF16 && __builtin_cpu_supports("avx512bf16")) return QN_OK;
-    if (compute == QN_DTYPE_INT8 && __builtin_cpu_supports("avx512vnni")) return QN_OK;
-#endif
-    return compute == QN_DTYPE_BF16
-               ? qn_fail(QN_ERROR_UNSUPPORTED,
-                         "this CPU has no bf16 products (AVX512_BF16) and would emulate them more slowly than float32")
-               : qn_fail(QN_ERROR_UNSUPPORTED,
-                         "this CPU has no int8 products (AVX512_VNNI) and would emulate them more slowly than float32");
-}
 
 // Weights symmetric per output channel: w ~ scale q with q in -127 .. 127.
 static qn_status quantize(qn_narrow *n, const float *w) {
     n->quantized = qn_malloc(n->out * n->in, 1);
     n->scales = qn_malloc(n->out, sizeof *n->scales);
-    n->offsets = qn_malloc(n->out, sizeof *n->offsets);
-    if (!n->quantized || !n->scales || !n->offsets) return QN_ERROR_MEMORY;
+    n->sums = qn_malloc(n->out, sizeof *n->sums);
+    if (!n->quantized || !n->scales || !n->sums) return QN_ERROR_MEMORY;
     for (size_t o = 0; o < n->out; o++) {
         const float *row = w + o * n->in;
         float top = 0;
@@ -113,7 +100,7 @@ static qn_status quantize(qn_narrow *n, const float *w) {
             sum += q;
         }
         n->scales[o] = top / 127;
-        n->offsets[o] = 128 * sum;
+        n->sums[o] = sum;
     }
     return QN_OK;
 }
@@ -192,7 +179,6 @@ static qn_status make_groups(qn_narrow *n, const float *weight) {
 qn_status qn_narrow_create(const float *weight, size_t out, size_t in, qn_compute compute, int workers,
                            qn_narrow **out_weight) {
     *out_weight = NULL;
-    QN_TRY(check_cpu(compute));
     qn_narrow *n = qn_calloc(1, sizeof *n);
     if (!n) return QN_ERROR_MEMORY;
     n->compute = compute;
@@ -230,7 +216,7 @@ void qn_narrow_free(qn_narrow *n) {
     if (n->stream) dnnl_stream_destroy(n->stream);
     if (n->engine) dnnl_engine_destroy(n->engine);
     free(n->scales);
-    free(n->offsets);
+    free(n->sums);
     free(n);
 }
 
@@ -268,6 +254,6 @@ const float *qn_narrow_scales(const qn_narrow *n) {
     return n->scales;
 }
 
-const int32_t *qn_narrow_offsets(const qn_narrow *n) {
-    return n->offsets;
+const int32_t *qn_narrow_sums(const qn_narrow *n) {
+    return n->sums;
 }

@@ -106,6 +106,23 @@ static inline v_float v_scale(v_float a, v_float n) {
     __m256i high = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23);
     return _mm256_mul_ps(_mm256_mul_ps(a, _mm256_castsi256_ps(low)), _mm256_castsi256_ps(high));
 }
+// The first n (1 .. V_WIDTH) lanes as bf16: to nearest, ties to even; a NaN stays one.
+static inline void v_put_bf16(uint16_t *p, size_t n, v_float v) {
+    __m256i bits = _mm256_castps_si256(v), high = _mm256_srli_epi32(bits, 16);
+    __m256i even = _mm256_and_si256(high, _mm256_set1_epi32(1));
+    __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff)));
+    __m256i nan = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+    rounded =
+        _mm256_blendv_epi8(_mm256_srli_epi32(rounded, 16), nan, _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
+    __m128i low = _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
+    if (n == V_WIDTH) {
+        _mm_storeu_si128((__m128i *)(void *)p, low);
+    } else {
+        uint16_t lanes[V_WIDTH];
+        _mm_storeu_si128((__m128i *)(void *)lanes, low);
+        for (size_t i = 0; i < n; i++) p[i] = lanes[i];
+    }
+}
 // Sum of the lanes, by halves: a fixed order.
 static inline float v_sum(v_float a) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -117,6 +134,27 @@ static inline float v_max_lane(v_float a) {
     a = v_max(a, _mm256_permute2f128_ps(a, a, 1));
     a = v_max(a, _mm256_permute_ps(a, 0x4e));
     return _mm256_cvtss_f32(v_max(a, _mm256_permute_ps(a, 0xb1)));
+}
+
+// Rows 0 .. 7 of `from` become columns of `to`; distances of rows in floats.
+static inline void v_transpose(const qn_word *from, size_t from_row, qn_word *to, size_t to_row) {
+    __m256 a[8], b[8];
+    for (int i = 0; i < 8; i++) a[i] = _mm256_loadu_ps((const float *)from + (size_t)i * from_row);
+    for (int i = 0; i < 8; i += 2) { // pairs of rows: words 0 and 1, 2 and 3 of each half
+        b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) // four rows: word i of each half
+        for (int j = 0; j < 2; j++) {
+            a[i + 2 * j] =
+                _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(b[i + j]), _mm256_castps_pd(b[i + 2 + j])));
+            a[i + 2 * j + 1] =
+                _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(b[i + j]), _mm256_castps_pd(b[i + 2 + j])));
+        }
+    for (int i = 0; i < 4; i++) { // halves
+        _mm256_storeu_ps((float *)to + (size_t)i * to_row, _mm256_permute2f128_ps(a[i], a[4 + i], 0x20));
+        _mm256_storeu_ps((float *)to + (size_t)(i + 4) * to_row, _mm256_permute2f128_ps(a[i], a[4 + i], 0x31));
+    }
 }
 
 // Double precision, for sums over many elements.

@@ -1,6 +1,12 @@
 // See vector/gemm.inc.h. Twenty-eight sums and two vectors of B leave two of the thirty-two registers for broadcasts.
-#include "backend/cpu/avx512/vec.h"
-#include "backend/cpu/vector/math.inc.h"
-#define TILE_ROWS 14
-#define TILE_EACH(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#include "backend/cpu/avx512/gemm.h"
+
+typedef v_float g_sum;
+#define g_zero v_zero
+#define G_STEP(sum, a, b) v_fma(a, b, sum)
+#define g_bits(sum) (sum)
+#define g_from(bits) (bits)
+#define G_VALUE(g, row, column, n, bits) (bits)
+#define G_RAW true
+#define GEMM QN_V_NAME(gemm)
 #include "backend/cpu/vector/gemm.inc.h"

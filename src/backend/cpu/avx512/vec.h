@@ -7,6 +7,7 @@
 #define QN_V_NAME(name) qn_avx512_##name
 #define QN_PROTOTYPE(name, result, parameters) result QN_V_NAME(name) parameters;
 QN_KERNEL_MAP(QN_PROTOTYPE)
+QN_NARROW_KERNEL_MAP(QN_PROTOTYPE)
 #undef QN_PROTOTYPE
 
 #define V_WIDTH ((size_t)16)
@@ -102,6 +103,15 @@ static inline v_float v_fill_tail(v_float a, size_t n, v_float fill) {
 static inline v_float v_scale(v_float a, v_float n) {
     return _mm512_scalef_ps(a, n);
 }
+// The first n (1 .. V_WIDTH) lanes as bf16: to nearest, ties to even; a NaN stays one.
+static inline void v_put_bf16(uint16_t *p, size_t n, v_float v) {
+    __m512i bits = _mm512_castps_si512(v), high = _mm512_srli_epi32(bits, 16);
+    __m512i even = _mm512_and_si512(high, _mm512_set1_epi32(1));
+    __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
+    __m512i nan = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+    rounded = _mm512_mask_mov_epi32(_mm512_srli_epi32(rounded, 16), _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), nan);
+    _mm256_mask_storeu_epi16(p, v_tail(n), _mm512_cvtepi32_epi16(rounded));
+}
 // Sum of the lanes, by halves: a fixed order.
 static inline float v_sum(v_float a) {
     __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
@@ -115,6 +125,32 @@ static inline float v_max_lane(v_float a) {
     a = v_max(a, _mm512_shuffle_f32x4(a, a, 0xb1));
     a = v_max(a, _mm512_permute_ps(a, 0x4e));
     return _mm512_cvtss_f32(v_max(a, _mm512_permute_ps(a, 0xb1)));
+}
+
+// Rows 0 .. 15 of `from` become columns of `to`; distances of rows in floats.
+static inline void v_transpose(const qn_word *from, size_t from_row, qn_word *to, size_t to_row) {
+    __m512 a[16], b[16];
+    for (int i = 0; i < 16; i++) a[i] = _mm512_loadu_ps((const float *)from + (size_t)i * from_row);
+    for (int i = 0; i < 16; i += 2) { // pairs of rows: words 0 and 1, 2 and 3 of each quarter
+        b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) // four rows: word i of each quarter
+        for (int j = 0; j < 2; j++) {
+            a[i + 2 * j] =
+                _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(b[i + j]), _mm512_castps_pd(b[i + 2 + j])));
+            a[i + 2 * j + 1] =
+                _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(b[i + j]), _mm512_castps_pd(b[i + 2 + j])));
+        }
+    for (int i = 0; i < 4; i++) { // quarters
+        __m512 low = _mm512_shuffle_f32x4(a[i], a[4 + i], 0x88), high = _mm512_shuffle_f32x4(a[i], a[4 + i], 0xdd);
+        __m512 low2 = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0x88),
+               high2 = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0xdd);
+        _mm512_storeu_ps((float *)to + (size_t)i * to_row, _mm512_shuffle_f32x4(low, low2, 0x88));
+        _mm512_storeu_ps((float *)to + (size_t)(i + 4) * to_row, _mm512_shuffle_f32x4(high, high2, 0x88));
+        _mm512_storeu_ps((float *)to + (size_t)(i + 8) * to_row, _mm512_shuffle_f32x4(low, low2, 0xdd));
+        _mm512_storeu_ps((float *)to + (size_t)(i + 12) * to_row, _mm512_shuffle_f32x4(high, high2, 0xdd));
+    }
 }
 
 // Double precision, for sums over many elements.
@@ -174,4 +210,5 @@ static inline v_mask v_mask_of_bits(uint32_t bits) {
 }
 
 #include "backend/cpu/vector/loop.inc.h"
+#include "backend/cpu/avx512/gelu.h"
 #include "backend/cpu/vector/math.inc.h"

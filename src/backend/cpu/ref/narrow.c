@@ -1,4 +1,5 @@
 // Rows into bf16 and bytes and back, for the products in narrow dtypes.
+#include "backend/cpu/constants.h"
 #include "backend/cpu/ref/ref.h"
 #include <math.h>
 #include <string.h>
@@ -12,17 +13,21 @@ void qn_ref_to_bf16(size_t n, const float *x, uint16_t *y) {
     }
 }
 
-float qn_ref_quantize(size_t n, const float *x, uint8_t *y) {
-    float top = 0;
-    for (size_t i = 0; i < n; i++) top = fabsf(x[i]) > top ? fabsf(x[i]) : top;
-    float inverse = top > 0 ? 127 / top : 0;
-    for (size_t i = 0; i < n; i++) y[i] = (uint8_t)(int32_t)(x[i] * inverse + 128.5f);
-    return top / 127;
+void qn_ref_quantize(size_t n, const float *x, uint8_t *y, float *scale, int32_t *zero) {
+    float low = 0, high = 0;
+    for (size_t i = 0; i < n; i++) {
+        low = x[i] < low ? x[i] : low;
+        high = x[i] > high ? x[i] : high;
+    }
+    qn_byte_range range = qn_byte_range_of(low, high);
+    for (size_t i = 0; i < n; i++) y[i] = (uint8_t)(int32_t)(x[i] * range.inverse + range.start);
+    *scale = range.scale;
+    *zero = range.zero;
 }
 
-void qn_ref_dequantize(size_t n, const int32_t *sum, const int32_t *offset, const float *column_scale, float row_scale,
-                       float *y) {
-    for (size_t i = 0; i < n; i++) y[i] = (float)(sum[i] - offset[i]) * (column_scale[i] * row_scale);
+void qn_ref_dequantize(size_t n, const int32_t *sum, int32_t zero, const int32_t *column_sum, float scale,
+                       const float *column_scale, float *y) {
+    for (size_t i = 0; i < n; i++) y[i] = (float)(sum[i] - zero * column_sum[i]) * (column_scale[i] * scale);
 }
 
 void qn_ref_finish(qn_activation f, size_t n, const float *x, const float *bias, float *y) {

@@ -6,4 +6,5 @@
 
 #define QN_REF_PROTOTYPE(name, result, parameters) result qn_ref_##name parameters;
 QN_KERNEL_MAP(QN_REF_PROTOTYPE)
+QN_NARROW_KERNEL_MAP(QN_REF_PROTOTYPE)
 #undef QN_REF_PROTOTYPE

@@ -1,27 +1,33 @@
-// Matrix product over tiles of TILE_ROWS x 2 vectors held in registers. The includer defines TILE_ROWS and TILE_EACH,
-// and has included its vec.h and math.inc.h. Each element is one chain of fused multiply-adds over p, whatever the
-// tile: see kernels.h.
+// Matrix product over tiles of TILE_ROWS x 2 vectors held in registers. The includer has included its vec.h and
+// math.inc.h and defines
+//   TILE_ROWS, TILE_EACH(X)   the rows of the largest tile, and X(1) .. X(TILE_ROWS)
+//   GEMM                      the kernel's name
+//   g_sum                     a vector of sums, made by g_zero(), G_STEP(sum, a, b) from words, and seen as a vector of
+//                             floats, bit by bit, through g_bits(sum)
+//   G_VALUE(g, row, column, n, bits)   a finished sum of C[row, column ..] as a float32
+//   G_RAW                     whether a sum as it is can be C
+// Each element is one chain of fused multiply-adds over p, whatever the tile: see kernels.h.
 
 // Rows are addressed in groups of three (base, base + row, base + 2 row), which keeps the pointers of a whole tile in
 // registers.
 #define GROUPS ((TILE_ROWS + 2) / 3)
 
 static inline __attribute__((always_inline)) void tile(const int rows, const int vectors, const qn_gemm *g,
-                                                       const float *a, const float *b, size_t k, float *c, size_t tail,
-                                                       bool plain_tail) {
-    v_float sum[TILE_ROWS][2];
-    const size_t a_row = g->a_row, a_step = g->a_step, b_row = g->b_row, c_row = g->c_row;
-    const float *base[GROUPS];
+                                                       const qn_word *a, const qn_word *b, float *c, const size_t c_row,
+                                                       size_t tail, bool plain_tail) {
+    g_sum sum[TILE_ROWS][2];
+    const size_t a_row = g->a_row, a_step = g->a_step, b_row = g->b_row, k = g->k;
+    const qn_word *base[GROUPS];
     QN_UNROLL for (int i = 0; i < rows; i += 3) base[i / 3] = a + (size_t)i * a_row;
     QN_UNROLL for (int i = 0; i < rows; i++) {
         float *row = c + (size_t)i * c_row;
         if (!g->accumulate) {
-            sum[i][0] = sum[i][1] = v_set1(0.0f);
+            sum[i][0] = sum[i][1] = g_zero();
         } else if (vectors == 2) {
-            sum[i][0] = v_load(row);
-            sum[i][1] = tail == V_WIDTH ? v_load(row + V_WIDTH) : v_load_tail(row + V_WIDTH, tail);
+            sum[i][0] = g_from(v_load(row));
+            sum[i][1] = g_from(tail == V_WIDTH ? v_load(row + V_WIDTH) : v_load_tail(row + V_WIDTH, tail));
         } else {
-            sum[i][0] = tail == V_WIDTH ? v_load(row) : v_load_tail(row, tail);
+            sum[i][0] = g_from(tail == V_WIDTH ? v_load(row) : v_load_tail(row, tail));
         }
     }
     for (size_t p = 0; p < k; p++) {
@@ -34,8 +40,8 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
         }
         QN_UNROLL for (int i = 0; i < rows; i++) {
             v_float x = v_set1(base[i / 3][(size_t)(i % 3) * a_row]);
-            sum[i][0] = v_fma(x, b0, sum[i][0]);
-            if (vectors == 2) sum[i][1] = v_fma(x, b1, sum[i][1]);
+            sum[i][0] = G_STEP(sum[i][0], x, b0);
+            if (vectors == 2) sum[i][1] = G_STEP(sum[i][1], x, b1);
         }
         QN_UNROLL for (int i = 0; i < rows; i += 3) base[i / 3] += a_step;
         b += b_row;
@@ -43,10 +49,10 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
     QN_UNROLL for (int i = 0; i < rows; i++) {
         float *row = c + (size_t)i * c_row;
         if (vectors == 2) {
-            v_store(row, sum[i][0]);
+            v_store(row, g_bits(sum[i][0]));
             row += V_WIDTH;
         }
-        v_float last = vectors == 2 ? sum[i][1] : sum[i][0];
+        v_float last = g_bits(vectors == 2 ? sum[i][1] : sum[i][0]);
         if (tail == V_WIDTH)
             v_store(row, last);
         else
@@ -56,74 +62,78 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
 
 // One function per number of rows keeps every accumulator in a register.
 #define TILE(rows)                                                                                                     \
-    static __attribute__((noinline)) void tile_##rows(const qn_gemm *g, const float *a, const float *b, size_t k,      \
-                                                      float *c, size_t n) {                                            \
+    static __attribute__((noinline)) void tile_##rows(const qn_gemm *g, const qn_word *a, const qn_word *b, float *c,  \
+                                                      size_t c_row, size_t n) {                                        \
         size_t tail = (n - 1) % V_WIDTH + 1;                                                                           \
         bool plain_tail = !g->b_packed && tail != V_WIDTH;                                                             \
         if (n > V_WIDTH) {                                                                                             \
             if (plain_tail)                                                                                            \
-                tile(rows, 2, g, a, b, k, c, tail, true);                                                              \
+                tile(rows, 2, g, a, b, c, c_row, tail, true);                                                          \
             else                                                                                                       \
-                tile(rows, 2, g, a, b, k, c, tail, false);                                                             \
+                tile(rows, 2, g, a, b, c, c_row, tail, false);                                                         \
         } else if (plain_tail)                                                                                         \
-            tile(rows, 1, g, a, b, k, c, tail, true);                                                                  \
+            tile(rows, 1, g, a, b, c, c_row, tail, true);                                                              \
         else                                                                                                           \
-            tile(rows, 1, g, a, b, k, c, tail, false);                                                                 \
+            tile(rows, 1, g, a, b, c, c_row, tail, false);                                                             \
     }
 TILE_EACH(TILE)
 #undef TILE
 
-static void (*const tiles[TILE_ROWS + 1])(const qn_gemm *, const float *, const float *, size_t, float *,
+static void (*const tiles[TILE_ROWS + 1])(const qn_gemm *, const qn_word *, const qn_word *, float *, size_t,
                                           size_t) = {NULL,
 #define TILE(rows) tile_##rows,
                                                      TILE_EACH(TILE)
 #undef TILE
 };
 
-// Bias and activation of one tile while it is in the first-level cache.
-static void finish(const qn_gemm *g, size_t row, size_t rows, size_t column, size_t n) {
-    for (size_t i = row; i < row + rows; i++) {
-        float *c = g->c + i * g->c_row + column, *pre = g->pre ? g->pre + i * g->c_row + column : NULL;
-        for (size_t j = 0; j < n; j += V_WIDTH) {
-            size_t tail = n - j < V_WIDTH ? n - j : V_WIDTH;
-            v_float y = v_load_tail(c + j, tail);
-            if (g->bias) y = v_add(y, v_load_tail(g->bias + column + j, tail));
-            if (pre) v_store_tail(pre + j, y, tail);
-            v_store_tail(c + j, v_activate(g->activation, y), tail);
+// From the sums of one tile, which are in the first-level cache, to C: scales, bias, activation, dtype.
+static inline __attribute__((always_inline)) void finish_rows(const qn_gemm *g, const float *sums, size_t row,
+                                                              size_t rows, size_t column, size_t n,
+                                                              const qn_activation f) {
+    for (size_t j = 0; j < n; j += V_WIDTH) {
+        size_t tail = n - j < V_WIDTH ? n - j : V_WIDTH, at = column + j;
+        v_float bias = g->bias ? v_get(g->bias + at, tail) : v_zero();
+        for (size_t i = row; i < row + rows; i++) {
+            v_float y = v_add(G_VALUE(g, i, at, tail, v_get(sums + (i - row) * 2 * V_WIDTH + j, tail)), bias);
+            if (g->pre) v_put(g->pre + i * g->c_row + at, tail, y);
+            y = v_activate(f, y);
+            if (g->narrow)
+                v_put_bf16(g->narrow + i * g->c_row + at, tail, y);
+            else
+                v_put(g->c + i * g->c_row + at, tail, y);
         }
     }
 }
 
-void QN_V_NAME(gemm)(const qn_gemm *g) {
+// One loop for each of the common activations keeps its constants in registers.
+static void finish(const qn_gemm *g, const float *sums, size_t row, size_t rows, size_t column, size_t n) {
+    if (g->activation == QN_ACTIVATION_NONE)
+        finish_rows(g, sums, row, rows, column, n, QN_ACTIVATION_NONE);
+    else if (g->activation == QN_ACTIVATION_GELU)
+        finish_rows(g, sums, row, rows, column, n, QN_ACTIVATION_GELU);
+    else
+        finish_rows(g, sums, row, rows, column, n, g->activation);
+}
+
+void GEMM(const qn_gemm *g) {
     // The rows are cut into equal tiles rather than full ones and a rest: 64 = 13 + 13 + 13 + 13 + 12.
     size_t count = (g->m + TILE_ROWS - 1) / TILE_ROWS;
-    bool last_pass = g->bias || g->pre || g->activation != QN_ACTIVATION_NONE;
+    bool raw = G_RAW && !g->bias && !g->pre && !g->narrow && g->activation == QN_ACTIVATION_NONE;
+    float sums[TILE_ROWS * 2 * V_WIDTH];
     for (size_t column = 0; column < g->n; column += 2 * V_WIDTH) {
         size_t n = g->n - column < 2 * V_WIDTH ? g->n - column : 2 * V_WIDTH;
-        const float *b = g->b + column / (2 * V_WIDTH) * g->b_panel;
+        const qn_word *b = g->b + column / (2 * V_WIDTH) * g->b_panel;
         for (size_t t = 0, row = 0; t < count; t++) {
             size_t rows = (g->m - row + count - t - 1) / (count - t);
-            tiles[rows](g, g->a + row * g->a_row, b, g->k, g->c + row * g->c_row + column, n);
-            if (last_pass) finish(g, row, rows, column, n);
+            const qn_word *a = g->a + row * g->a_row;
+            if (raw) {
+                tiles[rows](g, a, b, g->c + row * g->c_row + column, g->c_row, n);
+            } else {
+                tiles[rows](g, a, b, sums, 2 * V_WIDTH, n);
+                finish(g, sums, row, rows, column, n);
+            }
             row += rows;
         }
-    }
-}
-
-void QN_V_NAME(pack)(size_t n, size_t k, const float *w, size_t row, float *panels) {
-    for (size_t first = 0; first < n; first += 2 * V_WIDTH) {
-        size_t columns = n - first < 2 * V_WIDTH ? n - first : 2 * V_WIDTH;
-        const float *source = w + first * row;
-        // Blocks of 16 steps: each source row is read a cache line at a time while the written block stays near.
-        for (size_t p0 = 0; p0 < k; p0 += 16) {
-            size_t steps = k - p0 < 16 ? k - p0 : 16;
-            float *block = panels + p0 * 2 * V_WIDTH;
-            for (size_t j = 0; j < columns; j++)
-                for (size_t p = 0; p < steps; p++) block[p * 2 * V_WIDTH + j] = source[j * row + p0 + p];
-            for (size_t p = 0; p < steps && columns < 2 * V_WIDTH; p++)
-                for (size_t j = columns; j < 2 * V_WIDTH; j++) block[p * 2 * V_WIDTH + j] = 0.0f;
-        }
-        panels += k * 2 * V_WIDTH;
     }
 }
 #undef GROUPS

@@ -7,4 +7,5 @@
 #include "backend/cpu/vector/dropout.inc.h"
 #include "backend/cpu/vector/narrow.inc.h"
 #include "backend/cpu/vector/norm.inc.h" // after dropout.inc.h, whose random bits it needs
+#include "backend/cpu/vector/pack.inc.h"
 #include "backend/cpu/vector/reduce.inc.h"

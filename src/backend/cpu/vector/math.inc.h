@@ -101,10 +101,12 @@ static inline v_float v_gelu_parts(v_float x, v_float *t, v_float *e) {
     q = v_fma(q, *t, v_set1(1.0f));
     return v_div(v_mul(*e, p), q);
 }
+#ifndef V_OWN_GELU
 static inline v_float v_gelu(v_float x) {
     v_float t, e, q = v_gelu_parts(x, &t, &e);
     return v_fnma(t, q, v_relu(x));
 }
+#endif
 // Phi(x) + x phi(x), phi(x) = e^(-x^2 / 2) / sqrt(2 pi).
 static inline v_float v_gelu_slope(v_float x) {
     v_float t, e, q = v_gelu_parts(x, &t, &e);

@@ -1,26 +1,28 @@
 // Rows into bf16 and bytes and back, for the products in narrow dtypes. The integer parts are plain loops, which the
 // compiler turns into vectors of the folder's instruction set.
-void QN_V_NAME(to_bf16)(size_t n, const float *restrict x, uint16_t *restrict y) {
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &x[i], sizeof bits);
-        uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, quiet = bits >> 16 | 0x40;
-        y[i] = (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded);
-    }
+void QN_V_NAME(to_bf16)(size_t n, const float *x, uint16_t *y) {
+    V_EACH(n, { v_put_bf16(y + i, w, v_get(x + i, w)); });
 }
 
-float QN_V_NAME(quantize)(size_t n, const float *restrict x, uint8_t *restrict y) {
-    v_float zero = v_zero(), m[4] = {zero, zero, zero, zero};
-    V_EACH(n, { m[u] = v_max_bound(m[u], v_abs(v_get(x + i, w))); });
-    float top = v_max_lane(v_max(v_max(m[0], m[1]), v_max(m[2], m[3])));
-    float inverse = top > 0 ? 127 / top : 0;
-    for (size_t i = 0; i < n; i++) y[i] = (uint8_t)(int32_t)(x[i] * inverse + 128.5f);
-    return top / 127;
+void QN_V_NAME(quantize)(size_t n, const float *restrict x, uint8_t *restrict y, float *scale, int32_t *zero) {
+    v_float none = v_zero(), low[4] = {none, none, none, none}, high[4] = {none, none, none, none};
+    V_EACH(n, {
+        v_float v = v_get(x + i, w);
+        low[u] = v_min_bound(low[u], v);
+        high[u] = v_max_bound(high[u], v);
+    });
+    float top = v_max_lane(v_max(v_max(high[0], high[1]), v_max(high[2], high[3])));
+    for (int u = 0; u < 4; u++) low[u] = v_sub(none, low[u]);
+    float bottom = -v_max_lane(v_max(v_max(low[0], low[1]), v_max(low[2], low[3])));
+    const qn_byte_range range = qn_byte_range_of(bottom, top);
+    for (size_t i = 0; i < n; i++) y[i] = (uint8_t)(int32_t)(x[i] * range.inverse + range.start);
+    *scale = range.scale;
+    *zero = range.zero;
 }
 
-void QN_V_NAME(dequantize)(size_t n, const int32_t *sum, const int32_t *offset, const float *column_scale,
-                           float row_scale, float *y) {
-    for (size_t i = 0; i < n; i++) y[i] = (float)(sum[i] - offset[i]) * (column_scale[i] * row_scale);
+void QN_V_NAME(dequantize)(size_t n, const int32_t *sum, int32_t zero, const int32_t *column_sum, float scale,
+                           const float *column_scale, float *y) {
+    for (size_t i = 0; i < n; i++) y[i] = (float)(sum[i] - zero * column_sum[i]) * (column_scale[i] * scale);
 }
 
 void QN_V_NAME(finish)(qn_activation f, size_t n, const float *x, const float *bias, float *y) {

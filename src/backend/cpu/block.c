@@ -1,0 +1,172 @@
+// Steps on rows in inference. With many rows a task carries a block of them through all steps: what a step writes is in
+// the second-level cache when the next one reads it, values that no one else needs never reach memory, and there is one
+// parallel region for all. With few rows the steps follow one another and each is cut by columns as well, so that every
+// thread reads a part of a weight and not all of it. The bits are the same.
+#include "backend/cpu/cpu.h"
+#include <string.h>
+
+// Rows of a block, a multiple of the tiles of gemm; below LEAST_ROWS for each thread the weights' way from memory would
+// be the time.
+enum { MOST_ROWS = 84, LEAST_ROWS = 42 };
+
+// Where a value stands in a worker's memory, in floats; `nowhere` when it has no such form.
+static const size_t nowhere = (size_t)-1;
+typedef struct {
+    size_t values;           // [rows, width] float32
+    size_t words;            // [rows, words] in the dtype of the products that read it
+    const qn_packed *reader; // the first such product's weight; all of one value have one dtype
+    bool written_narrow;     // the product that writes it rounds to bf16 itself
+} place;
+
+typedef struct {
+    qn_cpu *cpu;
+    const qn_block_args *a;
+    size_t block;  // rows
+    size_t scales; // of int8: [rows] scale, [rows] zero
+    place place[QN_BLOCK_VALUES];
+} job_t;
+
+// A value that is only read by products in bf16 needs no float32.
+static bool needs_float(const qn_block_args *a, int value) {
+    if (a->value[value].memory) return true;
+    for (size_t i = 0; i < a->steps; i++) {
+        const qn_block_step *s = &a->step[i];
+        bool linear = s->kind == QN_STEP_LINEAR;
+        const qn_packed *weight = s->weight.packed;
+        if (s->from == value && (!linear || weight->compute != QN_DTYPE_BF16)) return true;
+        if (!linear && (s->sub == value || s->to == value || s->sum == value)) return true;
+    }
+    return false;
+}
+
+static size_t lay_out(job_t *job) {
+    const qn_block_args *a = job->a;
+    size_t used = 0, room = qn_round_up(job->block, 16);
+    job->scales = used;
+    used += 2 * room;
+    for (size_t v = 0; v < a->values; v++) {
+        place *p = &job->place[v];
+        *p = (place){nowhere, nowhere, NULL, false};
+        for (size_t i = 0; i < a->steps && !p->reader; i++)
+            if (a->step[i].kind == QN_STEP_LINEAR && a->step[i].from == (int)v) {
+                const qn_packed *weight = a->step[i].weight.packed;
+                if (weight->compute != QN_DTYPE_F32) p->reader = weight;
+            }
+        bool floats = needs_float(a, (int)v);
+        p->written_narrow = p->reader && !floats;
+        if (floats && !a->value[v].memory) {
+            p->values = used;
+            used += qn_round_up(job->block * a->value[v].width, 16);
+        }
+        if (p->reader) {
+            p->words = used;
+            used += qn_round_up(job->block * p->reader->words, 16);
+        }
+    }
+    return used;
+}
+
+static float *floats_of(const job_t *job, int value, size_t row, int worker) {
+    const qn_block_value *v = &job->a->value[value];
+    if (v->memory) return v->memory + row * v->width;
+    return job->place[value].values == nowhere ? NULL : job->cpu->per_worker[worker].memory + job->place[value].values;
+}
+
+static void linear(const job_t *job, const qn_block_step *s, size_t row, size_t rows, int worker) {
+    const qn_packed *weight = s->weight.packed;
+    const place *from = &job->place[s->from], *to = &job->place[s->to];
+    float *memory = job->cpu->per_worker[worker].memory;
+    qn_rows x = {floats_of(job, s->from, row, worker), weight->in, NULL, NULL};
+    if (weight->compute != QN_DTYPE_F32) {
+        float *scale = memory + job->scales;
+        int32_t *zero = (int32_t *)(void *)(scale + qn_round_up(job->block, 16));
+        if (!from->written_narrow) qn_cpu_narrow(job->cpu, weight, rows, x.words, memory + from->words, scale, zero);
+        x = (qn_rows){memory + from->words, weight->words, scale, zero};
+    }
+    qn_cpu_multiply(job->cpu,
+                    &(qn_product){.weight = weight,
+                                  .bias = s->bias,
+                                  .activation = s->activation,
+                                  .rows = rows,
+                                  .x = x,
+                                  .columns = weight->out,
+                                  .y = floats_of(job, s->to, row, worker),
+                                  .narrow = to->written_narrow ? (uint16_t *)(void *)(memory + to->words) : NULL});
+}
+
+static qn_norm_args norm_of(const qn_block_args *a, const qn_block_step *s, size_t rows, const float *x,
+                            const float *sub, float *sum, float *out) {
+    return (qn_norm_args){.rows = rows,
+                          .d = a->value[s->from].width,
+                          .eps = s->eps,
+                          .x = x,
+                          .sub = sub,
+                          .gamma = s->gamma,
+                          .beta = s->bias,
+                          .sum = sum,
+                          .out = out};
+}
+
+static void block_task(void *context, size_t index, int worker) {
+    const job_t *job = context;
+    const qn_block_args *a = job->a;
+    size_t row = index * job->block, rows = a->rows - row < job->block ? a->rows - row : job->block;
+    for (size_t i = 0; i < a->steps; i++) {
+        const qn_block_step *s = &a->step[i];
+        if (s->kind == QN_STEP_LINEAR) {
+            linear(job, s, row, rows, worker);
+            continue;
+        }
+        qn_norm_args norm = norm_of(
+            a, s, rows, floats_of(job, s->from, row, worker), s->sub < 0 ? NULL : floats_of(job, s->sub, row, worker),
+            s->sum < 0 ? NULL : floats_of(job, s->sum, row, worker), floats_of(job, s->to, row, worker));
+        job->cpu->kernels->norm_forward(&norm, 0, rows);
+    }
+}
+
+// The steps one after the other over all rows.
+static void step_by_step(qn_cpu *cpu, const qn_block_args *a) {
+    float *memory[QN_BLOCK_VALUES];
+    size_t inside = 0;
+    for (size_t v = 0; v < a->values; v++)
+        inside += a->value[v].memory ? 0 : qn_round_up(a->rows * a->value[v].width, 16);
+    float *scratch = qn_cpu_block_scratch(cpu, inside);
+    if (!scratch) return;
+    for (size_t v = 0; v < a->values; v++) {
+        memory[v] = a->value[v].memory ? a->value[v].memory : scratch;
+        if (!a->value[v].memory) scratch += qn_round_up(a->rows * a->value[v].width, 16);
+    }
+    for (size_t i = 0; i < a->steps; i++) {
+        const qn_block_step *s = &a->step[i];
+        if (s->kind == QN_STEP_NORM) {
+            qn_norm_args norm = norm_of(a, s, a->rows, memory[s->from], s->sub < 0 ? NULL : memory[s->sub],
+                                        s->sum < 0 ? NULL : memory[s->sum], memory[s->to]);
+            qn_cpu_norm_forward(&cpu->base, &norm);
+        } else {
+            qn_cpu_linear_forward(&cpu->base, &(qn_linear_forward_args){.rows = a->rows,
+                                                                        .x = memory[s->from],
+                                                                        .weight = s->weight,
+                                                                        .bias = s->bias,
+                                                                        .activation = s->activation,
+                                                                        .y = memory[s->to]});
+        }
+    }
+}
+
+void qn_cpu_block_forward(qn_backend *b, const qn_block_args *a) {
+    qn_cpu *cpu = qn_cpu_of(b);
+    size_t threads = (size_t)qn_threads_count(cpu->threads);
+    bool own = true;
+    for (size_t i = 0; i < a->steps; i++)
+        if (a->step[i].kind == QN_STEP_LINEAR) own = own && !((const qn_packed *)a->step[i].weight.packed)->onednn;
+    if (!own || (threads > 1 && a->rows < threads * LEAST_ROWS)) {
+        step_by_step(cpu, a);
+        return;
+    }
+    // Equal blocks, as many for each thread.
+    size_t blocks = (a->rows + MOST_ROWS - 1) / MOST_ROWS;
+    blocks = qn_round_up(blocks, threads);
+    job_t job = {.cpu = cpu, .a = a, .block = (a->rows + blocks - 1) / blocks};
+    if (!qn_cpu_worker_scratch(cpu, lay_out(&job))) return;
+    qn_threads_run(cpu->threads, (a->rows + job.block - 1) / job.block, block_task, &job);
+}

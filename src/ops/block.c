@@ -1,0 +1,73 @@
+// Several row-wise operations of inference as one: values and steps are noted down and run by the backend.
+#include "ops/ops.h"
+
+void qn_block_begin(qn_block *b, qn_context *c, size_t rows) {
+    b->context = c;
+    b->args = (qn_block_args){.rows = rows, .value = b->value, .step = b->step};
+}
+
+static int add_value(qn_block *b, size_t width, float *memory) {
+    if (b->args.values == QN_BLOCK_VALUES) {
+        qn_fail(QN_ERROR_ARGUMENT, "block: more than %d values", QN_BLOCK_VALUES);
+        qn_fail_operation(b->context, QN_ERROR_ARGUMENT);
+        return 0;
+    }
+    b->value[b->args.values] = (qn_block_value){width, memory};
+    return (int)b->args.values++;
+}
+
+int qn_block_tensor(qn_block *b, qn_tensor *t) {
+    if (t && qn_rows(t) == b->args.rows) return add_value(b, qn_width(t), t->data);
+    if (t) qn_fail(QN_ERROR_ARGUMENT, "block: %zu rows (expected %zu)", qn_rows(t), b->args.rows);
+    qn_fail_operation(b->context, QN_ERROR_ARGUMENT);
+    return 0;
+}
+
+int qn_block_inside(qn_block *b, size_t width) {
+    return add_value(b, width, NULL);
+}
+
+static void add_step(qn_block *b, const qn_block_step *s, bool fits) {
+    if (fits && b->args.steps < sizeof b->step / sizeof *b->step) {
+        b->step[b->args.steps++] = *s;
+        return;
+    }
+    qn_fail(QN_ERROR_ARGUMENT, "block: step %zu does not fit (expected packed weights of the values' widths)",
+            b->args.steps);
+    qn_fail_operation(b->context, QN_ERROR_ARGUMENT);
+}
+
+void qn_block_linear(qn_block *b, int from, const qn_tensor *weight, const qn_tensor *bias, qn_activation f, int to) {
+    bool fits = weight->packed && b->value[from].width == qn_width(weight) && b->value[to].width == weight->shape[0];
+    add_step(b,
+             &(qn_block_step){.kind = QN_STEP_LINEAR,
+                              .from = from,
+                              .to = to,
+                              .sub = -1,
+                              .sum = -1,
+                              .bias = bias ? bias->data : NULL,
+                              .weight = {weight->data, weight->shape[0], qn_width(weight), weight->packed},
+                              .activation = f},
+             fits);
+}
+
+void qn_block_norm(qn_block *b, int from, int sub, int sum, const qn_tensor *gamma, const qn_tensor *beta, float eps,
+                   int to) {
+    size_t d = qn_count(gamma);
+    bool fits = b->value[from].width == d && b->value[to].width == d && (sub < 0 || b->value[sub].width == d) &&
+                (sum < 0 || b->value[sum].width == d);
+    add_step(b,
+             &(qn_block_step){.kind = QN_STEP_NORM,
+                              .from = from,
+                              .to = to,
+                              .sub = sub,
+                              .sum = sum,
+                              .bias = beta->data,
+                              .gamma = gamma->data,
+                              .eps = eps},
+             fits);
+}
+
+void qn_block_run(qn_block *b) {
+    if (b->context->status == QN_OK) b->context->backend->ops->block_forward(b->context->backend, &b->args);
+}
