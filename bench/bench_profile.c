@@ -99,7 +99,8 @@ static bool read_symbols(void) {
     return n_symbols > 0;
 }
 
-// What is the same function on every instruction set has one name: qn_avx512_gemm.part.0 is gemm.
+// What is the same function on every instruction set, or for several sizes, has one name: qn_avx512_tile_14.part.0 is
+// tile.
 static void short_name(const char *full, char name[64]) {
     static const char *const prefixes[] = {"qn_avx512_", "qn_avx2_", "qn_ref_", "qn_"};
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
@@ -107,7 +108,9 @@ static void short_name(const char *full, char name[64]) {
             full += strlen(prefixes[i]);
             break;
         }
-    size_t size = strcspn(full, ".");
+    size_t size = strcspn(full, "."), digits = size;
+    while (digits && full[digits - 1] >= '0' && full[digits - 1] <= '9') digits--;
+    if (digits > 1 && digits < size && full[digits - 1] == '_') size = digits - 1;
     snprintf(name, 64, "%.*s", (int)(size < 63 ? size : 63), full);
 }
 
