@@ -4,10 +4,11 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 600
 PREFIX ?= /usr/local
 CMAKE_FLAGS ?=
+PEERS_FLAGS ?=
 RUN_TESTS = ctest --output-on-failure --parallel $(JOBS)
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all setup test demo bench parity asan tsan fuzz format install clean help
+.PHONY: all setup test demo bench bench-peers bench-plots parity asan tsan fuzz format install clean help
 
 all: ## build the library and the command in build/release
 	@scripts/setup.sh
@@ -24,9 +25,18 @@ test: all ## set up, build and run all tests
 demo: all ## from raw text to a searchable encoder in six minutes
 	@scripts/demo.sh
 
-bench: all ## measure Quern and print the figures
+bench: all ## measure Quern, print the figures, check how time and memory grow
 	@cmake --build $(BUILD) --target bench --parallel $(JOBS)
 	@bench/run.sh $(BUILD)
+
+bench-peers: all ## Quern beside its peers, in turns (installed into .venv; PEERS_FLAGS for bench/peers.py)
+	@cmake --build $(BUILD) --target bench --parallel $(JOBS)
+	@bench/peers.sh $(BUILD) $(PEERS_FLAGS)
+
+bench-plots: all ## charts and table of docs/performance.md from the last bench-peers
+	@cmake --build $(BUILD) --target bench_plots --parallel $(JOBS)
+	@mkdir -p docs/performance && cp build/peers/peers.json docs/performance/figures.json
+	@$(BUILD)/bench_plots docs/performance/figures.json docs/performance docs/performance.md
 
 parity: all ## compare with PyTorch and transformers (installed into .venv)
 	@test -x .venv/bin/python || python3 -m venv .venv
@@ -60,4 +70,4 @@ clean: ## remove the build folders
 	rm -rf build
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile

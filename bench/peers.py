@@ -108,7 +108,7 @@ class Bench:
         self.files = os.path.join(self.work, "files")
         os.makedirs(self.files, exist_ok=True)
         self.environment = dict(os.environ, HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS=str(self.threads))
-        self.rows, self.raw, self.commands = [], {}, {}
+        self.rows, self.raw, self.commands, self.job = [], {}, {}, None
         from tokenizers import Tokenizer
 
         self.tokenizer = Tokenizer.from_file(os.path.join(self.model, "tokenizer.json"))
@@ -173,7 +173,7 @@ class Bench:
 
     def row(self, job, peer, target, value, good, note=""):
         """A line of the table: what to reach, and what was measured. `value` None: it could not be measured, `note` says why."""
-        self.rows.append({"job": job, "peer": peer, "at_least": target, "measured": value, "ok": good, "note": note})
+        self.rows.append({"group": self.job, "job": job, "peer": peer, "at_least": target, "measured": value, "ok": good, "note": note})
         say(f"  {job}: {value or 'not measured'} {'' if good is None else 'ok' if good else 'short'} {note}")
 
     def ratio_row(self, job, figures, target, rate=True):
@@ -545,6 +545,21 @@ def table(rows):
         print(f"{row['job']:{width}}  {row['peer']:22}  {row['at_least']:23}  {row['measured'] or 'not measured':>18}  {verdict:5}  {row['note']}")
 
 
+def save(path, result, old, bench, start):
+    """Writes what is known so far, in the order of the jobs, and returns all rows. Figures of an older file stay where a job was not run again."""
+    again = {row["group"] for row in bench.rows}
+    rows = [row for row in old["rows"] if row["group"] not in again] + bench.rows
+    rows.sort(key=lambda row: list(JOBS).index(row["group"]) if row["group"] in JOBS else len(JOBS))
+    result.update(load_average=os.getloadavg()[0], minutes=(time.time() - start) / 60, rows=rows, commands={**old["commands"], **bench.commands},
+                  raw={**old["raw"], **bench.raw})
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        json.dump(result, file, indent=1)
+        file.write("\n")
+    os.replace(path + ".tmp", path)
+    return rows
+
+
 def find_model():
     import importlib.util
 
@@ -571,6 +586,7 @@ def main():
     parser.add_argument("--quern", default="build/release/quern")
     parser.add_argument("--bench-tokenizer", default="build/release/bench_tokenizer", help="the other benchmark programs lie beside it")
     parser.add_argument("--work", default="build/peers", help="folder for texts and the peers' files")
+    parser.add_argument("--update", action="store_true", help="keep the figures of the output file for jobs that are not run now")
     parser.add_argument("--output", default="build/peers/peers.json", help="default %(default)s")
     arguments = parser.parse_args()
     if arguments.list:
@@ -588,24 +604,25 @@ def main():
     if unknown:
         parser.error(f"no job {unknown[0]} (jobs: {', '.join(JOBS)})")
     bench = Bench(arguments)
+    result = {"date": datetime.date.today().isoformat(), "machine": machine(), "threads": arguments.threads, "versions": versions(), "jobs": names}
+    about = bench.bench("--measure", "latency", "--lengths", 10, "--seconds", 0, "--threads", arguments.threads, "one small text to ask the model what it runs on")
+    result.update(quern=about["version"], isa=about["model"]["isa"], model={key: value for key, value in about["model"].items() if key != "folder"})
+    old = {"rows": [], "commands": {}, "raw": {}}
+    if arguments.update and os.path.exists(arguments.output):
+        with open(arguments.output, encoding="utf-8") as file:
+            old = json.load(file)
     start = time.time()
     try:
         for name in names:
             say(f"== {name}: {JOBS[name].__doc__}")
+            bench.job = name
             JOBS[name](bench)
+            save(arguments.output, result, old, bench, start)
     finally:
         bench.close()
-    about = bench.bench("--measure", "latency", "--lengths", 10, "--seconds", 0, "--threads", arguments.threads, "one small text to ask the model what it runs on")
-    result = {"date": datetime.date.today().isoformat(), "machine": machine(), "isa": about["model"]["isa"], "threads": arguments.threads, "quern": about["version"],
-              "versions": versions(), "load_average": os.getloadavg()[0], "minutes": (time.time() - start) / 60, "jobs": names, "rows": bench.rows,
-              "commands": bench.commands, "model": about["model"], "raw": bench.raw}
-    result["model"].pop("folder", None)
-    os.makedirs(os.path.dirname(os.path.abspath(arguments.output)), exist_ok=True)
-    with open(arguments.output, "w", encoding="utf-8") as file:
-        json.dump(result, file, indent=1)
-        file.write("\n")
+    rows = save(arguments.output, result, old, bench, start)
     print(f"{result['machine']['cpu']} ({' '.join(result['machine']['flags'])}), {arguments.threads} threads; Quern {result['quern']} with {result['isa']}")
-    table(bench.rows)
+    table(rows)
     print(f"all figures: {arguments.output}")
 
 

