@@ -436,8 +436,7 @@ QN_API size_t qn_tensor_size(const qn_tensor *tensor, int dimension); /* 0 outsi
 QN_API size_t qn_tensor_count(const qn_tensor *tensor);               /* elements: the sizes multiplied */
 QN_API float *qn_tensor_data(qn_tensor *tensor);
 /* The gradient, of the same shape. NULL where there is none: before a loss, and for what no parameter contributed to. Parameters
- * always have one; backward adds to it, the optimizer's step zeroes it. Gradients of other tensors are scratch memory after
- * backward. */
+ * always have one; backward adds to it, the optimizer's step zeroes it. Gradients of other tensors are gone after backward. */
 QN_API float *qn_tensor_grad(qn_tensor *tensor);
 
 /* Name in a Hugging Face config.json (hidden_act), enumerator. */

@@ -46,6 +46,12 @@ void qn_unmap(qn_mapping *mapping) {
     *mapping = (qn_mapping){0};
 }
 
+void qn_forget_pages(const void *data, size_t size) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = ((uintptr_t)data + page - 1) / page * page,
+              last = ((uintptr_t)data + size) / page * page;
+    if (first < last) (void)madvise((void *)first, last - first, MADV_DONTNEED); // a wish: what fails costs memory
+}
+
 qn_status qn_read_file(const char *path, size_t limit, qn_buffer *out) {
     qn_buffer_clear(out);
     int file = open(path, O_RDONLY | O_CLOEXEC);

@@ -9,6 +9,9 @@ typedef struct {
 
 qn_status qn_map_file(const char *path, qn_mapping *out); // read-only; refuses folders, devices and pipes
 void qn_unmap(qn_mapping *mapping);
+// Gives back the memory of a part of a mapping, for what was read and will not be read again soon; then it is read from
+// the file again.
+void qn_forget_pages(const void *data, size_t size);
 qn_status qn_read_file(const char *path, size_t limit, qn_buffer *out); // whole file; QN_ERROR_FORMAT when it is above `limit` bytes
 
 // A writer collects bytes in a temporary file beside `path`; commit syncs, renames over `path` and syncs the folder. Abort (or a crash)

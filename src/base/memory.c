@@ -105,8 +105,14 @@ typedef struct chunk {
     char *data;
 } chunk;
 
+typedef struct spare { // stands at the beginning of the memory that it is about
+    struct spare *next;
+    size_t size; // a multiple of ALIGNMENT
+} spare;
+
 struct qn_arena {
     chunk *first, *current; // chunks after `current` are empty and wait to be used again
+    spare *spares;          // recycled
     size_t first_size;      // of the first chunk
     size_t in_use, peak;
 };
@@ -131,6 +137,7 @@ static void free_chunks(qn_arena *arena) {
         free(c);
     }
     arena->first = arena->current = NULL;
+    arena->spares = NULL;
 }
 
 qn_arena *qn_arena_create(size_t initial_bytes) {
@@ -166,10 +173,33 @@ static bool next_chunk(qn_arena *arena, size_t bytes) {
     return true;
 }
 
+static size_t round_up(size_t bytes) {
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+// The smallest recycled piece that fits, unless more than half of it would be lost. There are few: an arena that
+// recycles does so with the gradients that live at once.
+static void *take_spare(qn_arena *arena, size_t bytes) {
+    spare **best = NULL;
+    for (spare **link = &arena->spares; *link != NULL; link = &(*link)->next)
+        if ((*link)->size >= bytes && (*link)->size / 2 <= bytes && (best == NULL || (*link)->size < (*best)->size))
+            best = link;
+    if (best == NULL) return NULL;
+    spare *taken = *best;
+    *best = taken->next;
+    ASAN_POISON_MEMORY_REGION(taken, sizeof *taken);
+    return taken;
+}
+
 void *qn_arena_alloc(qn_arena *arena, size_t count, size_t size) {
     size_t bytes;
     if (!multiply(count, size, &bytes)) return no_memory(count, size);
-    size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT + GUARD;
+    void *recycled = arena->spares != NULL ? take_spare(arena, bytes) : NULL;
+    if (recycled != NULL) {
+        ASAN_UNPOISON_MEMORY_REGION(recycled, bytes);
+        return recycled;
+    }
+    size_t rounded = round_up(bytes) + GUARD;
     chunk *c = arena->current;
     if (c == NULL || c->size - c->used < rounded) {
         if (!next_chunk(arena, rounded)) return NULL;
@@ -197,6 +227,21 @@ char *qn_arena_strndup(qn_arena *arena, const char *text, size_t length) {
     return copy;
 }
 
+void qn_arena_recycle(qn_arena *arena, void *pointer, size_t count, size_t size) {
+    size_t bytes = round_up(count * size);
+    if (pointer == NULL || bytes == 0) return;
+    spare *given = pointer;
+    ASAN_POISON_MEMORY_REGION(pointer, bytes);
+    ASAN_UNPOISON_MEMORY_REGION(pointer, sizeof *given);
+    *given = (spare){arena->spares, bytes};
+    arena->spares = given;
+}
+
+void qn_arena_trim(qn_arena *arena) {
+    free_chunks(arena);
+    arena->in_use = arena->peak = 0;
+}
+
 void qn_arena_reset(qn_arena *arena) {
     if (arena->first != NULL && arena->first->next != NULL) {
         // One chunk for the largest use so far and an eighth more, so that a slowly growing step does not come here
@@ -214,6 +259,7 @@ qn_arena_mark qn_arena_save(const qn_arena *arena) {
 
 void qn_arena_restore(qn_arena *arena, qn_arena_mark mark) {
     chunk *c = mark.chunk != NULL ? mark.chunk : arena->first;
+    arena->spares = NULL; // they may lie behind the mark
     if (c == NULL) return;
     arena->current = c;
     for (size_t keep = mark.chunk != NULL ? mark.used : 0; c != NULL; c = c->next, keep = 0) {

@@ -29,7 +29,11 @@ void qn_arena_destroy(qn_arena *arena); // NULL is allowed
 void *qn_arena_alloc(qn_arena *arena, size_t count, size_t size);
 void *qn_arena_zalloc(qn_arena *arena, size_t count, size_t size);
 char *qn_arena_strndup(qn_arena *arena, const char *text, size_t length);
+// Offers memory of qn_arena_alloc(arena, count, size) to later allocations of at least half its size, before the next
+// reset or restore.
+void qn_arena_recycle(qn_arena *arena, void *pointer, size_t count, size_t size);
 void qn_arena_reset(qn_arena *arena);
+void qn_arena_trim(qn_arena *arena); // a reset that keeps no memory
 qn_arena_mark qn_arena_save(const qn_arena *arena);
 void qn_arena_restore(qn_arena *arena, qn_arena_mark mark);
 size_t qn_arena_peak(const qn_arena *arena); // most bytes ever in use at once

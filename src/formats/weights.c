@@ -9,6 +9,7 @@
 
 // The largest index read: at a hundred bytes a tensor, a million tensors.
 #define INDEX_LIMIT 100000000u
+#define PIECE ((size_t)1 << 20) // elements converted at a time
 
 // A tensor of the set, the file it stands in, and whether somebody read it.
 typedef struct {
@@ -242,7 +243,13 @@ static qn_status take(qn_weights *weights, const char *name, int dims, const int
 qn_status qn_weights_read_f32(qn_weights *weights, const char *name, int dims, const int64_t *shape, float *out) {
     const qn_st_tensor *tensor;
     QN_TRY(take(weights, name, dims, shape, &tensor));
-    qn_st_to_f32(tensor->dtype, tensor->data, tensor->size / ((size_t)qn_st_dtype_bits(tensor->dtype) / 8), out);
+    // A piece at a time, so that a large tensor is not in memory twice.
+    size_t width = (size_t)qn_st_dtype_bits(tensor->dtype) / 8, count = tensor->size / width;
+    for (size_t first = 0; first < count; first += PIECE) {
+        size_t n = count - first < PIECE ? count - first : PIECE;
+        qn_st_to_f32(tensor->dtype, tensor->data + first * width, n, out + first);
+        qn_forget_pages(tensor->data + first * width, n * width);
+    }
     return QN_OK;
 }
 

@@ -199,6 +199,10 @@ static qn_status read_weights(qn_network *n, const char *folder, const qn_networ
     QN_TRY(options->trainable ? qn_parameters_allocate(&n->parameters) : place(n, prefix));
     for (size_t i = 0; i < n->parameters.count; i++) QN_TRY(read_parameter(n, i, prefix, options, true));
     warn_unused(n);
+    if (options->trainable) { // everything was copied
+        qn_weights_close(n->weights);
+        n->weights = NULL;
+    }
     return finish(n, options);
 }
 
@@ -206,10 +210,6 @@ qn_status qn_network_load(qn_model_config *config, const char *folder, const qn_
                           qn_network **out) {
     QN_TRY(build(config, options, out));
     qn_status status = read_weights(*out, folder, options);
-    if (status == QN_OK && options->trainable) { // everything was copied
-        qn_weights_close((*out)->weights);
-        (*out)->weights = NULL;
-    }
     if (status != QN_OK) {
         qn_network_free(*out);
         *out = NULL;

@@ -13,6 +13,7 @@ qn_tensor *qn_new_tensor(qn_context *c, int rank, const size_t *shape, bool requ
     t->rank = rank;
     memcpy(t->shape, shape, (size_t)rank * sizeof *shape);
     t->requires_grad = requires_grad && c->tape;
+    if (t->requires_grad) qn_tape_result(c->tape, t);
     t->data = qn_arena_alloc(c->arena, qn_count(t), sizeof(float));
     return t->data ? t : qn_fail_operation(c, QN_ERROR_MEMORY);
 }
@@ -49,8 +50,10 @@ float *qn_gradient_to_write(qn_context *c, qn_tensor *t) {
     return place ? place : qn_fail_operation(c, QN_ERROR_MEMORY);
 }
 
-void qn_gradient_written(qn_context *c, qn_tensor *t, const float *where) {
-    if (where && where != t->grad) c->backend->ops->add(c->backend, qn_count(t), where, t->grad);
+void qn_gradient_written(qn_context *c, qn_tensor *t, float *where) {
+    if (!where || where == t->grad) return;
+    c->backend->ops->add(c->backend, qn_count(t), where, t->grad);
+    qn_arena_recycle(c->arena, where, qn_count(t), sizeof *where);
 }
 
 bool qn_check_ragged(qn_context *c, const char *operation, qn_ragged batch, size_t rows) {
@@ -72,6 +75,12 @@ bool qn_check_parameter(qn_context *c, const char *operation, const qn_tensor *t
     return false;
 }
 
+void qn_forget_value(qn_context *c, qn_tensor *t) {
+    if (!t || !qn_taping(c) || c->keep) return;
+    qn_arena_recycle(c->arena, t->data, qn_count(t), sizeof *t->data);
+    t->data = NULL;
+}
+
 void qn_add_gradient(qn_context *c, qn_tensor *t, const float *from) {
     bool accumulate;
     float *to = qn_gradient(c, t, &accumulate);
@@ -89,7 +98,7 @@ qn_status qn_context_status(const qn_context *c) {
 qn_status qn_backward(qn_context *c) {
     if (!c->tape) return qn_fail(QN_ERROR_ARGUMENT, "backward: nothing is recorded (expected qn_recording_begin)");
     if (qn_context_status(c) == QN_OK)
-        qn_tape_run(c->tape, c);
+        qn_tape_run(c->tape, c, c->arena, c->keep);
     else
         *c->tape = (qn_tape){0};
     return qn_context_status(c);

@@ -18,7 +18,8 @@ struct qn_context { // qn_context is quern.h's
     uint64_t seed;     // of this step's dropout
     uint64_t stream;   // next dropout's stream; an operation takes one, so that the order of operations decides
     float loss_scale;  // gradients of losses are multiplied by it (gradient accumulation); 1 normally
-    bool keep;        // results never take the memory of their operands; otherwise inference may reuse x in qn_add_norm
+    bool keep; // values stay until the reset; otherwise inference may reuse x in qn_add_norm, and backward uses the
+               // memory of values that it has passed
     qn_status status; // of the first failure
 };
 
@@ -34,7 +35,10 @@ float *qn_gradient(qn_context *c, qn_tensor *t, bool *accumulate);
 // For a backward that can only write: t's gradient while nothing is in it, otherwise a place of the same size, which
 // qn_gradient_written then adds. NULL when t needs no gradient.
 float *qn_gradient_to_write(qn_context *c, qn_tensor *t);
-void qn_gradient_written(qn_context *c, qn_tensor *t, const float *where);
+void qn_gradient_written(qn_context *c, qn_tensor *t, float *where);
+// A model promises that nobody reads t's value again: no later operation, and not the backward of t's own, as is true
+// of qn_linear. While recording, its memory then serves what comes next.
+void qn_forget_value(qn_context *c, qn_tensor *t);
 // Adds `from` (dense, of t's size) to t's gradient.
 void qn_add_gradient(qn_context *c, qn_tensor *t, const float *from);
 static inline bool qn_taping(const qn_context *c) {

@@ -112,17 +112,27 @@ void qn_parameters_initialize(qn_parameters *set, uint64_t seed, double deviatio
     for (size_t i = 0; i < set->count; i++) qn_parameter_initialize(set->items[i], seed, deviation);
 }
 
-void qn_parameters_free(qn_parameters *set) {
+void qn_parameters_free_training(qn_parameters *set) {
     for (size_t i = 0; i < set->count; i++) {
-        qn_used_rows_free(set->items[i]->tensor.used);
+        qn_tensor *t = &set->items[i]->tensor;
+        qn_used_rows_free(t->used);
+        t->used = NULL;
+        t->grad = NULL;
+    }
+    qn_aligned_free(set->grads);
+    qn_aligned_free(set->moment1);
+    qn_aligned_free(set->moment2);
+    set->grads = set->moment1 = set->moment2 = NULL;
+}
+
+void qn_parameters_free(qn_parameters *set) {
+    qn_parameters_free_training(set);
+    for (size_t i = 0; i < set->count; i++) {
         free(set->items[i]->name);
         free(set->items[i]);
     }
     free(set->items);
     qn_aligned_free(set->values);
-    qn_aligned_free(set->grads);
-    qn_aligned_free(set->moment1);
-    qn_aligned_free(set->moment2);
     *set = (qn_parameters){0};
 }
 

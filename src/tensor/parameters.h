@@ -45,6 +45,7 @@ qn_status qn_parameters_allocate(qn_parameters *set); // values; the entries' te
 qn_status qn_parameters_allocate_except(qn_parameters *set, const bool *elsewhere);
 // Gradients and moments, zeroed; the gradient of an entry `by_rows` is zeroed as its rows come into use.
 qn_status qn_parameters_allocate_training(qn_parameters *set);
+void qn_parameters_free_training(qn_parameters *set); // from now on for inference alone
 // Draws values: normal entries with mean 0 and deviation `deviation`, each from its own stream of `seed`, named by the
 // entry, so that the same name gets the same values whatever else the model has.
 void qn_parameters_initialize(qn_parameters *set, uint64_t seed, double deviation);

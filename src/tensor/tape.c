@@ -1,15 +1,33 @@
 #include "tensor/tape.h"
 
+void qn_tape_result(qn_tape *tape, qn_tensor *result) {
+    result->sibling = tape->results;
+    tape->results = result;
+}
+
 qn_status qn_tape_push(qn_tape *tape, qn_arena *arena, qn_backward_function backward, void *record) {
     qn_tape_entry *entry = qn_arena_alloc(arena, 1, sizeof *entry);
     if (!entry) return QN_ERROR_MEMORY;
-    *entry = (qn_tape_entry){tape->last, backward, record};
+    *entry = (qn_tape_entry){tape->last, backward, record, tape->results};
     tape->last = entry;
+    tape->results = NULL;
     tape->length++;
     return QN_OK;
 }
 
-void qn_tape_run(qn_tape *tape, void *context) {
-    for (qn_tape_entry *entry = tape->last; entry; entry = entry->previous) entry->backward(context, entry->record);
+static void recycle(qn_arena *memory, qn_tensor *t, float **what) {
+    qn_arena_recycle(memory, *what, qn_count(t), sizeof **what);
+    *what = NULL;
+}
+
+void qn_tape_run(qn_tape *tape, void *context, qn_arena *memory, bool keep_values) {
+    for (qn_tape_entry *entry = tape->last; entry; entry = entry->previous) {
+        entry->backward(context, entry->record);
+        for (qn_tensor *t = entry->results; t; t = t->sibling) {
+            recycle(memory, t, &t->grad);
+            t->has_grad = false;
+            if (!keep_values) recycle(memory, t, &t->data);
+        }
+    }
     *tape = (qn_tape){0};
 }

@@ -13,6 +13,7 @@ struct qn_tensor { // qn_tensor is quern.h's
     bool requires_grad;        // a parameter that trains, or something computed from one
     bool has_grad;             // grad holds a value: the next contribution is added; parameters always have it
     const void *packed;        // the backend's own form of a weight (inference), or NULL
+    struct qn_tensor *sibling; // another result of the same operation, while recording
     struct qn_used_rows *used; // a table whose gradient has only the rows in use (used_rows.h), or NULL
     float *moments; // [2, count] for the optimizer, where qn_parameter_create made it; a parameter set has its own
 };

@@ -433,6 +433,11 @@ qn_status qn_trainer_run(qn_trainer *t, const char *checkpoint) {
     qn_status status = loop(t, prefetch);
     qn_prefetch_stop(prefetch);
     t->state.seconds = elapsed(t);
+    // What follows only reads the weights.
+    qn_optimizer_free(t->optimizer);
+    t->optimizer = NULL;
+    qn_parameters_free_training(&t->network->parameters);
+    qn_arena_trim(t->context.arena);
     return status;
 }
 

@@ -41,6 +41,8 @@ static void test_map(void **state) {
     assert_ok(qn_map_file(path, &map));
     assert_int_equal(map.size, 3);
     assert_memory_equal(map.data, "a\0b", 3);
+    qn_forget_pages(map.data, map.size); // less than a page
+    assert_memory_equal(map.data, "a\0b", 3);
     qn_unmap(&map);
     assert_null(map.data);
     qn_unmap(&map);
@@ -49,6 +51,24 @@ static void test_map(void **state) {
     assert_ok(qn_map_file(path, &map));
     assert_null(map.data);
     assert_int_equal(map.size, 0);
+}
+
+// What was forgotten is read from the file again, and the neighbouring pages stay.
+static void test_forget_pages(void **state) {
+    (void)state;
+    enum { SIZE = 100000 };
+    static uint8_t bytes[SIZE];
+    for (size_t i = 0; i < SIZE; i++) bytes[i] = (uint8_t)(i * 7 + i / 251);
+    const char *path = test_path(folder, "pages");
+    test_write(path, bytes, SIZE);
+    qn_mapping map;
+    assert_ok(qn_map_file(path, &map));
+    qn_forget_pages(map.data + 5, SIZE - 9000);
+    assert_memory_equal(map.data, bytes, SIZE);
+    qn_forget_pages(map.data, 0);
+    qn_forget_pages(map.data, SIZE);
+    assert_memory_equal(map.data, bytes, SIZE);
+    qn_unmap(&map);
 }
 
 // A pipe in the place of a model file must not hang the program.
@@ -315,6 +335,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup(name, set_up)
     const struct CMUnitTest tests[] = {
         TEST(test_map),
+        TEST(test_forget_pages),
         TEST(test_map_refuses_what_is_no_file),
         TEST(test_read_whole),
         TEST(test_commit_replaces_and_abort_does_not),

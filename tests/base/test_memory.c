@@ -179,6 +179,38 @@ static void test_arena_survives_an_empty_heap(void **state) {
     test_fail_allocations_off();
 }
 
+// Protects: recycled memory serves what takes at least half of it, the smallest piece first, and takes nothing new; a
+// reset or a restore forgets it, and a trimmed arena begins anew.
+static void test_arena_recycle(void **state) {
+    (void)state;
+    qn_arena *arena = qn_arena_create(1 << 16);
+    qn_arena_mark mark = qn_arena_save(arena);
+    char *large = qn_arena_alloc(arena, 1000, 4), *small = qn_arena_alloc(arena, 600, 4);
+    size_t peak = qn_arena_peak(arena);
+    qn_arena_recycle(arena, large, 1000, 4);
+    qn_arena_recycle(arena, small, 600, 4);
+    qn_arena_recycle(arena, NULL, 7, 4);
+    char *tiny = qn_arena_alloc(arena, 100, 4); // would lose most of a piece
+    assert_true(tiny != large && tiny != small && qn_arena_peak(arena) > peak);
+    peak = qn_arena_peak(arena);
+    assert_ptr_equal(qn_arena_alloc(arena, 590, 4), small);
+    assert_ptr_equal(qn_arena_alloc(arena, 600, 4), large);
+    assert_int_equal(qn_arena_peak(arena), peak);
+    memset(small, 1, 590 * 4);
+    memset(large, 1, 600 * 4);
+    qn_arena_recycle(arena, large, 600, 4);
+    qn_arena_restore(arena, mark);
+    assert_ptr_equal(qn_arena_alloc(arena, 10, 4), large); // the arena's first memory, and not the recycled piece
+    assert_true((char *)qn_arena_alloc(arena, 600, 4) > large);
+    qn_arena_recycle(arena, large, 10, 4);
+    qn_arena_reset(arena);
+    assert_ptr_equal(qn_arena_alloc(arena, 2000, 4), large);
+    qn_arena_trim(arena);
+    assert_int_equal(qn_arena_peak(arena), 0);
+    assert_non_null(memset(qn_arena_alloc(arena, 300000, 4), 1, 300000 * 4));
+    qn_arena_destroy(arena);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_overflow_is_refused),
@@ -190,6 +222,7 @@ int main(void) {
         cmocka_unit_test(test_mark_of_nothing),
         cmocka_unit_test(test_peak),
         cmocka_unit_test(test_arena_survives_an_empty_heap),
+        cmocka_unit_test(test_arena_recycle),
     };
     return cmocka_run_group_tests_name("base_memory", tests, NULL, NULL);
 }
