@@ -206,9 +206,45 @@ static void test_steady_step(void **state) {
     qn_backend_destroy(r.backend);
 }
 
+// Backward through many layers takes the memory of a few gradients, not of one for each layer; and forward keeps no
+// value that the model forgot.
+static void test_backward_reuses_memory(void **state) {
+    (void)state;
+    enum { LAYERS = 12, ROWS = 64, WIDTH = 32, MATRIX = ROWS * WIDTH * 4 };
+    qn_tensor *w = random_parameter(WIDTH, WIDTH, 1), *bias = random_parameter(0, WIDTH, 2);
+    float first[2][WIDTH * WIDTH];
+    for (int keep = 0; keep < 2; keep++) {
+        qn_context *c = open_context(1, NULL);
+        c->keep = keep;
+        qn_recording_begin(c);
+        qn_tensor *x = qn_linear(c, qn_constant(c, 2, (size_t[]){ROWS, WIDTH}, random_values(3, ROWS * WIDTH)), w, bias,
+                                 QN_ACTIVATION_NONE);
+        for (int i = 0; i < LAYERS; i++) {
+            qn_tensor *sub = qn_linear(c, x, w, bias, QN_ACTIVATION_NONE);
+            x = qn_add_norm(c, x, sub, bias, bias, 1e-5f, 0, NULL);
+            qn_forget_value(c, sub);
+        }
+        double loss;
+        size_t forward = qn_arena_peak(c->arena);
+        assert_true(forward >= (size_t)(keep ? 3 : 2) * LAYERS * MATRIX);
+        if (!keep) assert_true(forward <= (2 * LAYERS + 4) * (MATRIX + 1024));
+        assert_ok(qn_mean_squared_error(c, x, random_values(4, ROWS * WIDTH), &loss));
+        assert_ok(qn_backward(c));
+        assert_true(qn_arena_peak(c->arena) <= forward + 4 * (MATRIX + 1024));
+        memcpy(first[keep], qn_tensor_grad(w), sizeof first[keep]);
+        memset(qn_tensor_grad(w), 0, sizeof first[keep]);
+        memset(qn_tensor_grad(bias), 0, WIDTH * sizeof(float));
+        qn_context_destroy(c);
+    }
+    assert_memory_equal(first[0], first[1], sizeof first[0]);
+    qn_parameter_free(w);
+    qn_parameter_free(bias);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_wrong_shapes), cmocka_unit_test(test_operands_stay),
-                                       cmocka_unit_test(test_adamw), cmocka_unit_test(test_no_memory),
-                                       cmocka_unit_test(test_steady_step)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_wrong_shapes), cmocka_unit_test(test_operands_stay),
+        cmocka_unit_test(test_adamw),        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_steady_step),  cmocka_unit_test(test_backward_reuses_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
