@@ -59,11 +59,11 @@ static void put_number(double x, double y, const char *class, double value, doub
     qn_buffer_free(&text);
 }
 
-// An estimate: a letter of this font is about 6.5 units wide.
+// An estimate: a letter of this font is about 7 units wide.
 static double text_width(const char *text) {
     size_t letters = 0;
     for (; *text; text++) letters += ((unsigned char)*text & 0xC0) != 0x80;
-    return 6.5 * (double)letters;
+    return 7 * (double)letters;
 }
 
 typedef struct {
@@ -76,7 +76,7 @@ typedef struct {
 static double put_legend(const key *keys, size_t count, double y, qn_buffer *out) {
     double x = LEFT, begin = y;
     for (size_t i = 0; i < count; i++) {
-        double width = 40 + text_width(keys[i].name);
+        double width = 44 + text_width(keys[i].name);
         if (x > LEFT && x + width > WIDTH - RIGHT) {
             x = LEFT;
             y += 20;
@@ -252,11 +252,16 @@ void chart_put_lines(const chart_lines *c, qn_buffer *out) {
 
 // ---- Shares --------------------------------------------------------------------------------------------------------
 
+// The last part is the rest, in grey.
+static int part_color(const chart_shares *c, size_t part) {
+    return part + 1 == c->n_parts ? CHART_COLORS - 1 : (int)part;
+}
+
 void chart_put_shares(const chart_shares *c, qn_buffer *out) {
     enum { BAR = 26, STEP = 40, NAMES = 150 };
     key keys[CHART_COLORS];
     size_t n_keys = c->n_parts < CHART_COLORS ? c->n_parts : CHART_COLORS;
-    for (size_t i = 0; i < n_keys; i++) keys[i] = (key){c->parts[i], (int)i, CHART_POINTS};
+    for (size_t i = 0; i < n_keys; i++) keys[i] = (key){c->parts[i], part_color(c, i), CHART_POINTS};
     double legend = 70, top = legend + put_legend(keys, n_keys, legend, NULL);
     open_svg(c->title, c->note, top + STEP * (double)c->n_rows + 16, out);
     put_legend(keys, n_keys, legend, out);
@@ -266,7 +271,7 @@ void chart_put_shares(const chart_shares *c, qn_buffer *out) {
         for (size_t i = 0; i < n_keys; i++) {
             double share = c->shares[row * c->n_parts + i], width = share * scale;
             if (!(share > 0)) continue;
-            put_rectangle(x, y, fmax(width - 1, 0.5), BAR, colors[i], out);
+            put_rectangle(x, y, fmax(width - 1, 0.5), BAR, colors[part_color(c, i)], out);
             char text[16];
             qn_buffer label = {0};
             qn_plot_number(round(100 * share), 3, &label);

@@ -31,7 +31,7 @@ typedef struct {
 } chart_lines;
 void chart_put_lines(const chart_lines *chart, qn_buffer *out);
 
-// A row is a bar of 100 %, cut into the parts' shares.
+// A row is a bar of 100 %, cut into the parts' shares; the last part is what remains.
 typedef struct {
     const char *title, *note;
     const char *const *rows; // [n_rows]

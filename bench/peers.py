@@ -472,7 +472,7 @@ def job_sweeps(bench):
     """Quern alone against batch tokens, text length and threads, its machine's limits and its profile (for the plots)"""
     text_path, _, _ = paragraphs(bench)
     bench.raw["sweeps"] = bench.bench("--input", text_path, "--dtype", "all", "--measure", "batch", "--measure", "length", "--measure", "latency",
-                                      "--measure", "threads", "--threads", bench.threads, "--seconds", bench.a.seconds, key="sweeps")
+                                      "--measure", "threads", "--threads", bench.threads, "--rounds", min(3, bench.a.rounds), "--seconds", bench.a.seconds, key="sweeps")
     for program, options in (("machine", [bench.threads]), ("profile", [bench.model, text_path, bench.threads])):
         path = os.path.join(os.path.dirname(os.path.abspath(bench.a.bench_tokenizer)), "bench_" + program)
         done = subprocess.run([path, *map(str, options)], capture_output=True, text=True)
