@@ -25,21 +25,50 @@ static double seconds(void) {
 }
 
 // One function for each kernel: runs it once and says how many bytes it moved and how many operations it did.
+static qn_gemm product(const qn_kernels *k) {
+    static float scale[1 << 12];
+    static int32_t whole[1 << 12];
+    return (qn_gemm){.m = n / WIDTH,
+                     .n = WIDTH,
+                     .k = MOST_DEPTH,
+                     .a = x,
+                     .a_row = MOST_DEPTH,
+                     .a_step = 1,
+                     .b = panels,
+                     .b_row = k->panel_width,
+                     .b_panel = MOST_DEPTH * k->panel_width,
+                     .b_packed = true,
+                     .c = y,
+                     .c_row = WIDTH,
+                     .row_scale = scale,
+                     .row_zero = whole,
+                     .column_scale = scale,
+                     .column_sum = whole};
+}
+static work product_work(double steps) { // products in one word
+    double rows = (double)(n / WIDTH);
+    return (work){rows * WIDTH, 0, 2.0 * rows * WIDTH * MOST_DEPTH * steps};
+}
 static work run_gemm(const qn_kernels *k) {
-    size_t rows = n / WIDTH;
-    k->gemm(&(qn_gemm){.m = rows,
-                       .n = WIDTH,
-                       .k = MOST_DEPTH,
-                       .a = x,
-                       .a_row = MOST_DEPTH,
-                       .a_step = 1,
-                       .b = panels,
-                       .b_row = k->panel_width,
-                       .b_panel = MOST_DEPTH * k->panel_width,
-                       .b_packed = true,
-                       .c = y,
-                       .c_row = WIDTH});
-    return (work){(double)(rows * WIDTH), 0, 2.0 * (double)rows * WIDTH * MOST_DEPTH};
+    k->gemm(&(qn_gemm[]){product(k)}[0]);
+    return product_work(1);
+}
+static work run_gemm_bf16(const qn_kernels *k) {
+    k->gemm_bf16(&(qn_gemm[]){product(k)}[0]);
+    return product_work(2);
+}
+static work run_gemm_int8(const qn_kernels *k) {
+    k->gemm_int8(&(qn_gemm[]){product(k)}[0]);
+    return product_work(4);
+}
+static work run_softmax(const qn_kernels *k) {
+    memcpy(y, x, n * sizeof *y);
+    k->softmax(n / 64, 64, 0.2f, y, 64, NULL, NULL, 0);
+    return (work){(double)n, 8.0 * (double)n, (double)n};
+}
+static work run_pack_pairs(const qn_kernels *k) {
+    k->pack_pairs(2 * (n / WIDTH), WIDTH, (const uint16_t *)(const void *)x, WIDTH, y);
+    return (work){(double)n, 8.0 * (double)n, 0};
 }
 static work run_pack(const qn_kernels *k) {
     k->pack(WIDTH, MOST_DEPTH, w, MOST_DEPTH, panels);
@@ -129,12 +158,15 @@ static work run_to_bf16(const qn_kernels *k) {
     return (work){(double)n, 6.0 * (double)n, (double)n};
 }
 static work run_quantize(const qn_kernels *k) {
-    sink = k->quantize(n, x, (uint8_t *)(void *)y);
+    float scale;
+    int32_t zero;
+    k->quantize(n, x, (uint8_t *)(void *)y, &scale, &zero);
+    sink = scale;
     return (work){(double)n, 5.0 * (double)n, 2.0 * (double)n};
 }
 static work run_dequantize(const qn_kernels *k) {
-    static int32_t sums[1 << 16], offsets[1 << 16];
-    k->dequantize(n < 1 << 16 ? n : 1 << 16, sums, offsets, x, 0.5f, y);
+    static int32_t sums[1 << 16], column_sums[1 << 16];
+    k->dequantize(n < 1 << 16 ? n : 1 << 16, sums, 131, column_sums, 0.5f, x, y);
     return (work){(double)n, 16.0 * (double)n, 3.0 * (double)n};
 }
 static work run_finish(const qn_kernels *k) {
@@ -145,10 +177,17 @@ static work run_finish(const qn_kernels *k) {
 typedef struct {
     const char *name;
     work (*run)(const qn_kernels *k);
+    bool optional; // not in every table
 } entry;
 static const entry entries[] = {
-#define ENTRY(kernel, result, parameters) {#kernel, run_##kernel},
-    QN_KERNEL_MAP(ENTRY)};
+#define ENTRY(kernel, result, parameters) {#kernel, run_##kernel, false},
+    QN_KERNEL_MAP(ENTRY){"gemm_bf16", run_gemm_bf16, true},
+    {"gemm_int8", run_gemm_int8, true},
+};
+
+static bool has(const qn_kernels *k, const entry *e) {
+    return !e->optional || (e->run == run_gemm_bf16 ? k->gemm_bf16 : k->gemm_int8);
+}
 
 static void fill(float *to, size_t count, unsigned seed) {
     for (size_t i = 0; i < count; i++) {
@@ -206,7 +245,8 @@ int main(int argc, char **argv) {
     for (size_t e = 0; e < COUNT(entries); e++)
         for (size_t i = 0; i < COUNT(names); i++) {
             const qn_kernels *k = qn_kernels_choose(names[i]);
-            if (k && (argc < 3 || strcmp(argv[2], entries[e].name) == 0)) measure(&entries[e], k);
+            if (k && has(k, &entries[e]) && (argc < 3 || strcmp(argv[2], entries[e].name) == 0))
+                measure(&entries[e], k);
         }
     for (size_t i = 0; i < COUNT(arrays); i++) free(*arrays[i]);
     return 0;

@@ -36,8 +36,10 @@ typedef struct {
     qn_weight weight;  // [out, in]
     const float *bias; // [out] or NULL
     qn_activation activation;
-    float *pre; // [T, out] value before the activation, or NULL when no backward follows
-    float *y;   // [T, out]
+    float *pre;               // [T, out] value before the activation, or NULL when no backward follows
+    float *y;                 // [T, out]
+    const uint16_t *x_narrow; // inference in bf16: x in bf16 in place of x
+    uint16_t *y_narrow;       // y in bf16 in place of y
 } qn_linear_forward_args;
 
 typedef struct {
@@ -57,7 +59,8 @@ typedef struct {
 // when that is a norm.
 typedef struct {
     size_t width;
-    float *memory; // [T, width] or NULL
+    float *memory;    // [T, width] or NULL
+    uint16_t *narrow; // [T, width] in bf16, or NULL; never both
 } qn_block_value;
 
 typedef enum { QN_STEP_LINEAR, QN_STEP_NORM } qn_step_kind;
@@ -95,8 +98,11 @@ typedef struct {
     size_t stride;            // of keys and values
     float scale;              // usually 1 / sqrt(head_width)
     qn_dropout dropout;
-    float *out; // [Tq, heads * head_width], dense
-    float *lse; // [Tq, heads] log-sum-exp of the scaled scores, kept for backward; NULL in inference
+    const uint16_t *narrow; // inference: queries, keys and values in bf16, in place of the three; [T, stride], where
+                            // keys and values follow the queries at distances of heads * head_width, which is even
+    uint16_t *narrow_out;   // in place of out
+    float *out;             // [Tq, heads * head_width], dense
+    float *lse;             // [Tq, heads] log-sum-exp of the scaled scores, kept for backward; NULL in inference
     // backward only
     const float *dout;             // [Tq, heads * head_width], dense
     float *dquery, *dkey, *dvalue; // with the row distances of query, key and value; written (=)
@@ -218,6 +224,8 @@ typedef struct {
     void (*copy_out)(qn_backend *b, void *host, const void *device, size_t bytes);
     void (*zero)(qn_backend *b, float *x, size_t count);
 
+    // Whether this device has instructions for products in a dtype.
+    bool (*computes)(const qn_backend *b, qn_compute compute);
     // A packed copy of a weight for products in `compute`; NULL with the last error set when there is no memory or the
     // dtype is refused.
     void *(*pack)(qn_backend *b, const float *weight, size_t out, size_t in, qn_compute compute);

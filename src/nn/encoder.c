@@ -129,6 +129,7 @@ static qn_tensor *product_weight(qn_encoder *e, size_t i) {
 }
 
 qn_status qn_encoder_pack(qn_encoder *e, qn_backend *backend, qn_compute compute) {
+    e->compute = compute;
     for (size_t i = 0; i < 4 * e->config.layers; i++) {
         qn_tensor *w = product_weight(e, i);
         if (w->packed) continue;
@@ -255,40 +256,66 @@ static int linear_step(qn_block *b, int from, const qn_dense *dense, qn_activati
     return to;
 }
 
-// What layer l reads: queries, keys and values of the normed rows.
-static void qkv_step(qn_block *b, qn_encoder_layer *l, int normed, qn_tensor *qkv) {
-    qn_block_linear(b, normed, &l->qkv_weight, &l->qkv_bias, QN_ACTIVATION_NONE, qn_block_tensor(b, qkv));
+// What an attention reads and writes; in bf16 where products are narrow.
+typedef struct {
+    qn_tensor *qkv, *mixed;
+    qn_narrow_tensor *narrow_qkv, *narrow_mixed;
+} attention_values;
+
+static attention_values new_attention_values(qn_context *c, const qn_encoder *e, size_t rows) {
+    size_t d = e->config.hidden;
+    attention_values v = {0};
+    if (e->compute != QN_DTYPE_F32 && d / e->config.heads % 2 == 0 &&
+        c->backend->ops->computes(c->backend, QN_DTYPE_BF16))
+        v.narrow_qkv = qn_new_narrow(c, rows, 3 * d);
+    else
+        v.qkv = qn_new_matrix(c, rows, 3 * d, false);
+    if (v.narrow_qkv && e->compute == QN_DTYPE_BF16)
+        v.narrow_mixed = qn_new_narrow(c, rows, d);
+    else if (v.narrow_qkv)
+        v.mixed = qn_new_matrix(c, rows, d, false);
+    return v;
+}
+
+static void attention_step(qn_context *c, const qn_encoder *e, attention_values *v, qn_ragged batch) {
+    if (v->narrow_qkv) {
+        qn_narrow_attention(c, v->narrow_qkv, e->config.heads, batch, v->narrow_mixed, v->mixed);
+        return;
+    }
+    qn_arena_mark mark = qn_arena_save(c->arena);
+    v->mixed = qn_self_attention(c, v->qkv, e->config.heads, batch, 0);
+    qn_arena_restore(c->arena, mark); // the block reads it before anything else is put there
 }
 
 // Layers 0 .. end-1 on x, in place. Pre-norm: *sub is what is still to be added to x.
 static void infer_layers(qn_context *c, qn_encoder *e, qn_tensor *x, qn_ragged batch, size_t end, qn_tensor **sub) {
     bool pre = e->config.pre_norm;
     size_t d = e->config.hidden, rows = qn_rows(x);
-    qn_tensor *qkv = qn_new_matrix(c, rows, 3 * d, false);
+    attention_values v = new_attention_values(c, e, rows);
     if (pre) *sub = qn_new_matrix(c, rows, d, false);
     for (size_t i = 0; i <= end && c->status == QN_OK; i++) {
-        qn_arena_mark mark = qn_arena_save(c->arena);
-        qn_tensor *mixed = i > 0 ? qn_self_attention(c, qkv, e->config.heads, batch, 0) : NULL;
-        if (c->status != QN_OK) return;
         qn_block b;
         qn_block_begin(&b, c, rows);
         int in = qn_block_tensor(&b, x), normed = in, delta = -1;
-        if (mixed) { // the rest of layer i - 1
+        if (i > 0) { // the rest of layer i - 1
             qn_encoder_layer *l = &e->layers[i - 1];
+            attention_step(c, e, &v, batch);
             int wide = qn_block_inside(&b, e->config.intermediate);
+            int mixed = v.narrow_mixed ? qn_block_narrow(&b, v.narrow_mixed) : qn_block_tensor(&b, v.mixed);
             delta = pre && i == end ? qn_block_tensor(&b, *sub) : qn_block_inside(&b, d);
-            linear_step(&b, qn_block_tensor(&b, mixed), &l->attention_output, QN_ACTIVATION_NONE, delta);
+            linear_step(&b, mixed, &l->attention_output, QN_ACTIVATION_NONE, delta);
             normed = norm_step(&b, e, in, delta, pre ? &l->feed_forward_norm : &l->attention_norm);
             linear_step(&b, linear_step(&b, normed, &l->up, e->config.activation, wide), &l->down, QN_ACTIVATION_NONE,
                         delta);
             if (!pre) normed = norm_step(&b, e, in, delta, &l->feed_forward_norm);
         }
         if (i < end) {
-            if (pre) normed = norm_step(&b, e, in, delta, &e->layers[i].attention_norm);
-            qkv_step(&b, &e->layers[i], normed, qkv);
+            qn_encoder_layer *l = &e->layers[i];
+            if (pre) normed = norm_step(&b, e, in, delta, &l->attention_norm);
+            int qkv = v.narrow_qkv ? qn_block_narrow(&b, v.narrow_qkv) : qn_block_tensor(&b, v.qkv);
+            qn_block_linear(&b, normed, &l->qkv_weight, &l->qkv_bias, QN_ACTIVATION_NONE, qkv);
         }
         qn_block_run(&b);
-        qn_arena_restore(c->arena, mark);
     }
 }
 

@@ -41,6 +41,7 @@ typedef struct {
     qn_tensor sinusoid;                // in place of `position`, not a parameter
     qn_dense embedding_norm, final_norm;
     qn_encoder_layer *layers;
+    qn_compute compute; // of the packed weights
 } qn_encoder;
 
 // Packed tokens of a batch, on the host: T ids, types and positions (each sequence counts from 0), and where sequences

@@ -83,3 +83,20 @@ qn_tensor *qn_attention(qn_context *c, qn_tensor *query, qn_ragged queries, qn_t
     }
     return attend(c, query, queries, kv, batch, 0, d, heads, dropout);
 }
+
+void qn_narrow_attention(qn_context *c, const qn_narrow_tensor *qkv, size_t heads, qn_ragged batch,
+                         qn_narrow_tensor *narrow_out, qn_tensor *out) {
+    if (c->status != QN_OK || !qn_check_ragged(c, "attention", batch, qkv->rows)) return;
+    size_t h = qkv->width / 3 / heads;
+    c->backend->ops->attention_forward(c->backend,
+                                       &(qn_attention_args){.sequences = batch.sequences,
+                                                            .offsets = batch.offsets,
+                                                            .query_offsets = batch.offsets,
+                                                            .heads = heads,
+                                                            .head_width = h,
+                                                            .stride = qkv->width,
+                                                            .scale = 1.0f / sqrtf((float)h),
+                                                            .narrow = qkv->data,
+                                                            .narrow_out = narrow_out ? narrow_out->data : NULL,
+                                                            .out = out ? out->data : NULL});
+}

@@ -6,25 +6,31 @@ void qn_block_begin(qn_block *b, qn_context *c, size_t rows) {
     b->args = (qn_block_args){.rows = rows, .value = b->value, .step = b->step};
 }
 
-static int add_value(qn_block *b, size_t width, float *memory) {
+static int add_value(qn_block *b, size_t width, float *memory, uint16_t *narrow) {
     if (b->args.values == QN_BLOCK_VALUES) {
         qn_fail(QN_ERROR_ARGUMENT, "block: more than %d values", QN_BLOCK_VALUES);
         qn_fail_operation(b->context, QN_ERROR_ARGUMENT);
         return 0;
     }
-    b->value[b->args.values] = (qn_block_value){width, memory};
+    b->value[b->args.values] = (qn_block_value){width, memory, narrow};
     return (int)b->args.values++;
 }
 
 int qn_block_tensor(qn_block *b, qn_tensor *t) {
-    if (t && qn_rows(t) == b->args.rows) return add_value(b, qn_width(t), t->data);
+    if (t && qn_rows(t) == b->args.rows) return add_value(b, qn_width(t), t->data, NULL);
     if (t) qn_fail(QN_ERROR_ARGUMENT, "block: %zu rows (expected %zu)", qn_rows(t), b->args.rows);
     qn_fail_operation(b->context, QN_ERROR_ARGUMENT);
     return 0;
 }
 
+int qn_block_narrow(qn_block *b, qn_narrow_tensor *t) {
+    if (t && t->rows == b->args.rows) return add_value(b, t->width, NULL, t->data);
+    qn_fail_operation(b->context, QN_ERROR_ARGUMENT);
+    return 0;
+}
+
 int qn_block_inside(qn_block *b, size_t width) {
-    return add_value(b, width, NULL);
+    return add_value(b, width, NULL, NULL);
 }
 
 static void add_step(qn_block *b, const qn_block_step *s, bool fits) {
@@ -70,4 +76,11 @@ void qn_block_norm(qn_block *b, int from, int sub, int sum, const qn_tensor *gam
 
 void qn_block_run(qn_block *b) {
     if (b->context->status == QN_OK) b->context->backend->ops->block_forward(b->context->backend, &b->args);
+}
+
+qn_narrow_tensor *qn_new_narrow(qn_context *c, size_t rows, size_t width) {
+    qn_narrow_tensor *t = qn_arena_alloc(c->records, 1, sizeof *t);
+    if (!t) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    *t = (qn_narrow_tensor){rows, width, qn_arena_alloc(c->arena, rows * width, sizeof(uint16_t))};
+    return t->data ? t : qn_fail_operation(c, QN_ERROR_MEMORY);
 }

@@ -52,6 +52,18 @@ bool qn_check_parameter(qn_context *c, const char *operation, const qn_tensor *t
 
 // --- Steps on rows in inference (block.c): what stands between two attentions, run in one go; see qn_block_args. A
 // value is named by its place. Nothing is recorded: only without a tape and with packed weights.
+//
+// Matrices of bf16 exist only here: what passes between a block and an attention while products are narrow.
+typedef struct {
+    size_t rows, width;
+    uint16_t *data;
+} qn_narrow_tensor;
+
+qn_narrow_tensor *qn_new_narrow(qn_context *c, size_t rows, size_t width);
+// qkv [T, 3 d] to out [T, d] of either dtype (the other NULL), as qn_self_attention.
+void qn_narrow_attention(qn_context *c, const qn_narrow_tensor *qkv, size_t heads, qn_ragged batch,
+                         qn_narrow_tensor *narrow_out, qn_tensor *out);
+
 typedef struct {
     qn_context *context;
     qn_block_value value[QN_BLOCK_VALUES];
@@ -61,6 +73,7 @@ typedef struct {
 
 void qn_block_begin(qn_block *b, qn_context *c, size_t rows);
 int qn_block_tensor(qn_block *b, qn_tensor *t); // a value in memory
+int qn_block_narrow(qn_block *b, qn_narrow_tensor *t);
 int qn_block_inside(qn_block *b, size_t width); // a value that is gone afterwards
 void qn_block_linear(qn_block *b, int from, const qn_tensor *weight, const qn_tensor *bias, qn_activation f, int to);
 // sum = from + sub (sub -1: from alone; sum -1: not kept), to = norm(sum)

@@ -741,6 +741,47 @@ static void check_dequantize(const qn_kernels *k) {
     }
 }
 
+static void check_softmax(const qn_kernels *k) {
+    for (size_t n = 1; n <= 70; n++)
+        for (size_t rows = 0; rows <= 3; rows++) {
+            size_t row = n + rows % 2;
+            float *x = random_array(rows * row, -9, 9), *expected = copy_of(x, rows * row), *lse = take(rows);
+            float *same = copy_of(x, rows * row), expected_lse[3];
+            uint16_t narrow[3 * 71], expected_narrow[71];
+            k->softmax(rows, n, 0.7f, x, row, lse, NULL, 0);
+            k->softmax(rows, n, 0.7f, same, row, NULL, narrow, 71);
+            ref.softmax(rows, n, 0.7f, expected, row, expected_lse, NULL, 0);
+            assert_near(k->name, "softmax", rows * row, x, expected, 1e-6, 0);
+            assert_near(k->name, "softmax lse", rows, lse, expected_lse, 1e-6, 1e-6);
+            for (size_t r = 0; r < rows; r++) {
+                k->to_bf16(n, x + r * row, expected_narrow);
+                assert_memory_equal(narrow + r * 71, expected_narrow, n * sizeof *narrow);
+            }
+            give_back(k->name, "softmax");
+        }
+    float spoilt[3] = {1, NAN, 2};
+    k->softmax(1, 3, 1, spoilt, 3, NULL, NULL, 0);
+    assert_true(isnan(spoilt[0]) && isnan(spoilt[2]));
+}
+
+static void check_pack_pairs(const qn_kernels *k) {
+    for (size_t n = 1; n <= 70; n += 3)
+        for (size_t depth = 0; depth <= 7; depth++) {
+            size_t row = n + n % 2 * 2, width = k->panel_width, floats = panel_floats(k, n, (depth + 1) / 2);
+            float *memory = take((depth * row + 1) / 2), *panels = take(floats);
+            uint16_t *b = (uint16_t *)(void *)memory; // rows that are read to the page's end
+            if (depth * row % 2) b++;
+            for (size_t i = 0; i < depth * row; i++) b[i] = (uint16_t)(i + 1);
+            k->pack_pairs(depth, n, b, row, panels);
+            for (size_t i = 0; i < 2 * floats; i++) {
+                size_t word = i / 2, steps = (depth + 1) / 2, panel = word / (width * steps), p = word / width % steps;
+                size_t j = panel * width + word % width, r = 2 * p + i % 2;
+                assert_int_equal(((uint16_t *)(void *)panels)[i], j < n && r < depth ? b[r * row + j] : 0);
+            }
+            give_back(k->name, "pack_pairs");
+        }
+}
+
 static void check_finish(const qn_kernels *k) {
     enum { N = 71 };
     float x[N], bias[N], y[N], expected[N];

@@ -53,12 +53,11 @@ static void forward_task(void *context, size_t index, int worker) {
                            .b_packed = true,
                            .c = scores,
                            .c_row = ld});
+        float lse[QUERY_BLOCK];
+        k->softmax(rows, s, a->scale, scores, ld, lse, NULL, 0);
         for (size_t i = 0; i < rows; i++) {
-            float *row = scores + i * ld, shift = k->max(s, row) * a->scale;
-            float sum = k->exp_sum(s, row, a->scale, shift, row);
-            if (a->lse) a->lse[(token + i) * a->heads + head] = shift + logf(sum);
-            k->scale(s, 1.0f / sum, row, row);
-            if (a->dropout.p > 0) drop_row(job, token + i, head, s, row, row);
+            if (a->lse) a->lse[(token + i) * a->heads + head] = lse[i];
+            if (a->dropout.p > 0) drop_row(job, token + i, head, s, scores + i * ld, scores + i * ld);
         }
         k->gemm(&(qn_gemm){.m = rows,
                            .n = h,
@@ -71,6 +70,54 @@ static void forward_task(void *context, size_t index, int worker) {
                            .b_panel = width,
                            .c = a->out + token * d + column,
                            .c_row = d});
+    }
+}
+
+// Inference in bf16: the same with products of bf16, whose rows are words of two: keys in pairs along the head's width,
+// probabilities and values in pairs along the sequence.
+static void narrow_task(void *context, size_t index, int worker) {
+    const job_t *job = context;
+    const qn_attention_args *a = job->a;
+    const qn_kernels *k = job->cpu->kernels;
+    size_t head = index % a->heads, sequence = index / a->heads, h = a->head_width, d = a->heads * h, column = head * h;
+    size_t first = (size_t)a->offsets[sequence], s = (size_t)a->offsets[sequence + 1] - first;
+    size_t width = k->panel_width, ld = qn_round_up(s, width), pairs = (s + 1) / 2;
+    const uint16_t *query = a->narrow + first * a->stride + column, *key = query + d, *value = key + d;
+    float *keys = job->cpu->per_worker[worker].memory, *values = keys + job->padded * h;
+    float *scores = values + job->padded * qn_round_up(h, width);
+    uint16_t *p = (uint16_t *)(void *)(scores + QUERY_BLOCK * job->padded);
+    if (s == 0) return;
+    k->pack(s, h / 2, (const qn_word *)(const void *)key, a->stride / 2, keys);
+    k->pack_pairs(s, h, value, a->stride, values);
+    for (size_t q = 0; q < s; q += QUERY_BLOCK) {
+        size_t rows = s - q < QUERY_BLOCK ? s - q : QUERY_BLOCK, out = (first + q) * d + column;
+        k->gemm_bf16(&(qn_gemm){.m = rows,
+                                .n = s,
+                                .k = h / 2,
+                                .a = (const qn_word *)(const void *)(query + q * a->stride),
+                                .a_row = a->stride / 2,
+                                .a_step = 1,
+                                .b = keys,
+                                .b_row = width,
+                                .b_panel = h / 2 * width,
+                                .b_packed = true,
+                                .c = scores,
+                                .c_row = ld});
+        k->softmax(rows, s, a->scale, scores, ld, NULL, p, ld);
+        for (size_t i = 0; i < rows && s % 2; i++) p[i * ld + s] = 0;
+        k->gemm_bf16(&(qn_gemm){.m = rows,
+                                .n = h,
+                                .k = pairs,
+                                .a = (const qn_word *)(const void *)p,
+                                .a_row = ld / 2,
+                                .a_step = 1,
+                                .b = values,
+                                .b_row = width,
+                                .b_panel = pairs * width,
+                                .b_packed = true,
+                                .c = a->out ? a->out + out : NULL,
+                                .narrow = a->narrow_out ? a->narrow_out + out : NULL,
+                                .c_row = d});
     }
 }
 
@@ -185,12 +232,17 @@ static void run(qn_backend *b, const qn_attention_args *a, qn_task task, size_t 
     }
     job_t job = {cpu, a, qn_round_up(longest, cpu->kernels->panel_width)};
     if (longest == 0) job.padded = cpu->kernels->panel_width; // queries may stand before empty sequences
-    if (!qn_cpu_worker_scratch(cpu, job.padded * (packs * a->head_width + blocks * QUERY_BLOCK))) return;
+    if (!qn_cpu_worker_scratch(
+            cpu, job.padded * (packs * qn_round_up(a->head_width, cpu->kernels->panel_width) + blocks * QUERY_BLOCK)))
+        return;
     qn_threads_run(cpu->threads, a->sequences * a->heads, task, &job);
 }
 
 void qn_cpu_attention_forward(qn_backend *b, const qn_attention_args *a) {
-    run(b, a, forward_task, 1, 1);
+    if (a->narrow)
+        run(b, a, narrow_task, 2, 2);
+    else
+        run(b, a, forward_task, 1, 1);
 }
 
 void qn_cpu_attention_backward(qn_backend *b, const qn_attention_args *a) {

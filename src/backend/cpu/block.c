@@ -7,7 +7,7 @@
 
 // Rows of a block, a multiple of the tiles of gemm; below LEAST_ROWS for each thread the weights' way from memory would
 // be the time.
-enum { MOST_ROWS = 84, LEAST_ROWS = 42 };
+enum { MOST_ROWS = 98, LEAST_ROWS = 42 };
 
 // Where a value stands in a worker's memory, in floats; `nowhere` when it has no such form.
 static const size_t nowhere = (size_t)-1;
@@ -29,6 +29,7 @@ typedef struct {
 // A value that is only read by products in bf16 needs no float32.
 static bool needs_float(const qn_block_args *a, int value) {
     if (a->value[value].memory) return true;
+    if (a->value[value].narrow) return false;
     for (size_t i = 0; i < a->steps; i++) {
         const qn_block_step *s = &a->step[i];
         bool linear = s->kind == QN_STEP_LINEAR;
@@ -47,6 +48,7 @@ static size_t lay_out(job_t *job) {
     for (size_t v = 0; v < a->values; v++) {
         place *p = &job->place[v];
         *p = (place){nowhere, nowhere, NULL, false};
+        if (a->value[v].narrow) continue;
         for (size_t i = 0; i < a->steps && !p->reader; i++)
             if (a->step[i].kind == QN_STEP_LINEAR && a->step[i].from == (int)v) {
                 const qn_packed *weight = a->step[i].weight.packed;
@@ -72,26 +74,37 @@ static float *floats_of(const job_t *job, int value, size_t row, int worker) {
     return job->place[value].values == nowhere ? NULL : job->cpu->per_worker[worker].memory + job->place[value].values;
 }
 
+// The place of a value in bf16, or NULL.
+static uint16_t *narrow_of(const job_t *job, int value, size_t row, int worker) {
+    const qn_block_value *v = &job->a->value[value];
+    const place *p = &job->place[value];
+    if (v->narrow) return v->narrow + row * v->width;
+    return p->written_narrow ? (uint16_t *)(void *)(job->cpu->per_worker[worker].memory + p->words) : NULL;
+}
+
+static qn_rows rows_of(const job_t *job, const qn_block_step *s, size_t row, size_t rows, int worker) {
+    const qn_packed *weight = s->weight.packed;
+    const uint16_t *narrow = narrow_of(job, s->from, row, worker);
+    if (narrow) return (qn_rows){(const qn_word *)(const void *)narrow, weight->words, NULL, NULL};
+    const float *x = floats_of(job, s->from, row, worker);
+    if (weight->compute == QN_DTYPE_F32) return (qn_rows){x, weight->in, NULL, NULL};
+    float *memory = job->cpu->per_worker[worker].memory, *words = memory + job->place[s->from].words;
+    float *scale = memory + job->scales;
+    int32_t *zero = (int32_t *)(void *)(scale + qn_round_up(job->block, 16));
+    qn_cpu_narrow(job->cpu, weight, rows, x, words, scale, zero);
+    return (qn_rows){words, weight->words, scale, zero};
+}
+
 static void linear(const job_t *job, const qn_block_step *s, size_t row, size_t rows, int worker) {
     const qn_packed *weight = s->weight.packed;
-    const place *from = &job->place[s->from], *to = &job->place[s->to];
-    float *memory = job->cpu->per_worker[worker].memory;
-    qn_rows x = {floats_of(job, s->from, row, worker), weight->in, NULL, NULL};
-    if (weight->compute != QN_DTYPE_F32) {
-        float *scale = memory + job->scales;
-        int32_t *zero = (int32_t *)(void *)(scale + qn_round_up(job->block, 16));
-        if (!from->written_narrow) qn_cpu_narrow(job->cpu, weight, rows, x.words, memory + from->words, scale, zero);
-        x = (qn_rows){memory + from->words, weight->words, scale, zero};
-    }
-    qn_cpu_multiply(job->cpu,
-                    &(qn_product){.weight = weight,
-                                  .bias = s->bias,
-                                  .activation = s->activation,
-                                  .rows = rows,
-                                  .x = x,
-                                  .columns = weight->out,
-                                  .y = floats_of(job, s->to, row, worker),
-                                  .narrow = to->written_narrow ? (uint16_t *)(void *)(memory + to->words) : NULL});
+    qn_cpu_multiply(job->cpu, &(qn_product){.weight = weight,
+                                            .bias = s->bias,
+                                            .activation = s->activation,
+                                            .rows = rows,
+                                            .x = rows_of(job, s, row, rows, worker),
+                                            .columns = weight->out,
+                                            .y = floats_of(job, s->to, row, worker),
+                                            .narrow = narrow_of(job, s->to, row, worker)});
 }
 
 static qn_norm_args norm_of(const qn_block_args *a, const qn_block_step *s, size_t rows, const float *x,
@@ -129,12 +142,13 @@ static void step_by_step(qn_cpu *cpu, const qn_block_args *a) {
     float *memory[QN_BLOCK_VALUES];
     size_t inside = 0;
     for (size_t v = 0; v < a->values; v++)
-        inside += a->value[v].memory ? 0 : qn_round_up(a->rows * a->value[v].width, 16);
+        inside += a->value[v].memory || a->value[v].narrow ? 0 : qn_round_up(a->rows * a->value[v].width, 16);
     float *scratch = qn_cpu_block_scratch(cpu, inside);
     if (!scratch) return;
     for (size_t v = 0; v < a->values; v++) {
-        memory[v] = a->value[v].memory ? a->value[v].memory : scratch;
-        if (!a->value[v].memory) scratch += qn_round_up(a->rows * a->value[v].width, 16);
+        bool outside = a->value[v].memory || a->value[v].narrow;
+        memory[v] = outside ? a->value[v].memory : scratch;
+        if (!outside) scratch += qn_round_up(a->rows * a->value[v].width, 16);
     }
     for (size_t i = 0; i < a->steps; i++) {
         const qn_block_step *s = &a->step[i];
@@ -148,7 +162,9 @@ static void step_by_step(qn_cpu *cpu, const qn_block_args *a) {
                                                                         .weight = s->weight,
                                                                         .bias = s->bias,
                                                                         .activation = s->activation,
-                                                                        .y = memory[s->to]});
+                                                                        .y = memory[s->to],
+                                                                        .x_narrow = a->value[s->from].narrow,
+                                                                        .y_narrow = a->value[s->to].narrow});
         }
     }
 }

@@ -30,6 +30,7 @@ static const qn_backend_operations operations = {
     .copy_in = cpu_copy,
     .copy_out = cpu_copy,
     .zero = cpu_zero,
+    .computes = qn_cpu_computes,
     .pack = qn_cpu_pack,
     .unpack = qn_cpu_unpack,
     .linear_forward = qn_cpu_linear_forward,

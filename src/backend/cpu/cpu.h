@@ -78,6 +78,7 @@ void qn_cpu_narrow(const qn_cpu *cpu, const qn_packed *weight, size_t rows, cons
                    float *scale, int32_t *zero);
 size_t qn_packed_words(const qn_cpu *cpu, const qn_packed *weight);
 void qn_cpu_pack_panels(qn_cpu *cpu, qn_packed *weight, const float *values);
+bool qn_cpu_computes(const qn_backend *b, qn_compute compute);
 void *qn_cpu_pack(qn_backend *b, const float *weight, size_t out, size_t in, qn_compute compute);
 void qn_cpu_unpack(qn_backend *b, void *packed);
 // product.c

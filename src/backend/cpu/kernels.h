@@ -56,6 +56,10 @@ typedef struct {
     /* The same rows backward; adds to dgamma[d], dbeta[d] (the caller's partial sums, NULL when frozen) instead of    \
      * the args' own. */                                                                                               \
     X(norm_backward, void, (const qn_norm_args *a, size_t first, size_t last, float *dgamma, float *dbeta))            \
+    /* Each row y = softmax(scale x), [rows, n], rows `row` apart; lse [rows] gets log sum e^(scale x), or NULL. With  \
+     * `narrow` the result goes there as bf16, rows narrow_row apart, and x is left as scratch. n > 0 */               \
+    X(softmax, void,                                                                                                   \
+      (size_t rows, size_t n, float scale, float *x, size_t row, float *lse, uint16_t *narrow, size_t narrow_row))     \
     X(max, float, (size_t n, const float *x)) /* n > 0; NaN if any is NaN */                                           \
     X(exp_sum, float,                                                                                                  \
       (size_t n, const float *x, float scale, float shift,                                                             \
@@ -68,6 +72,9 @@ typedef struct {
        float *ds)) /* ds = p (dp - delta) scale */                                                                     \
     X(sum_squares, double, (size_t n, const float *x))                                                                 \
     X(to_bf16, void, (size_t n, const float *x, uint16_t *y)) /* to nearest, ties to even; a NaN stays one */          \
+    /* Packs B [k, n] of bf16 (rows `row` apart) as words of two rows: panels over n, ceil(k / 2) words deep, filled   \
+     * up with zeros. */                                                                                                        \
+    X(pack_pairs, void, (size_t k, size_t n, const uint16_t *b, size_t row, qn_word *panels))                          \
     /* y = round(x / scale) + zero in 0 .. 255, over the range of x and 0; finite x */                                 \
     X(quantize, void, (size_t n, const float *x, uint8_t *y, float *scale, int32_t *zero))                             \
     /* y = (sum - zero column_sum) scale column_scale */                                                               \

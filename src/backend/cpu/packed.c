@@ -69,14 +69,15 @@ static bool wants_onednn(qn_compute compute) {
     return compute != QN_DTYPE_F32 && ((forced && strcmp(forced, "1") == 0) || qn_cpu_has_amx());
 }
 
+bool qn_cpu_computes(const qn_backend *b, qn_compute compute) {
+    const qn_kernels *k = ((const qn_cpu *)b)->kernels;
+    return compute == QN_DTYPE_F32 || (compute == QN_DTYPE_BF16 ? k->gemm_bf16 : k->gemm_int8) != NULL;
+}
+
 static qn_status check_dtype(const qn_cpu *cpu, qn_compute compute) {
-    if (compute == QN_DTYPE_BF16 && !cpu->kernels->gemm_bf16)
-        return qn_fail(QN_ERROR_UNSUPPORTED, "%s has no bf16 products (AVX512_BF16): they would be slower than float32",
-                       cpu->kernels->name);
-    if (compute == QN_DTYPE_INT8 && !cpu->kernels->gemm_int8)
-        return qn_fail(QN_ERROR_UNSUPPORTED, "%s has no int8 products (AVX512_VNNI): they would be slower than float32",
-                       cpu->kernels->name);
-    return QN_OK;
+    if (qn_cpu_computes(&cpu->base, compute)) return QN_OK;
+    return qn_fail(QN_ERROR_UNSUPPORTED, "%s has no %s: its products would be slower than those of float32",
+                   cpu->kernels->name, compute == QN_DTYPE_BF16 ? "bf16 (AVX512_BF16)" : "int8 (AVX512_VNNI)");
 }
 
 static qn_status pack(qn_cpu *cpu, qn_packed *weight, const float *values) {

@@ -61,7 +61,8 @@ static void forward_task(void *context, size_t index, int worker) {
                                   .first = column,
                                   .columns = smaller(job->grid.column_block, out - column),
                                   .pre = a->pre ? a->pre + row * out : NULL,
-                                  .y = a->y + row * out,
+                                  .y = a->y ? a->y + row * out : NULL,
+                                  .narrow = a->y_narrow ? a->y_narrow + row * out : NULL,
                               });
 }
 
@@ -84,7 +85,9 @@ void qn_cpu_linear_forward(qn_backend *b, const qn_linear_forward_args *a) {
     }
     forward_job job = {
         cpu, a, weight, {.words = a->x, .row = weight->in}, NULL, make_grid(cpu, rows, weight->out, ROW_BLOCK)};
-    if (weight->compute != QN_DTYPE_F32) {
+    if (a->x_narrow) {
+        job.x = (qn_rows){(const qn_word *)(const void *)a->x_narrow, weight->words, NULL, NULL};
+    } else if (weight->compute != QN_DTYPE_F32) {
         size_t room = qn_round_up(rows, 16);
         float *shared = qn_cpu_shared_scratch(cpu, rows * weight->words + 2 * room);
         if (!shared) return;

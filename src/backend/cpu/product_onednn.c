@@ -24,6 +24,8 @@ static void narrow_rows(qn_cpu *cpu, const void *arguments, size_t first, size_t
         void *row = job->source + r * bytes;
         if (r >= job->a->rows)
             memset(row, 0, bytes);
+        else if (job->a->x_narrow)
+            memcpy(row, job->a->x_narrow + r * in, bytes);
         else if (job->packed->compute == QN_DTYPE_BF16)
             cpu->kernels->to_bf16(in, job->a->x + r * in, row);
         else
@@ -50,7 +52,8 @@ static void narrow_task(void *context, size_t index, int worker) {
                           job->scales[r], qn_narrow_scales(narrow) + first, values);
             x = values;
         }
-        k->finish(a->activation, count, x, a->bias ? a->bias + first : NULL, a->y + r * out + first);
+        k->finish(a->activation, count, x, a->bias ? a->bias + first : NULL, a->y ? a->y + r * out + first : values);
+        if (!a->y) k->to_bf16(count, values, a->y_narrow + r * out + first);
     }
 }
 

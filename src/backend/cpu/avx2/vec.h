@@ -123,6 +123,13 @@ static inline void v_put_bf16(uint16_t *p, size_t n, v_float v) {
         for (size_t i = 0; i < n; i++) p[i] = lanes[i];
     }
 }
+// Words of two bf16, the first of each from `low`: n and m lanes, the others zero.
+static inline v_float v_pairs(const uint16_t *low, size_t n, const uint16_t *high, size_t m) {
+    uint32_t word[V_WIDTH] = {0};
+    for (size_t i = 0; i < n; i++) word[i] = low[i];
+    for (size_t i = 0; i < m; i++) word[i] |= (uint32_t)high[i] << 16;
+    return _mm256_castsi256_ps(_mm256_loadu_si256((const __m256i *)(const void *)word));
+}
 // Sum of the lanes, by halves: a fixed order.
 static inline float v_sum(v_float a) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

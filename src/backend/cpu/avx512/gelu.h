@@ -1,7 +1,7 @@
-// GELU by table, in place of the one in math.inc.h: t Q(t) with t = |x| and Q = 1 - Phi (see math.inc.h) is a polynomial of degree 4 on each of 32
-// intervals of width 0.18, whose coefficients two permutations pick from registers. That is a third of the work.
-// The error is below 5e-8 for |x| < 1 and half a unit in the last place of x above; far in the negative tail
-// it is absolute (2e-8), as in x (1 + erf(x / sqrt(2))) / 2.
+// GELU by table, in place of the one in math.inc.h: t Q(t) with t = |x| and Q = 1 - Phi (see math.inc.h) is a
+// polynomial of degree 4 on each of 32 intervals of width 0.18, whose coefficients two permutations pick from
+// registers. That is a third of the work. The error is below 5e-8 for |x| < 1 and half a unit in the last place of x
+// above; far in the negative tail it is absolute (2e-8), as in x (1 + erf(x / sqrt(2))) / 2.
 #pragma once
 #define V_OWN_GELU
 

@@ -13,6 +13,15 @@ void qn_ref_to_bf16(size_t n, const float *x, uint16_t *y) {
     }
 }
 
+void qn_ref_pack_pairs(size_t k, size_t n, const uint16_t *b, size_t row, qn_word *panels) {
+    for (size_t first = 0; first < n; first += QN_REF_PANEL_WIDTH)
+        for (size_t p = 0; p < k; p += 2)
+            for (size_t j = first; j < first + QN_REF_PANEL_WIDTH; j++) {
+                uint16_t pair[2] = {j < n ? b[p * row + j] : 0, j < n && p + 1 < k ? b[(p + 1) * row + j] : 0};
+                memcpy(panels++, pair, sizeof pair);
+            }
+}
+
 void qn_ref_quantize(size_t n, const float *x, uint8_t *y, float *scale, int32_t *zero) {
     float low = 0, high = 0;
     for (size_t i = 0; i < n; i++) {

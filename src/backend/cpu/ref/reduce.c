@@ -18,6 +18,16 @@ float qn_ref_exp_sum(size_t n, const float *x, float scale, float shift, float *
     return (float)sum;
 }
 
+void qn_ref_softmax(size_t rows, size_t n, float scale, float *x, size_t row, float *lse, uint16_t *narrow,
+                    size_t narrow_row) {
+    for (size_t r = 0; r < rows; r++) {
+        float *y = x + r * row, shift = qn_ref_max(n, y) * scale, sum = qn_ref_exp_sum(n, y, scale, shift, y);
+        if (lse) lse[r] = shift + logf(sum);
+        qn_ref_scale(n, 1.0f / sum, y, y);
+        if (narrow) qn_ref_to_bf16(n, y, narrow + r * narrow_row);
+    }
+}
+
 void qn_ref_scale(size_t n, float factor, const float *x, float *y) {
     for (size_t i = 0; i < n; i++) y[i] = factor * x[i];
 }

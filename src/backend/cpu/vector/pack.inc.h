@@ -1,4 +1,4 @@
-// Panels of a weight: B = W^T, words moved as they are.
+// Panels: of a weight, B = W^T, words moved as they are; and of bf16 in pairs of rows.
 void QN_V_NAME(pack)(size_t n, size_t k, const qn_word *w, size_t row, qn_word *panels) {
     for (size_t first = 0; first < n; first += 2 * V_WIDTH) {
         size_t columns = n - first < 2 * V_WIDTH ? n - first : 2 * V_WIDTH;
@@ -20,4 +20,14 @@ void QN_V_NAME(pack)(size_t n, size_t k, const qn_word *w, size_t row, qn_word *
         }
         panels += k * 2 * V_WIDTH;
     }
+}
+
+void QN_V_NAME(pack_pairs)(size_t k, size_t n, const uint16_t *b, size_t row, qn_word *panels) {
+    for (size_t first = 0; first < n; first += 2 * V_WIDTH)
+        for (size_t p = 0; p < k; p += 2, panels += 2 * V_WIDTH)
+            for (size_t half = 0; half < 2; half++) {
+                size_t j = first + half * V_WIDTH, w = j >= n ? 0 : n - j < V_WIDTH ? n - j : V_WIDTH;
+                const uint16_t *even = b + p * row + j, *odd = even + row;
+                v_store((float *)panels + half * V_WIDTH, v_pairs(even, w, odd, p + 1 < k ? w : 0));
+            }
 }

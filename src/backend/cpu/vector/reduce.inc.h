@@ -21,6 +21,31 @@ void QN_V_NAME(scale)(size_t n, float factor, const float *x, float *y) {
     V_EACH(n, { v_put(y + i, w, v_mul(f, v_get(x + i, w))); });
 }
 
+void QN_V_NAME(softmax)(size_t rows, size_t n, float scale, float *x, size_t row, float *lse, uint16_t *narrow,
+                        size_t narrow_row) {
+    const v_float zero = v_zero(), least = v_set1(-INFINITY), factor = v_set1(scale);
+    for (size_t r = 0; r < rows; r++) {
+        float *y = x + r * row;
+        v_float m[4] = {least, least, least, least}, s[4] = {zero, zero, zero, zero};
+        V_EACH(n, { m[u] = v_max(m[u], v_fill_tail(v_get(y + i, w), w, least)); });
+        float shift = v_max_lane(v_max(v_max(m[0], m[1]), v_max(m[2], m[3]))) * scale;
+        const v_float offset = v_set1(shift);
+        V_EACH(n, {
+            v_float e = v_exp(v_fms(factor, v_get(y + i, w), offset));
+            v_put(y + i, w, e);
+            s[u] = v_add(s[u], v_fill_tail(e, w, zero));
+        });
+        float sum = v_sum4(s);
+        const v_float part = v_set1(1.0f / sum);
+        if (lse) lse[r] = shift + logf(sum);
+        if (narrow) {
+            V_EACH(n, { v_put_bf16(narrow + r * narrow_row + i, w, v_mul(part, v_get(y + i, w))); });
+        } else {
+            V_EACH(n, { v_put(y + i, w, v_mul(part, v_get(y + i, w))); });
+        }
+    }
+}
+
 void QN_V_NAME(axpy)(size_t n, float factor, const float *x, float *y) {
     v_float f = v_set1(factor);
     V_EACH(n, { v_put(y + i, w, v_fma(f, v_get(x + i, w), v_get(y + i, w))); });
