@@ -66,6 +66,10 @@ static work run_softmax(const qn_kernels *k) {
     k->softmax(n / 64, 64, 0.2f, y, 64, NULL, NULL, 0);
     return (work){(double)n, 8.0 * (double)n, (double)n};
 }
+static work run_narrow_pairs(const qn_kernels *k) {
+    k->narrow_pairs(n / WIDTH, WIDTH, x, WIDTH, y, WIDTH);
+    return (work){(double)n, 6.0 * (double)n, (double)n};
+}
 static work run_pack_pairs(const qn_kernels *k) {
     k->pack_pairs(2 * (n / WIDTH), WIDTH, (const uint16_t *)(const void *)x, WIDTH, y);
     return (work){(double)n, 8.0 * (double)n, 0};

@@ -336,6 +336,8 @@ typedef struct {
     const char *test;          /* file measured at the end with the best model; NULL: none */
     qn_data_options data;
     bool multi_label;          /* classify: any number of labels per example */
+    const char *dtype;         /* of what products read, forward and backward: "f32" (NULL) or "bf16", which needs a CPU that has it.
+                                * Weights, gradients and sums are float32 in both, and evaluations run in float32 */
 
     /* How. */
     double learning_rate, weight_decay, beta1, beta2, epsilon, max_gradient_norm; /* norm 0: no clipping */

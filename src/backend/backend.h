@@ -28,7 +28,10 @@ typedef struct {
     const void *packed;
 } qn_weight;
 
+// The dtype of what products read; their sums and all else are float32 (int32 for int8).
 typedef enum { QN_DTYPE_F32, QN_DTYPE_BF16, QN_DTYPE_INT8 } qn_compute;
+const char *qn_compute_name(qn_compute compute);               // "f32", "bf16", "int8"
+qn_status qn_compute_parse(const char *name, qn_compute *out); // NULL: float32
 
 typedef struct {
     size_t rows;       // T
@@ -36,6 +39,7 @@ typedef struct {
     qn_weight weight;  // [out, in]
     const float *bias; // [out] or NULL
     qn_activation activation;
+    qn_compute compute; // of a weight that is not packed: float32 or bf16
     float *pre;               // [T, out] value before the activation, or NULL when no backward follows
     float *y;                 // [T, out]
     const uint16_t *x_narrow; // inference in bf16: x in bf16 in place of x
@@ -46,11 +50,12 @@ typedef struct {
     size_t rows;
     const float *x; // [T, in]
     qn_weight weight;
-    const float *dy; // [T, out] gradient before the activation
-    float *dx;       // [T, in] or NULL
-    bool accumulate; // of dx
-    float *dweight;  // [out, in] += dy^T x, or NULL
-    float *dbias;    // [out] += sum of dy over T, or NULL
+    qn_compute compute; // float32 or bf16
+    const float *dy;    // [T, out] gradient before the activation
+    float *dx;          // [T, in] or NULL
+    bool accumulate;    // of dx
+    float *dweight;     // [out, in] += dy^T x, or NULL
+    float *dbias;       // [out] += sum of dy over T, or NULL
 } qn_linear_backward_args;
 
 // Operations of inference that look at one row at a time, run one after the other on a block of rows that stays in the

@@ -10,28 +10,8 @@
 // Enough rows that products run at full speed, few enough that a batch's activations stay in the cache.
 enum { BATCH_TOKENS = 2048, WEIGHTS_LIMIT = 16 };
 
-static const struct {
-    const char *name;
-    qn_compute compute;
-} dtypes[] = {{"f32", QN_DTYPE_F32}, {"bf16", QN_DTYPE_BF16}, {"int8", QN_DTYPE_INT8}};
-
-const char *qn_infer_dtype_name(qn_compute compute) {
-    return dtypes[compute].name;
-}
-
 qn_model_options qn_model_defaults(void) {
     return (qn_model_options){0};
-}
-
-static qn_status choose_dtype(const char *name, qn_compute *compute) {
-    *compute = QN_DTYPE_F32;
-    if (!name) return QN_OK;
-    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
-        if (!strcmp(dtypes[i].name, name)) {
-            *compute = dtypes[i].compute;
-            return QN_OK;
-        }
-    return qn_fail(QN_ERROR_ARGUMENT, "dtype \"%s\" is not known (expected f32, bf16 or int8)", name);
 }
 
 // Asks the backend with the smallest weight there is, so that a dtype is refused before anything is read.
@@ -39,7 +19,7 @@ static qn_status try_dtype(qn_model *m) {
     if (m->compute == QN_DTYPE_F32) return QN_OK;
     const float weight[WEIGHTS_LIMIT] = {0};
     void *packed = m->backend->ops->pack(m->backend, weight, 1, WEIGHTS_LIMIT, m->compute);
-    if (!packed) return qn_fail_prefix(QN_ERROR_UNSUPPORTED, "dtype %s", qn_infer_dtype_name(m->compute));
+    if (!packed) return qn_fail_prefix(QN_ERROR_UNSUPPORTED, "dtype %s", qn_compute_name(m->compute));
     m->backend->ops->unpack(m->backend, packed);
     return QN_OK;
 }
@@ -88,7 +68,7 @@ static qn_status choose_prompt(qn_model *m) {
 }
 
 static qn_status open_parts(qn_model *m, const char *folder, const qn_model_options *options) {
-    QN_TRY(choose_dtype(options->dtype, &m->compute));
+    QN_TRY(qn_compute_parse(options->dtype, &m->compute));
     if (options->threads < 0) return qn_fail(QN_ERROR_ARGUMENT, "%d threads (expected 0 or more)", options->threads);
     m->batch_tokens = options->batch_tokens ? options->batch_tokens : BATCH_TOKENS;
     m->folder = qn_strdup(folder);
@@ -258,7 +238,7 @@ qn_status qn_model_describe(const qn_model *m, char **json) {
         json_object_set_new(root, "weights", describe_weights(n));
         json_object_set_new(root, "embedding", describe_embedding(m));
         json_object_set_new(root, "tokenizer_size", json_integer((json_int_t)qn_tokenizer_size(m->tokenizer)));
-        json_object_set_new(root, "dtype", json_string(qn_infer_dtype_name(m->compute)));
+        json_object_set_new(root, "dtype", json_string(qn_compute_name(m->compute)));
         json_object_set_new(root, "threads", json_integer(qn_backend_threads(m->backend)));
         json_object_set_new(root, "isa", json_string(qn_backend_isa(m->backend)));
         json_object_set_new(root, "batch_tokens", json_integer((json_int_t)m->batch_tokens));

@@ -63,4 +63,3 @@ void qn_infer_probabilities(const qn_model *model, size_t count, float *scores);
 qn_status qn_infer_need_labels(const qn_model *model);
 
 // "bert model.safetensors has ..." of the heads, for messages and for describe: "classifier, pooler".
-const char *qn_infer_dtype_name(qn_compute compute);

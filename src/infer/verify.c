@@ -145,7 +145,7 @@ static qn_status write_golden(qn_model *m, const packed_texts *p, const outputs 
         {.name = "logits", .dtype = QN_ST_F32, .dims = 2, .shape = {n, labels}, .values = o->logits}};
     for (size_t i = 0; i < 3; i += 2) // an empty text has no bytes
         if (entries[i].shape[0] == 0) entries[i].bytes = NULL;
-    const char *metadata[] = {"quern", qn_version(), "dtype", qn_infer_dtype_name(m->compute), NULL};
+    const char *metadata[] = {"quern", qn_version(), "dtype", qn_compute_name(m->compute), NULL};
     char *path = qn_path_join(m->folder, GOLDEN_FILE);
     if (!path) return QN_ERROR_MEMORY;
     qn_status status = qn_safetensors_write(path, entries, labels ? 7 : 6, metadata);

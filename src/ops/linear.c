@@ -23,6 +23,7 @@ static void backward(void *context, void *content) {
         &(qn_linear_backward_args){.rows = rows,
                                    .x = r->x->data,
                                    .weight = {r->weight->data, qn_rows(r->weight), qn_width(r->weight), NULL},
+                                   .compute = c->compute,
                                    .dy = dz,
                                    .dx = dx,
                                    .accumulate = accumulate,
@@ -57,6 +58,7 @@ qn_tensor *qn_linear(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *
                                                               .weight = {weight->data, out, in, weight->packed},
                                                               .bias = bias ? bias->data : NULL,
                                                               .activation = f,
+                                                              .compute = c->compute,
                                                               .pre = r.pre,
                                                               .y = y->data});
     if (y->requires_grad && !qn_new_record(c, sizeof r, backward, &r)) return NULL;

@@ -14,6 +14,7 @@ struct qn_context { // qn_context is quern.h's
     qn_arena *arena;   // data of activations and their gradients: reset per step
     qn_arena *records; // tensors, tape, records
     qn_tape *tape;     // NULL: inference, nothing is recorded or kept
+    qn_compute compute; // of products with weights that are not packed, forward and backward
     bool dropout;      // dropout is on (training)
     uint64_t seed;     // of this step's dropout
     uint64_t stream;   // next dropout's stream; an operation takes one, so that the order of operations decides

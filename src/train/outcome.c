@@ -109,6 +109,7 @@ json_t *qn_training_json(const qn_training *o, bool pretraining) {
     set_text(json, "validation_file", o->validation);
     set_text(json, "test_file", o->test);
     set_text(json, "lr_scheduler_type", o->schedule);
+    set_text(json, "dtype", o->dtype ? o->dtype : "f32");
 #define REAL(key, field) json_object_set_new(json, key, json_real(o->field))
 #define INTEGER(key, field) json_object_set_new(json, key, json_integer((json_int_t)o->field))
 #define FLAG(key, field) json_object_set_new(json, key, json_boolean(o->field))
@@ -258,7 +259,7 @@ static void fill_report(qn_trainer *t, qn_report *r, const qn_outcome *o, const 
     r->peak_memory = qn_peak_memory();
     r->instruction_set = qn_backend_isa(t->backend);
     r->threads = qn_backend_threads(t->backend);
-    r->dtype = "float32";
+    r->dtype = t->context.compute == QN_DTYPE_BF16 ? "bfloat16 products, float32 weights" : "float32";
     if (!o) return;
     r->labels = (const char *const *)t->network->config.label_names;
     r->classification = o->problem == QN_PROBLEM_SINGLE_LABEL ? &o->classification : NULL;

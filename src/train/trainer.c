@@ -49,6 +49,9 @@ qn_status qn_training_check(const qn_training *o) {
     CHECK(o->mask_probability > 0 && o->mask_probability < 1,
           "mask probability is out of range (expected between 0 and 1)");
 #undef CHECK
+    qn_compute compute;
+    QN_TRY(qn_compute_parse(o->dtype, &compute));
+    if (compute == QN_DTYPE_INT8) return qn_fail(QN_ERROR_ARGUMENT, "dtype int8 does not train (expected f32 or bf16)");
     qn_schedule_kind kind;
     return qn_schedule_parse(o->schedule, &kind);
 }
@@ -147,7 +150,12 @@ static qn_status begin(qn_trainer *t, const char *checkpoint) {
         warmup = (double)o->warmup_steps / (double)t->total_steps;
     }
     t->schedule = (qn_schedule){kind, o->learning_rate, warmup};
+    qn_compute compute;
+    QN_TRY(qn_compute_parse(o->dtype, &compute));
+    if (!t->backend->ops->computes(t->backend, compute))
+        return qn_fail(QN_ERROR_UNSUPPORTED, "dtype %s: this CPU has no products in it (expected f32)", o->dtype);
     t->context = (qn_context){.backend = t->backend,
+                              .compute = compute,
                               .arena = qn_arena_create(1 << 22),
                               .records = qn_arena_create(1 << 16),
                               .loss_scale = 1.0f / (float)o->accumulation};

@@ -782,6 +782,22 @@ static void check_pack_pairs(const qn_kernels *k) {
         }
 }
 
+static void check_narrow_pairs(const qn_kernels *k) {
+    for (size_t n = 1; n <= 70; n += 3)
+        for (size_t depth = 0; depth <= 7; depth++) {
+            size_t row = n + n % 3, room = (n + k->panel_width - 1) / k->panel_width * k->panel_width;
+            float *b = random_array(depth * row, -3, 3), *words = take((depth + 1) / 2 * room);
+            k->narrow_pairs(depth, n, b, row, words, room);
+            for (size_t i = 0; i < (depth + 1) / 2 * room * 2; i++) {
+                size_t r = i / 2 / room * 2 + i % 2, j = i / 2 % room;
+                uint16_t expected = 0;
+                if (r < depth && j < n) qn_ref_to_bf16(1, b + r * row + j, &expected);
+                assert_int_equal(((uint16_t *)(void *)words)[i], expected);
+            }
+            give_back(k->name, "narrow_pairs");
+        }
+}
+
 static void check_finish(const qn_kernels *k) {
     enum { N = 71 };
     float x[N], bias[N], y[N], expected[N];

@@ -82,8 +82,21 @@ bool qn_cpu_computes(const qn_backend *b, qn_compute compute);
 void *qn_cpu_pack(qn_backend *b, const float *weight, size_t out, size_t in, qn_compute compute);
 void qn_cpu_unpack(qn_backend *b, void *packed);
 // product.c
+// A grid of tasks over the rows and columns of a result: rows by blocks, columns by whole panels, at least some three
+// tasks per thread while blocks stay worth a task.
+typedef struct {
+    size_t row_block, column_block, columns; // columns: number of column blocks
+    size_t tasks;
+} qn_grid;
+enum { QN_ROW_BLOCK = 96, QN_STEP_BLOCK = 256 }; // of a task: rows; tokens that a sum over tokens takes at once
+qn_grid qn_grid_of(const qn_cpu *cpu, size_t rows, size_t columns);
+static inline size_t qn_smaller(size_t a, size_t b) {
+    return a < b ? a : b;
+}
 void qn_cpu_linear_forward(qn_backend *b, const qn_linear_forward_args *a);
 void qn_cpu_linear_backward(qn_backend *b, const qn_linear_backward_args *a);
+// product_bf16.c
+void qn_cpu_bf16_backward(qn_cpu *cpu, const qn_linear_backward_args *a);
 // block.c
 void qn_cpu_block_forward(qn_backend *b, const qn_block_args *a);
 // product_onednn.c

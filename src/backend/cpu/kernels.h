@@ -73,8 +73,11 @@ typedef struct {
     X(sum_squares, double, (size_t n, const float *x))                                                                 \
     X(to_bf16, void, (size_t n, const float *x, uint16_t *y)) /* to nearest, ties to even; a NaN stays one */          \
     /* Packs B [k, n] of bf16 (rows `row` apart) as words of two rows: panels over n, ceil(k / 2) words deep, filled   \
-     * up with zeros. */                                                                                                        \
+     * up with zeros. */                                                                                               \
     X(pack_pairs, void, (size_t k, size_t n, const uint16_t *b, size_t row, qn_word *panels))                          \
+    /* b [k, n] of float32 (rows `row` apart) as words of two rows in bf16, the first of a word from the upper row:    \
+     * ceil(k / 2) rows `word_row` apart, filled up with zeros to a multiple of the panel width. */                    \
+    X(narrow_pairs, void, (size_t k, size_t n, const float *b, size_t row, qn_word *words, size_t word_row))           \
     /* y = round(x / scale) + zero in 0 .. 255, over the range of x and 0; finite x */                                 \
     X(quantize, void, (size_t n, const float *x, uint8_t *y, float *scale, int32_t *zero))                             \
     /* y = (sum - zero column_sum) scale column_scale */                                                               \

@@ -3,25 +3,12 @@
 // kernels.h).
 #include "backend/cpu/cpu.h"
 
-enum { ROW_BLOCK = 96, STEP_BLOCK = 256 };
-
-static size_t smaller(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-
-// A grid of tasks: rows by blocks, columns by whole panels, at least some three tasks per thread while blocks stay
-// worth a task.
-typedef struct {
-    size_t row_block, column_block, columns; // columns: number of column blocks
-    size_t tasks;
-} grid;
-
-static grid make_grid(const qn_cpu *cpu, size_t rows, size_t columns, size_t row_block) {
+qn_grid qn_grid_of(const qn_cpu *cpu, size_t rows, size_t columns) {
     size_t width = cpu->kernels->panel_width, threads = (size_t)qn_threads_count(cpu->threads);
-    grid g = {.row_block = row_block, .column_block = qn_round_up(columns, width)};
-    size_t row_blocks = (rows + row_block - 1) / row_block;
+    qn_grid g = {.row_block = QN_ROW_BLOCK, .column_block = qn_round_up(columns, width)};
+    size_t row_blocks = (rows + g.row_block - 1) / g.row_block;
     if (threads > 1 && row_blocks < 3 * threads) {
-        size_t pieces = smaller((3 * threads + row_blocks - 1) / row_blocks, (columns + width - 1) / width);
+        size_t pieces = qn_smaller((3 * threads + row_blocks - 1) / row_blocks, (columns + width - 1) / width);
         g.column_block = qn_round_up((columns + pieces - 1) / pieces, width);
     }
     g.columns = (columns + g.column_block - 1) / g.column_block;
@@ -35,7 +22,7 @@ typedef struct {
     const qn_packed *weight;
     qn_rows x;
     qn_word *words; // narrow dtypes: x's memory
-    grid grid;
+    qn_grid grid;
 } forward_job;
 
 static void narrow_task(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
@@ -56,10 +43,10 @@ static void forward_task(void *context, size_t index, int worker) {
                                   .weight = job->weight,
                                   .bias = a->bias,
                                   .activation = a->activation,
-                                  .rows = smaller(job->grid.row_block, a->rows - row),
+                                  .rows = qn_smaller(job->grid.row_block, a->rows - row),
                                   .x = qn_rows_from(job->x, row),
                                   .first = column,
-                                  .columns = smaller(job->grid.column_block, out - column),
+                                  .columns = qn_smaller(job->grid.column_block, out - column),
                                   .pre = a->pre ? a->pre + row * out : NULL,
                                   .y = a->y ? a->y + row * out : NULL,
                                   .narrow = a->y_narrow ? a->y_narrow + row * out : NULL,
@@ -68,32 +55,33 @@ static void forward_task(void *context, size_t index, int worker) {
 
 void qn_cpu_linear_forward(qn_backend *b, const qn_linear_forward_args *a) {
     qn_cpu *cpu = qn_cpu_of(b);
-    size_t rows = a->rows;
+    size_t rows = a->rows, out = a->weight.out, in = a->weight.in;
     if (rows == 0) return;
     const qn_packed *weight = a->weight.packed;
     if (weight && weight->onednn) {
         qn_cpu_onednn_forward(cpu, a);
         return;
     }
-    qn_packed now; // training: the weight changes from call to call
+    qn_packed now = {.compute = a->compute, .out = out, .in = in}; // training: the weight changes from call to call
+    now.words = a->compute == QN_DTYPE_BF16 ? (in + 1) / 2 : in;
+    size_t panels = weight ? 0 : qn_packed_words(cpu, &now), room = qn_round_up(rows, 16);
+    forward_job job = {cpu, a, weight ? weight : &now, {.words = a->x, .row = in}, NULL, qn_grid_of(cpu, rows, out)};
+    bool narrow = job.weight->compute != QN_DTYPE_F32 && !a->x_narrow;
+    float *shared = qn_cpu_shared_scratch(cpu, panels + (narrow ? rows * job.weight->words + 2 * room : 0));
+    if (!shared) return;
     if (!weight) {
-        now = (qn_packed){.out = a->weight.out, .in = a->weight.in, .words = a->weight.in};
-        now.panels = qn_cpu_shared_scratch(cpu, qn_packed_words(cpu, &now));
-        if (!now.panels) return;
+        now.panels = shared;
         qn_cpu_pack_panels(cpu, &now, a->weight.data);
-        weight = &now;
+        shared += panels;
     }
-    forward_job job = {
-        cpu, a, weight, {.words = a->x, .row = weight->in}, NULL, make_grid(cpu, rows, weight->out, ROW_BLOCK)};
-    if (a->x_narrow) {
-        job.x = (qn_rows){(const qn_word *)(const void *)a->x_narrow, weight->words, NULL, NULL};
-    } else if (weight->compute != QN_DTYPE_F32) {
-        size_t room = qn_round_up(rows, 16);
-        float *shared = qn_cpu_shared_scratch(cpu, rows * weight->words + 2 * room);
-        if (!shared) return;
+    if (a->x_narrow) job.x = (qn_rows){(const qn_word *)(const void *)a->x_narrow, weight->words, NULL, NULL};
+    if (narrow) {
         job.words = shared + 2 * room;
-        job.x = (qn_rows){job.words, weight->words, NULL, NULL};
-        if (weight->compute == QN_DTYPE_INT8) job.x.scale = shared, job.x.zero = (int32_t *)(void *)(shared + room);
+        job.x = (qn_rows){job.words, job.weight->words, NULL, NULL};
+        if (job.weight->compute == QN_DTYPE_INT8) {
+            job.x.scale = shared;
+            job.x.zero = (int32_t *)(void *)(shared + room);
+        }
         qn_cpu_ranges(cpu, rows, 16, narrow_task, &job);
     }
     qn_threads_run(cpu->threads, job.grid.tasks, forward_task, &job);
@@ -102,7 +90,7 @@ void qn_cpu_linear_forward(qn_backend *b, const qn_linear_forward_args *a) {
 typedef struct {
     qn_cpu *cpu;
     const qn_linear_backward_args *a;
-    grid grid;
+    qn_grid grid;
 } backward_job;
 
 // dx = dy W: W's rows are the steps of the product, so W is read as it lies.
@@ -114,8 +102,8 @@ static void input_task(void *context, size_t index, int worker) {
            column = index % job->grid.columns * job->grid.column_block;
     size_t in = a->weight.in, out = a->weight.out;
     job->cpu->kernels->gemm(&(qn_gemm){
-        .m = smaller(job->grid.row_block, a->rows - row),
-        .n = smaller(job->grid.column_block, in - column),
+        .m = qn_smaller(job->grid.row_block, a->rows - row),
+        .n = qn_smaller(job->grid.column_block, in - column),
         .k = out,
         .a = a->dy + row * out,
         .a_row = out,
@@ -137,13 +125,13 @@ static void weight_task(void *context, size_t index, int worker) {
     const qn_linear_backward_args *a = job->a;
     size_t row = index / job->grid.columns * job->grid.row_block,
            column = index % job->grid.columns * job->grid.column_block;
-    size_t in = a->weight.in, out = a->weight.out, rows = smaller(job->grid.row_block, out - row);
-    for (size_t t = 0; t < a->rows; t += STEP_BLOCK) {
-        size_t steps = smaller(STEP_BLOCK, a->rows - t);
+    size_t in = a->weight.in, out = a->weight.out, rows = qn_smaller(job->grid.row_block, out - row);
+    for (size_t t = 0; t < a->rows; t += QN_STEP_BLOCK) {
+        size_t steps = qn_smaller(QN_STEP_BLOCK, a->rows - t);
         if (a->dweight)
             job->cpu->kernels->gemm(&(qn_gemm){
                 .m = rows,
-                .n = smaller(job->grid.column_block, in - column),
+                .n = qn_smaller(job->grid.column_block, in - column),
                 .k = steps,
                 .a = a->dy + t * out + row,
                 .a_row = 1,
@@ -164,12 +152,16 @@ static void weight_task(void *context, size_t index, int worker) {
 void qn_cpu_linear_backward(qn_backend *b, const qn_linear_backward_args *a) {
     qn_cpu *cpu = qn_cpu_of(b);
     if (a->rows == 0) return;
+    if (a->compute == QN_DTYPE_BF16) {
+        qn_cpu_bf16_backward(cpu, a);
+        return;
+    }
     if (a->dx) {
-        backward_job job = {cpu, a, make_grid(cpu, a->rows, a->weight.in, ROW_BLOCK)};
+        backward_job job = {cpu, a, qn_grid_of(cpu, a->rows, a->weight.in)};
         qn_threads_run(cpu->threads, job.grid.tasks, input_task, &job);
     }
     if (a->dweight || a->dbias) {
-        backward_job job = {cpu, a, make_grid(cpu, a->weight.out, a->weight.in, ROW_BLOCK)};
+        backward_job job = {cpu, a, qn_grid_of(cpu, a->weight.out, a->weight.in)};
         qn_threads_run(cpu->threads, job.grid.tasks, weight_task, &job);
     }
 }

@@ -106,15 +106,18 @@ static inline v_float v_scale(v_float a, v_float n) {
     __m256i high = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23);
     return _mm256_mul_ps(_mm256_mul_ps(a, _mm256_castsi256_ps(low)), _mm256_castsi256_ps(high));
 }
-// The first n (1 .. V_WIDTH) lanes as bf16: to nearest, ties to even; a NaN stays one.
-static inline void v_put_bf16(uint16_t *p, size_t n, v_float v) {
-    __m256i bits = _mm256_castps_si256(v), high = _mm256_srli_epi32(bits, 16);
-    __m256i even = _mm256_and_si256(high, _mm256_set1_epi32(1));
+// The upper halves of the lanes rounded to bf16: to nearest, ties to even; a NaN stays one. The lower halves are 0.
+static inline __m256i v_round_bf16(v_float v) {
+    __m256i bits = _mm256_castps_si256(v), even = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff)));
-    __m256i nan = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
-    rounded =
-        _mm256_blendv_epi8(_mm256_srli_epi32(rounded, 16), nan, _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
-    __m128i low = _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
+    __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    rounded = _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
+    return _mm256_and_si256(rounded, _mm256_set1_epi32((int)0xffff0000));
+}
+// The first n (1 .. V_WIDTH) lanes as bf16.
+static inline void v_put_bf16(uint16_t *p, size_t n, v_float v) {
+    __m256i high = _mm256_srli_epi32(v_round_bf16(v), 16);
+    __m128i low = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
     if (n == V_WIDTH) {
         _mm_storeu_si128((__m128i *)(void *)p, low);
     } else {
@@ -122,6 +125,9 @@ static inline void v_put_bf16(uint16_t *p, size_t n, v_float v) {
         _mm_storeu_si128((__m128i *)(void *)lanes, low);
         for (size_t i = 0; i < n; i++) p[i] = lanes[i];
     }
+}
+static inline v_float v_narrow_pair(v_float low, v_float high) {
+    return _mm256_castsi256_ps(_mm256_or_si256(_mm256_srli_epi32(v_round_bf16(low), 16), v_round_bf16(high)));
 }
 // Words of two bf16, the first of each from `low`: n and m lanes, the others zero.
 static inline v_float v_pairs(const uint16_t *low, size_t n, const uint16_t *high, size_t m) {

@@ -103,19 +103,24 @@ static inline v_float v_fill_tail(v_float a, size_t n, v_float fill) {
 static inline v_float v_scale(v_float a, v_float n) {
     return _mm512_scalef_ps(a, n);
 }
-// The first n (1 .. V_WIDTH) lanes as bf16: to nearest, ties to even; a NaN stays one. (The instruction, where a file
-// is compiled for it, takes denormals for zero.)
+// The upper halves of the lanes rounded to bf16: to nearest, ties to even; a NaN stays one. The lower halves are 0.
+static inline __m512i v_round_bf16(v_float v) {
+    __m512i bits = _mm512_castps_si512(v), even = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
+    __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+    rounded = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), quiet);
+    return _mm512_and_si512(rounded, _mm512_set1_epi32((int)0xffff0000));
+}
+// The first n (1 .. V_WIDTH) lanes as bf16. (The instruction, where a file is compiled for it, takes denormals for 0.)
 static inline void v_put_bf16(uint16_t *p, size_t n, v_float v) {
 #ifdef __AVX512BF16__
     _mm256_mask_storeu_epi16(p, v_tail(n), (__m256i)_mm512_cvtneps_pbh(v));
 #else
-    __m512i bits = _mm512_castps_si512(v), high = _mm512_srli_epi32(bits, 16);
-    __m512i even = _mm512_and_si512(high, _mm512_set1_epi32(1));
-    __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
-    __m512i nan = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
-    rounded = _mm512_mask_mov_epi32(_mm512_srli_epi32(rounded, 16), _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), nan);
-    _mm256_mask_storeu_epi16(p, v_tail(n), _mm512_cvtepi32_epi16(rounded));
+    _mm256_mask_storeu_epi16(p, v_tail(n), _mm512_cvtepi32_epi16(_mm512_srli_epi32(v_round_bf16(v), 16)));
 #endif
+}
+static inline v_float v_narrow_pair(v_float low, v_float high) {
+    return _mm512_castsi512_ps(_mm512_or_si512(_mm512_srli_epi32(v_round_bf16(low), 16), v_round_bf16(high)));
 }
 // Words of two bf16, the first of each from `low`: n and m lanes, the others zero.
 static inline v_float v_pairs(const uint16_t *low, size_t n, const uint16_t *high, size_t m) {

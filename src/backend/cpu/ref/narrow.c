@@ -22,6 +22,16 @@ void qn_ref_pack_pairs(size_t k, size_t n, const uint16_t *b, size_t row, qn_wor
             }
 }
 
+void qn_ref_narrow_pairs(size_t k, size_t n, const float *b, size_t row, qn_word *words, size_t word_row) {
+    for (size_t p = 0; p < k; p += 2)
+        for (size_t j = 0; j < (n + QN_REF_PANEL_WIDTH - 1) / QN_REF_PANEL_WIDTH * QN_REF_PANEL_WIDTH; j++) {
+            uint16_t pair[2] = {0, 0};
+            if (j < n) qn_ref_to_bf16(1, b + p * row + j, pair);
+            if (j < n && p + 1 < k) qn_ref_to_bf16(1, b + (p + 1) * row + j, pair + 1);
+            memcpy(words + p / 2 * word_row + j, pair, sizeof pair);
+        }
+}
+
 void qn_ref_quantize(size_t n, const float *x, uint8_t *y, float *scale, int32_t *zero) {
     float low = 0, high = 0;
     for (size_t i = 0; i < n; i++) {

@@ -1,0 +1,118 @@
+// Gradients of a product in bf16: dx = dy W and dW += dy^T x, whose sums, db and all gradients themselves are float32.
+// Words pair what is summed over: outputs for dx, tokens for dW.
+#include "backend/cpu/cpu.h"
+
+enum { TOKENS = 64 }; // of a task that rounds; even
+
+typedef struct {
+    qn_cpu *cpu;
+    const qn_linear_backward_args *a;
+    qn_grid grid;
+    size_t outs, out_pairs; // outputs in whole panels; pairs of outputs
+    size_t token_pairs;
+    qn_word *dy;          // [T, out_pairs]
+    qn_word *weight;      // panels over `in`, out_pairs deep
+    qn_word *dy_by_token; // [token_pairs, outs]
+    qn_word *x_by_token;  // panels over `in`, token_pairs deep
+} job_t;
+
+static void round_tokens(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const job_t *job = arguments;
+    const qn_linear_backward_args *a = job->a;
+    size_t in = a->weight.in, out = a->weight.out, width = cpu->kernels->panel_width, tokens = last - first;
+    for (size_t t = first; t < last && job->dy; t++) {
+        qn_word *row = job->dy + t * job->out_pairs;
+        row[job->out_pairs - 1] = 0;
+        cpu->kernels->to_bf16(out, a->dy + t * out, (uint16_t *)(void *)row);
+    }
+    if (!job->x_by_token) return;
+    cpu->kernels->narrow_pairs(tokens, out, a->dy + first * out, out, job->dy_by_token + first / 2 * job->outs,
+                               job->outs);
+    for (size_t column = 0; column < in; column += width)
+        cpu->kernels->narrow_pairs(tokens, qn_smaller(width, in - column), a->x + first * in + column, in,
+                                   job->x_by_token + column * job->token_pairs + first / 2 * width, width);
+}
+
+static void round_weight(void *context, size_t index, int worker) {
+    (void)worker;
+    const job_t *job = context;
+    const qn_weight *weight = &job->a->weight;
+    size_t width = job->cpu->kernels->panel_width, column = index * width;
+    job->cpu->kernels->narrow_pairs(weight->out, qn_smaller(width, weight->in - column), weight->data + column,
+                                    weight->in, job->weight + column * job->out_pairs, width);
+}
+
+static void input_task(void *context, size_t index, int worker) {
+    (void)worker;
+    const job_t *job = context;
+    const qn_linear_backward_args *a = job->a;
+    size_t row = index / job->grid.columns * job->grid.row_block, in = a->weight.in,
+           column = index % job->grid.columns * job->grid.column_block, width = job->cpu->kernels->panel_width;
+    job->cpu->kernels->gemm_bf16(&(qn_gemm){.m = qn_smaller(job->grid.row_block, a->rows - row),
+                                            .n = qn_smaller(job->grid.column_block, in - column),
+                                            .k = job->out_pairs,
+                                            .a = job->dy + row * job->out_pairs,
+                                            .a_row = job->out_pairs,
+                                            .a_step = 1,
+                                            .b = job->weight + column * job->out_pairs,
+                                            .b_row = width,
+                                            .b_panel = job->out_pairs * width,
+                                            .b_packed = true,
+                                            .c = a->dx + row * in + column,
+                                            .c_row = in,
+                                            .accumulate = a->accumulate});
+}
+
+static void weight_task(void *context, size_t index, int worker) {
+    (void)worker;
+    const job_t *job = context;
+    const qn_linear_backward_args *a = job->a;
+    size_t row = index / job->grid.columns * job->grid.row_block, in = a->weight.in, out = a->weight.out,
+           column = index % job->grid.columns * job->grid.column_block, width = job->cpu->kernels->panel_width;
+    size_t rows = qn_smaller(job->grid.row_block, out - row), deep = QN_STEP_BLOCK / 2;
+    for (size_t p = 0; p < job->token_pairs && a->dweight; p += deep)
+        job->cpu->kernels->gemm_bf16(&(qn_gemm){.m = rows,
+                                                .n = qn_smaller(job->grid.column_block, in - column),
+                                                .k = qn_smaller(deep, job->token_pairs - p),
+                                                .a = job->dy_by_token + p * job->outs + row,
+                                                .a_row = 1,
+                                                .a_step = job->outs,
+                                                .b = job->x_by_token + column * job->token_pairs + p * width,
+                                                .b_row = width,
+                                                .b_panel = job->token_pairs * width,
+                                                .b_packed = true,
+                                                .c = a->dweight + row * in + column,
+                                                .c_row = in,
+                                                .accumulate = true});
+    for (size_t t = 0; a->dbias && column == 0 && t < a->rows; t++)
+        job->cpu->kernels->axpy(rows, 1.0f, a->dy + t * out + row, a->dbias + row);
+}
+
+void qn_cpu_bf16_backward(qn_cpu *cpu, const qn_linear_backward_args *a) {
+    size_t width = cpu->kernels->panel_width, in = a->weight.in, out = a->weight.out, ins = qn_round_up(in, width);
+    job_t job = {.cpu = cpu, .a = a, .outs = qn_round_up(out, width), .out_pairs = (out + 1) / 2};
+    job.token_pairs = (a->rows + 1) / 2;
+    size_t dy = a->dx ? qn_round_up(a->rows * job.out_pairs, 16) : 0, weight = a->dx ? ins * job.out_pairs : 0;
+    size_t by_token = a->dweight ? job.token_pairs : 0;
+    float *shared = qn_cpu_shared_scratch(cpu, dy + weight + by_token * (job.outs + ins));
+    if (!shared) return;
+    if (a->dx) {
+        job.dy = shared;
+        job.weight = shared + dy;
+    }
+    if (a->dweight) {
+        job.dy_by_token = shared + dy + weight;
+        job.x_by_token = job.dy_by_token + by_token * job.outs;
+    }
+    qn_cpu_ranges(cpu, a->rows, TOKENS, round_tokens, &job);
+    if (a->dx) {
+        qn_threads_run(cpu->threads, ins / width, round_weight, &job);
+        job.grid = qn_grid_of(cpu, a->rows, in);
+        qn_threads_run(cpu->threads, job.grid.tasks, input_task, &job);
+    }
+    if (a->dweight || a->dbias) {
+        job.grid = qn_grid_of(cpu, out, in);
+        qn_threads_run(cpu->threads, job.grid.tasks, weight_task, &job);
+    }
+}
