@@ -41,11 +41,21 @@ tune="finetune --model config.json --tokenizer words --max-steps 2 --output-dir 
     refuse 'unknown.tsv:2: .*never seen' $tune --train-file train.tsv --validation-file unknown.tsv
     refuse 'empty.tsv: holds no text' pretrain --model config.json --tokenizer words --output-dir run --train-file empty.tsv
     refuse 'many: the tokenizer has 600 tokens, the model 300' pretrain --model config.json --tokenizer many --output-dir run --train-file text.txt
+    refuse 'dtype' $tune --train-file train.tsv --dtype int8
     [ ! -e run ] || { echo "FAIL: a refused run left a folder"; failures=$((failures + 1)); }
     refuse 'taken' finetune --model config.json --tokenizer words --train-file train.tsv --max-steps 2 --output-dir taken/run
     # No file may grow beyond 8 KiB: the checkpoint cannot be written.
     (ulimit -f 16 && refuse 'run/.*model.safetensors: ' $tune --train-file train.tsv && [ $failures -eq 0 ]) || failures=$((failures + 1))
     [ ! -e run/model.safetensors ] && [ ! -e run/.checkpoint-2 ] || { echo "FAIL: half a checkpoint was left"; failures=$((failures + 1)); }
 }
+# Products in bf16 train, and say so; or the reason why not, where the CPU has none.
+for objective in "finetune --train-file train.tsv" "pretrain --train-file text.txt"; do
+    # shellcheck disable=SC2086
+    if "$quern" $objective --quiet --model config.json --tokenizer words --max-steps 3 --output-dir narrow --overwrite-output-dir --dtype bf16 >/dev/null 2>err; then
+        grep -q '"dtype": "bf16"' narrow/args.json || { echo "FAIL: args.json of bf16: $(cat narrow/args.json)"; failures=$((failures + 1)); }
+    else
+        grep -q 'dtype bf16: .' err || { echo "FAIL: --dtype bf16: $(cat err)"; failures=$((failures + 1)); }
+    fi
+done
 [ $failures -eq 0 ] && echo "training refuses what it should"
 exit $((failures > 0))
