@@ -41,7 +41,6 @@ tune="finetune --model config.json --tokenizer words --max-steps 2 --output-dir 
     refuse 'unknown.tsv:2: .*never seen' $tune --train-file train.tsv --validation-file unknown.tsv
     refuse 'empty.tsv: holds no text' pretrain --model config.json --tokenizer words --output-dir run --train-file empty.tsv
     refuse 'many: the tokenizer has 600 tokens, the model 300' pretrain --model config.json --tokenizer many --output-dir run --train-file text.txt
-    refuse 'dtype' $tune --train-file train.tsv --dtype int8
     [ ! -e run ] || { echo "FAIL: a refused run left a folder"; failures=$((failures + 1)); }
     refuse 'taken' finetune --model config.json --tokenizer words --train-file train.tsv --max-steps 2 --output-dir taken/run
     # No file may grow beyond 8 KiB: the checkpoint cannot be written.
