@@ -71,7 +71,8 @@ typedef struct {
       (size_t n, const float *p, const float *dp, float delta, float scale,                                            \
        float *ds)) /* ds = p (dp - delta) scale */                                                                     \
     X(sum_squares, double, (size_t n, const float *x))                                                                 \
-    X(to_bf16, void, (size_t n, const float *x, uint16_t *y)) /* to nearest, ties to even; a NaN stays one */          \
+    X(to_bf16, void,                                                                                                   \
+      (size_t n, const float *x, uint16_t *y)) /* to nearest, ties to even; a NaN stays one; denormal or 0 */          \
     /* Packs B [k, n] of bf16 (rows `row` apart) as words of two rows: panels over n, ceil(k / 2) words deep, filled   \
      * up with zeros. */                                                                                               \
     X(pack_pairs, void, (size_t k, size_t n, const uint16_t *b, size_t row, qn_word *panels))                          \

@@ -10,7 +10,3 @@ typedef v_float g_sum;
 #define G_RAW true
 #define GEMM QN_V_NAME(gemm_bf16)
 #include "backend/cpu/vector/gemm.inc.h"
-
-void qn_kernels_avx512_bf16(qn_kernels *table) {
-    table->gemm_bf16 = QN_V_NAME(gemm_bf16);
-}

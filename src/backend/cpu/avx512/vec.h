@@ -119,8 +119,15 @@ static inline void v_put_bf16(uint16_t *p, size_t n, v_float v) {
     _mm256_mask_storeu_epi16(p, v_tail(n), _mm512_cvtepi32_epi16(_mm512_srli_epi32(v_round_bf16(v), 16)));
 #endif
 }
+// Words of two: each lane of `low` and, above it, of `high`.
 static inline v_float v_narrow_pair(v_float low, v_float high) {
+#ifdef __AVX512BF16__
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(high, low)));
+#else
     return _mm512_castsi512_ps(_mm512_or_si512(_mm512_srli_epi32(v_round_bf16(low), 16), v_round_bf16(high)));
+#endif
 }
 // Words of two bf16, the first of each from `low`: n and m lanes, the others zero.
 static inline v_float v_pairs(const uint16_t *low, size_t n, const uint16_t *high, size_t m) {

@@ -4,6 +4,7 @@
 
 #include "backend/cpu/vector/activation.inc.h"
 #include "backend/cpu/vector/adamw.inc.h"
+#include "backend/cpu/vector/bf16.inc.h"
 #include "backend/cpu/vector/dropout.inc.h"
 #include "backend/cpu/vector/narrow.inc.h"
 #include "backend/cpu/vector/norm.inc.h" // after dropout.inc.h, whose random bits it needs

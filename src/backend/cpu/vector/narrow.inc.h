@@ -1,9 +1,5 @@
-// Rows into bf16 and bytes and back, for the products in narrow dtypes. The integer parts are plain loops, which the
+// Rows into bytes and back, for the products in narrow dtypes. The integer parts are plain loops, which the
 // compiler turns into vectors of the folder's instruction set.
-void QN_V_NAME(to_bf16)(size_t n, const float *x, uint16_t *y) {
-    V_EACH(n, { v_put_bf16(y + i, w, v_get(x + i, w)); });
-}
-
 void QN_V_NAME(quantize)(size_t n, const float *restrict x, uint8_t *restrict y, float *scale, int32_t *zero) {
     v_float none = v_zero(), low[4] = {none, none, none, none}, high[4] = {none, none, none, none};
     V_EACH(n, {

@@ -31,14 +31,3 @@ void QN_V_NAME(pack_pairs)(size_t k, size_t n, const uint16_t *b, size_t row, qn
                 v_store((float *)panels + half * V_WIDTH, v_pairs(even, w, odd, p + 1 < k ? w : 0));
             }
 }
-
-void QN_V_NAME(narrow_pairs)(size_t k, size_t n, const float *b, size_t row, qn_word *words, size_t word_row) {
-    const size_t room = (n + 2 * V_WIDTH - 1) / (2 * V_WIDTH) * 2 * V_WIDTH;
-    for (size_t p = 0; p < k; p += 2)
-        for (size_t j = 0; j < room; j += V_WIDTH) {
-            size_t w = j >= n ? 0 : n - j < V_WIDTH ? n - j : V_WIDTH;
-            const float *even = b + p * row + j;
-            v_float high = p + 1 < k ? v_get(even + row, w) : v_zero();
-            v_store((float *)words + p / 2 * word_row + j, v_narrow_pair(v_get(even, w), high));
-        }
-}
