@@ -98,13 +98,13 @@ static qn_status roofline(void) {
     const json_t *machine = json_object_get(raw, "machine");
     const json_t *texts = json_object_get(raw, "texts");
     shape m = model_shape();
-    chart_lines chart = {.title = "Roofline per dtype",
-                         .note = "dashed: the measured peak of the vector units and of reading memory; dots: one text "
-                                 "of 10 to 200 tokens, and batches",
-                         .x_label = "operations per byte of weights, read once for a batch",
-                         .y_label = "GFLOP/s",
-                         .log_x = true,
-                         .log_y = true};
+    chart_lines chart = {
+        .title = "Roofline per dtype",
+        .note = "dashed: measured peak of vector units and memory; left dots: one text, right dots: batches",
+        .x_label = "operations per byte of weights, read once for a batch",
+        .y_label = "GFLOP/s",
+        .log_x = true,
+        .log_y = true};
     static char names[2 * DTYPES][32];
     static line limits[DTYPES], dots[DTYPES];
     double memory = real(machine, "memory");
@@ -256,7 +256,7 @@ static qn_status shares(void) {
         row[named] = fmax(rest, 0);
         rows[n_rows++] = text(profile, "name");
     }
-    chart_shares chart = {.title = "Share of time per function, %",
+    chart_shares chart = {.title = "Share of time per kernel, and the file that calls it, %",
                           .note = note,
                           .rows = rows,
                           .n_rows = n_rows,

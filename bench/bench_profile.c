@@ -2,11 +2,13 @@
 // and train.
 //   bench_profile MODEL TEXTS THREADS       TEXTS has one text a line; prints one JSON object with the shares per
 //   function
-// Needs no other program and no rights. Names come from this program's own symbol table; code that oneDNN generates
-// while it runs has none and is counted as one.
+// A share is named by its function and the source file of the one that called it: "tile, attention" is products inside
+// attention. Needs no other program and no rights. Names come from this program's own symbol table; code that oneDNN
+// generates while it runs has none and is counted as one.
 #include "quern.h"
 #include <dlfcn.h>
 #include <elf.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <link.h>
 #include <signal.h>
@@ -20,24 +22,31 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-enum { SAMPLES = 1 << 17, MOST_TEXTS = 4096, SHOWN = 24, STEPS = 6 };
+enum { SAMPLES = 1 << 16, DEPTH = 10, MOST_TEXTS = 4096, SHOWN = 24, STEPS = 6 };
 
 // ---- Sampling ------------------------------------------------------------------------------------------------------
 
-static uintptr_t samples[SAMPLES];
+static void *samples[SAMPLES][DEPTH]; // the innermost frame first; NULL behind the last one
 static size_t n_samples;
 
 static void on_tick(int number, siginfo_t *info, void *context) {
     (void)number, (void)info;
-    size_t at = __atomic_fetch_add(&n_samples, 1, __ATOMIC_RELAXED);
-    if (at >= SAMPLES) return;
+    void *frames[DEPTH + 4], *at = NULL;
+    size_t sample = __atomic_fetch_add(&n_samples, 1, __ATOMIC_RELAXED);
+    if (sample >= SAMPLES) return;
 #if defined(__x86_64__)
-    samples[at] = (uintptr_t)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+    at = (void *)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
 #elif defined(__aarch64__)
-    samples[at] = (uintptr_t)((ucontext_t *)context)->uc_mcontext.pc;
+    at = (void *)((ucontext_t *)context)->uc_mcontext.pc;
 #else
     (void)context;
 #endif
+    // The handler's own frames come first; then the one that was interrupted. Code without unwinding tables ends the
+    // stack.
+    int depth = backtrace(frames, DEPTH + 4), from = 0;
+    while (from < depth && frames[from] != at) from++;
+    samples[sample][0] = at;
+    for (int i = 1; i < DEPTH; i++) samples[sample][i] = from + i < depth ? frames[from + i] : NULL;
 }
 
 // The timer counts the processor time of all threads; a signal goes to one that is running.
@@ -45,6 +54,8 @@ static void sampling(bool on) {
     struct itimerval timer = {{0, on ? 1000 : 0}, {0, on ? 1000 : 0}};
     if (on) {
         struct sigaction action = {.sa_sigaction = on_tick, .sa_flags = SA_SIGINFO | SA_RESTART};
+        void *frame;
+        backtrace(&frame, 1); // loads what it needs now, not in the handler
         sigaction(SIGPROF, &action, NULL);
         n_samples = 0;
     }
@@ -55,7 +66,7 @@ static void sampling(bool on) {
 
 typedef struct {
     uintptr_t begin, end;
-    const char *name;
+    const char *name, *file; // the file is known of static functions only
 } symbol;
 
 static symbol *symbols;
@@ -89,10 +100,17 @@ static bool read_symbols(void) {
         const char *names = data + sections[sections[i].sh_link].sh_offset;
         size_t count = sections[i].sh_size / sizeof *table;
         symbols = calloc(count + 1, sizeof *symbols);
-        for (size_t k = 0; symbols && k < count; k++)
-            if ((table[k].st_info & 15) == STT_FUNC && table[k].st_size)
-                symbols[n_symbols++] =
-                    (symbol){table[k].st_value, table[k].st_value + table[k].st_size, names + table[k].st_name};
+        const char *source = NULL; // a file's symbol stands before its static ones
+        for (size_t k = 0; symbols && k < count; k++) {
+            int kind = table[k].st_info & 15;
+            bool local = table[k].st_info >> 4 == STB_LOCAL;
+            if (kind == STT_FILE)
+                source =
+                    names[table[k].st_name] ? names + table[k].st_name : NULL; // hidden functions follow an empty one
+            if (kind != STT_FUNC || table[k].st_size == 0) continue;
+            symbols[n_symbols++] = (symbol){table[k].st_value, table[k].st_value + table[k].st_size,
+                                            names + table[k].st_name, local ? source : NULL};
+        }
     }
     dl_iterate_phdr(find_base, NULL);
     if (symbols) qsort(symbols, n_symbols, sizeof *symbols, compare_symbols);
@@ -114,8 +132,8 @@ static void short_name(const char *full, char name[64]) {
     snprintf(name, 64, "%.*s", (int)(size < 63 ? size : 63), full);
 }
 
-static void name_of(uintptr_t address, char name[64]) {
-    uintptr_t at = address - base;
+static const symbol *find(const void *address) {
+    uintptr_t at = (uintptr_t)address - base;
     size_t low = 0, high = n_symbols;
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -124,17 +142,35 @@ static void name_of(uintptr_t address, char name[64]) {
         else
             high = middle;
     }
-    if (low && at < symbols[low - 1].end) {
-        short_name(symbols[low - 1].name, name);
-        return;
-    }
+    return low && at < symbols[low - 1].end ? &symbols[low - 1] : NULL;
+}
+
+static void name_of(const void *address, const symbol *known, char name[64]) {
     Dl_info info;
-    if (!dladdr((void *)address, &info) || !info.dli_fname) {
+    if (known) {
+        short_name(known->name, name);
+    } else if (!dladdr(address, &info) || !info.dli_fname) {
         snprintf(name, 64, "oneDNN (generated)");
+    } else {
+        const char *slash = strrchr(info.dli_fname, '/'), *file = slash ? slash + 1 : info.dli_fname;
+        snprintf(name, 64, "%.*s", (int)strcspn(file, "."), file);
+    }
+}
+
+// "function, file": the file is that of the nearest caller that is static and stands in another file. Kernels are
+// called through a table by the static tasks of product.c, block.c, attention.c, ...
+static void label_of(void *const frames[DEPTH], char label[64]) {
+    const symbol *leaf = find(frames[0]);
+    const char *own = leaf ? leaf->file : NULL;
+    name_of(frames[0], leaf, label);
+    for (int i = 1; i < DEPTH && frames[i]; i++) {
+        const symbol *caller =
+            find((const char *)frames[i] - 1); // a return address may stand behind the function's end
+        if (!caller || !caller->file || (own && !strcmp(caller->file, own))) continue;
+        size_t used = strlen(label), size = strcspn(caller->file, ".");
+        if (used + size + 3 < 64) snprintf(label + used, 64 - used, ", %.*s", (int)size, caller->file);
         return;
     }
-    const char *slash = strrchr(info.dli_fname, '/'), *file = slash ? slash + 1 : info.dli_fname;
-    snprintf(name, 64, "%.*s", (int)strcspn(file, "."), file);
 }
 
 // ---- Shares --------------------------------------------------------------------------------------------------------
@@ -157,7 +193,7 @@ static bool print_profile(const char *name) {
     for (size_t i = 0; i < all; i++) {
         char function[64];
         size_t k = 0;
-        name_of(samples[i], function);
+        label_of(samples[i], function);
         while (k < n && strcmp(shares[k].name, function) != 0) k++;
         if (k == n) memcpy(shares[n++].name, function, sizeof function);
         shares[k].count++;

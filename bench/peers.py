@@ -143,7 +143,9 @@ class Bench:
         return done.stdout
 
     def bench(self, *arguments, key=None):
-        return json.loads(self.quern("bench", "--model", self.model, *arguments, "--json", key=key))
+        result = json.loads(self.quern("bench", "--model", self.model, *arguments, "--json", key=key))
+        result.pop("command")  # it has this machine's paths; `commands` keeps it without them
+        return result
 
     def point(self, *arguments, key=None):
         return self.bench(*arguments, key=key)["points"][0]
@@ -480,6 +482,7 @@ def job_sweeps(bench):
             say(f"  {program}: {done.stderr.strip()}")
             continue
         bench.raw[program] = json.loads(done.stdout)
+    bench.raw["sweeps"].pop("model")
 
 
 def job_accuracy(bench):
