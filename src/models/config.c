@@ -47,9 +47,28 @@ static qn_status read_fraction(const json_t *json, const char *file, const char 
     return QN_OK;
 }
 
+// Embeddings of their own width, and layers that share parameters.
+static qn_status read_sharing(qn_model_config *config) {
+    const char *file = config->source;
+    const qn_family *family = config->family;
+    qn_encoder_config *e = &config->encoder;
+    if (family->narrow_embeddings)
+        QN_TRY(read_size(config->json, file, "embedding_size", false, 1, 65536, &e->embedding));
+    e->project = family->always_projects || (family->narrow_embeddings && e->embedding != e->hidden);
+    if (!family->shares_layers) return QN_OK;
+    e->groups = e->inner = 1;
+    int64_t most = e->layers ? (int64_t)e->layers : 1;
+    QN_TRY(read_size(config->json, file, "num_hidden_groups", false, 1, most, &e->groups));
+    QN_TRY(read_size(config->json, file, "inner_group_num", false, 1, 100, &e->inner));
+    e->layers *= e->inner;
+    return QN_OK;
+}
+
 static qn_status read_encoder(qn_model_config *config) {
     const json_t *json = config->json;
     const char *file = config->source;
+    const qn_family *family = config->family;
+    const qn_config_keys *keys = family->keys;
     qn_encoder_config *e = &config->encoder;
     static const choice activations[] = {
 #define CHOICE(text, name) {text, QN_ACTIVATION_##name},
@@ -63,33 +82,27 @@ static qn_status read_encoder(qn_model_config *config) {
                                        {"sinusoidal", QN_POSITIONS_SINUSOIDAL},
                                        {NULL, 0}};
     static const choice norms[] = {{"post", false}, {"pre", true}, {NULL, 0}};
-    *e = (qn_encoder_config){.max_positions = 512,
-                             .types = 2,
-                             .norm_eps = 1e-12f,
-                             .hidden_dropout = 0.1f,
-                             .attention_dropout = 0.1f,
-                             .initializer_range = 0.02,
-                             .activation = QN_ACTIVATION_GELU,
-                             .pre_norm = config->family->pre_norm};
+    *e = family->defaults;
+    e->pre_norm = family->pre_norm;
     QN_TRY(read_size(json, file, "vocab_size", true, 1, 10000000, &e->vocabulary));
-    QN_TRY(read_size(json, file, "hidden_size", true, 1, 65536, &e->hidden));
-    QN_TRY(read_size(json, file, "num_hidden_layers", true, 0, 1000, &e->layers));
-    QN_TRY(read_size(json, file, "num_attention_heads", true, 1, 4096, &e->heads));
+    QN_TRY(read_size(json, file, keys->hidden, true, 1, 65536, &e->hidden));
+    QN_TRY(read_size(json, file, keys->layers, true, 0, 1000, &e->layers));
+    QN_TRY(read_size(json, file, keys->heads, true, 1, 4096, &e->heads));
     e->intermediate = 4 * e->hidden;
-    QN_TRY(read_size(json, file, "intermediate_size", false, 1, 1 << 20, &e->intermediate));
+    QN_TRY(read_size(json, file, keys->intermediate, false, 1, 1 << 20, &e->intermediate));
     QN_TRY(read_size(json, file, "max_position_embeddings", false, 1, 10000000, &e->max_positions));
-    QN_TRY(read_size(json, file, "type_vocab_size", false, 0, 1024, &e->types));
+    if (family->names.type) QN_TRY(read_size(json, file, "type_vocab_size", false, 0, 1024, &e->types));
     if (e->hidden % e->heads)
-        return qn_fail(QN_ERROR_FORMAT, "%s: \"hidden_size\" %zu is not a multiple of \"num_attention_heads\" %zu",
-                       file, e->hidden, e->heads);
+        return qn_fail(QN_ERROR_FORMAT, "%s: \"%s\" %zu is not a multiple of \"%s\" %zu", file, keys->hidden, e->hidden,
+                       keys->heads, e->heads);
     double number = e->norm_eps;
     QN_TRY(qn_json_real(json, file, "layer_norm_eps", false, 0, 1, &number));
     e->norm_eps = (float)number;
     QN_TRY(qn_json_real(json, file, "initializer_range", false, 0, 10, &e->initializer_range));
-    QN_TRY(read_fraction(json, file, "hidden_dropout_prob", &e->hidden_dropout));
-    QN_TRY(read_fraction(json, file, "attention_probs_dropout_prob", &e->attention_dropout));
+    QN_TRY(read_fraction(json, file, keys->hidden_dropout, &e->hidden_dropout));
+    QN_TRY(read_fraction(json, file, keys->attention_dropout, &e->attention_dropout));
     int value = (int)e->activation;
-    QN_TRY(choose(json, file, "hidden_act", activations, &value));
+    QN_TRY(choose(json, file, keys->activation, activations, &value));
     e->activation = (qn_activation)value;
     value = QN_POSITIONS_LEARNED;
     QN_TRY(choose(json, file, "position_embedding_type", positions, &value));
@@ -97,6 +110,11 @@ static qn_status read_encoder(qn_model_config *config) {
     value = e->pre_norm;
     QN_TRY(choose(json, file, "norm_position", norms, &value));
     e->pre_norm = value;
+    if (e->pre_norm && !family->names.final_norm)
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"norm_position\" is \"pre\" (expected \"post\" in this family)",
+                       file);
+    QN_TRY(qn_json_bool(json, file, "sinusoidal_pos_embds", false, &e->sinusoidal_start));
+    QN_TRY(read_sharing(config));
     bool decoder = false;
     QN_TRY(qn_json_bool(json, file, "is_decoder", false, &decoder));
     if (decoder) return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"is_decoder\" is true (expected an encoder)", file);
@@ -161,7 +179,7 @@ static void read_heads(qn_model_config *config) {
     const char *class = json_string_value(json_array_get(json_object_get(config->json, "architectures"), 0));
     config->heads = 0;
     if (!class) return;
-    if (strcmp(class, f->class_base) == 0) config->heads = QN_HEAD_POOLER;
+    if (strcmp(class, f->class_base) == 0) config->heads = f->pooler ? QN_HEAD_POOLER : 0;
     if (strcmp(class, f->class_masked_lm) == 0) config->heads = QN_HEAD_MASKED_LM;
     if (f->class_pretraining && strcmp(class, f->class_pretraining) == 0)
         config->heads = QN_HEAD_MASKED_LM | QN_HEAD_POOLER | QN_HEAD_NEXT_SENTENCE;
@@ -180,8 +198,9 @@ static qn_status read_config(qn_model_config *config) {
     QN_TRY(qn_json_int(config->json, file, "pad_token_id", false, 0, 10000000, &pad));
     config->pad_id = (int)pad;
     QN_TRY(read_encoder(config));
-    config->classifier_dropout = config->encoder.hidden_dropout;
-    QN_TRY(read_fraction(config->json, file, "classifier_dropout", &config->classifier_dropout));
+    config->classifier_dropout = config->family->classifier_dropout;
+    if (config->classifier_dropout < 0) config->classifier_dropout = config->encoder.hidden_dropout;
+    QN_TRY(read_fraction(config->json, file, config->family->keys->classifier_dropout, &config->classifier_dropout));
     static const choice problems[] = {{"single_label_classification", QN_PROBLEM_SINGLE_LABEL},
                                       {"multi_label_classification", QN_PROBLEM_MULTI_LABEL},
                                       {"regression", QN_PROBLEM_REGRESSION},

@@ -11,7 +11,7 @@ enum { NAME_SIZE = 320 };
 static qn_status add_heads(qn_network *n) {
     const qn_family *f = n->config.family;
     qn_parameters *set = &n->parameters;
-    size_t d = n->config.encoder.hidden;
+    size_t d = n->config.encoder.hidden, width = n->encoder.config.embedding;
     int last = (int)n->config.encoder.layers + 1;
     if (n->heads & QN_HEAD_POOLER)
         QN_TRY(qn_dense_add(set, n->heads & QN_HEAD_CLASSIFIER ? f->classifier_pooler : f->pooler, d, d, last, true,
@@ -19,8 +19,8 @@ static qn_status add_heads(qn_network *n) {
     if (n->heads & QN_HEAD_CLASSIFIER)
         QN_TRY(qn_dense_add(set, f->classifier, n->config.labels, d, last, true, &n->classifier));
     if (n->heads & QN_HEAD_MASKED_LM) {
-        QN_TRY(qn_dense_add(set, f->transform, d, d, last, true, &n->transform));
-        QN_TRY(qn_dense_add(set, f->transform_norm, d, 0, last, true, &n->transform_norm));
+        QN_TRY(qn_dense_add(set, f->transform, width, d, last, true, &n->transform));
+        QN_TRY(qn_dense_add(set, f->transform_norm, width, 0, last, true, &n->transform_norm));
         n->decoder_bias = qn_parameters_add(set, f->decoder_bias, 0, n->config.encoder.vocabulary,
                                             (qn_parameter_options){QN_INIT_ZEROS, false, true, last, false});
         if (!n->decoder_bias) return QN_ERROR_MEMORY;
@@ -43,6 +43,8 @@ static qn_status build(qn_model_config *config, const qn_network_options *option
     n->config = *config;
     *config = (qn_model_config){0};
     n->heads = options->heads;
+    // A base model without a pooler has one under a classifier alone.
+    if (!n->config.family->pooler && !(n->heads & QN_HEAD_CLASSIFIER)) n->heads &= ~(unsigned)QN_HEAD_POOLER;
     qn_status status = qn_encoder_add(&n->encoder, &n->config.encoder, &n->config.family->names, &n->parameters);
     if (status == QN_OK) status = add_heads(n);
     // Every row of a table that is also the output projection of masked LM has a gradient in every step.
@@ -70,6 +72,7 @@ qn_status qn_network_create(qn_model_config *config, const qn_network_options *o
     qn_status status = qn_parameters_allocate(&n->parameters);
     if (status == QN_OK) {
         qn_parameters_initialize(&n->parameters, options->seed, n->config.encoder.initializer_range);
+        qn_encoder_initialize(&n->encoder);
         status = finish(n, options);
     }
     if (status != QN_OK) {
@@ -83,7 +86,8 @@ qn_status qn_network_create(qn_model_config *config, const qn_network_options *o
 // base model alone.
 static const char *file_name(const qn_network *n, const qn_parameter *p, const char *prefix, char *name) {
     const qn_family *f = n->config.family;
-    bool base = p->layer <= (int)n->config.encoder.layers || strncmp(p->name, f->pooler, strlen(f->pooler)) == 0;
+    bool base =
+        p->layer <= (int)n->config.encoder.layers || (f->pooler && strncmp(p->name, f->pooler, strlen(f->pooler)) == 0);
     snprintf(name, NAME_SIZE, "%s%s", base ? prefix : "", p->name);
     return name;
 }
@@ -176,7 +180,8 @@ static qn_status place(qn_network *n, const char *prefix) {
 }
 
 static void warn_unused(qn_network *n) {
-    static const char *const silent[] = {"position_ids", "cls.", "lm_head.", "classifier.", "pooler."}; // other heads
+    static const char *const silent[] = {"position_ids", "cls.",         "lm_head.", "classifier.",
+                                         "pooler.",      "predictions.", "vocab_",   "qa_outputs."}; // other heads
     size_t cursor = 0, count = 0;
     const char *first = NULL;
     for (const qn_st_tensor *t; (t = qn_weights_unused(n->weights, &cursor));) {
@@ -258,8 +263,12 @@ void qn_network_freeze(qn_network *n, size_t layers, bool embeddings) {
 }
 
 qn_tensor *qn_network_pooled(qn_context *c, qn_network *n, qn_tensor *hidden, qn_ragged batch) {
+    const qn_family *f = n->config.family;
+    bool classifies = n->heads & QN_HEAD_CLASSIFIER;
     qn_tensor *first = qn_pool_sequences(c, hidden, batch, QN_POOL_CLS);
-    return qn_linear(c, first, n->pooler.weight, n->pooler.bias, QN_ACTIVATION_TANH);
+    if (classifies && f->classifier_drops_first) first = qn_drop(c, first, n->config.classifier_dropout);
+    return qn_linear(c, first, n->pooler.weight, n->pooler.bias,
+                     classifies ? f->classifier_activation : QN_ACTIVATION_TANH);
 }
 
 qn_tensor *qn_network_classify(qn_context *c, qn_network *n, qn_tensor *hidden, qn_ragged batch) {

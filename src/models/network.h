@@ -5,7 +5,7 @@
 #include "nn/encoder.h"
 
 enum {
-    QN_HEAD_POOLER = 1,        // tanh(W h_first + b)
+    QN_HEAD_POOLER = 1,        // f(W h_first + b): tanh, or as the family's classifier has it
     QN_HEAD_CLASSIFIER = 2,    // on the pooled vector: classes, labels or numbers
     QN_HEAD_MASKED_LM = 4,     // scores over the vocabulary, output embedding tied to the input's
     QN_HEAD_NEXT_SENTENCE = 8, // on the pooled vector: 0 follows, 1 does not
@@ -13,16 +13,31 @@ enum {
 
 typedef enum { QN_PROBLEM_SINGLE_LABEL, QN_PROBLEM_MULTI_LABEL, QN_PROBLEM_REGRESSION } qn_problem;
 
-// What makes a family: names and the places where its configuration differs. One line in the table of families.c.
+// What config.json calls things, where families differ.
+typedef struct {
+    const char *hidden, *layers, *heads, *intermediate, *activation;
+    const char *hidden_dropout, *attention_dropout, *classifier_dropout;
+} qn_config_keys;
+
+// What makes a family: names and the places where its configuration differs. One entry in the table of families.c.
 typedef struct {
     const char *model_type, *prefix; // "bert", "bert."
-    qn_encoder_names names;
-    const char *pooler, *classifier_pooler, *classifier; // the pooled vector's layer may be named by the head
+    const qn_config_keys *keys;
+    qn_encoder_config defaults;                 // of keys that config.json leaves out
+    qn_encoder_names names;                     // `type` NULL: no token types whatever the file says
+    const char *pooler;                         // NULL: the base model has none
+    const char *classifier_pooler, *classifier; // the pooled vector's layer may be named by the head
+    qn_activation classifier_activation;        // of that layer under a classifier; otherwise it is tanh
+    bool classifier_drops_first;                // dropout before that layer too
+    float classifier_dropout;                   // where config.json has none; negative: as the hidden dropout
     const char *transform, *transform_norm, *decoder_bias, *next_sentence;
     const char *class_base, *class_masked_lm, *class_pretraining, *class_classifier; // "architectures"
     bool pre_norm;
     bool positions_after_padding; // positions count from pad_token_id + 1, and the table has as many rows more
     bool transform_gelu;          // the masked-LM head uses GELU whatever hidden_act is
+    bool narrow_embeddings;       // embedding_size, and a product where it differs from hidden_size
+    bool always_projects;         // ... or always
+    bool shares_layers;           // num_hidden_groups, inner_group_num
 } qn_family;
 
 const qn_family *qn_family_find(const char *model_type); // NULL when unknown

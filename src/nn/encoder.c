@@ -43,12 +43,40 @@ static qn_status add_qkv(qn_encoder_layer *l, size_t d, const char *prefix, cons
     return QN_OK;
 }
 
+// How many sets of parameters the layers have, and which one layer i uses. ALBERT (Lan et al. 2020): the layers of its
+// configuration are cut into `groups` of neighbours, and each of them runs the `inner` sets of its group.
+static size_t count_sets(const qn_encoder_config *f) {
+    return f->groups ? f->groups * f->inner : f->layers;
+}
+
+static size_t set_of(const qn_encoder_config *f, size_t i) {
+    if (!f->groups) return i;
+    double layers = (double)(f->layers / f->inner), groups = (double)f->groups; // in this order, as transformers rounds
+    size_t group = (size_t)((double)(i / f->inner) / (layers / groups));
+    return (group < f->groups ? group : f->groups - 1) * f->inner + i % f->inner;
+}
+
+static qn_encoder_layer *layer_at(qn_encoder *e, size_t i) {
+    return &e->layers[set_of(&e->config, i)];
+}
+
+// A set's depth is that of the last layer that uses it, so that freezing the first layers never freezes a later one.
+static int depth_of(const qn_encoder_config *f, size_t set) {
+    size_t depth = f->layers;
+    while (depth > 0 && set_of(f, depth - 1) != set) depth--;
+    return (int)depth;
+}
+
+// `index` counts the sets.
 static qn_status add_layer(qn_encoder *e, size_t index, const qn_encoder_names *names, qn_parameters *set) {
     const qn_encoder_config *f = &e->config;
     qn_encoder_layer *l = &e->layers[index];
     char prefix[NAME_SIZE / 2], full[NAME_SIZE];
-    int depth = (int)index + 1;
-    snprintf(prefix, sizeof prefix, names->layer, index);
+    int depth = depth_of(f, index);
+    if (f->groups)
+        snprintf(prefix, sizeof prefix, names->layer, index / f->inner, index % f->inner);
+    else
+        snprintf(prefix, sizeof prefix, names->layer, index);
     QN_TRY(add_qkv(l, f->hidden, prefix, names, depth, set));
     const struct {
         const char *name;
@@ -76,39 +104,51 @@ qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const q
                          qn_parameters *set) {
     *e = (qn_encoder){.config = *config};
     const qn_encoder_config *f = &e->config;
-    e->layers = qn_calloc(f->layers ? f->layers : 1, sizeof *e->layers);
-    e->word = add_table(set, names->word, f->vocabulary, f->hidden);
+    if (!f->embedding) e->config.embedding = f->hidden;
+    size_t width = f->embedding, sets = count_sets(f);
+    e->layers = qn_calloc(sets ? sets : 1, sizeof *e->layers);
+    e->word = add_table(set, names->word, f->vocabulary, width);
     if (!e->layers || !e->word) return QN_ERROR_MEMORY;
     if (f->positions == QN_POSITIONS_LEARNED) {
-        e->position = add_table(set, names->position, f->max_positions + f->position_offset, f->hidden);
+        e->position = add_table(set, names->position, f->max_positions + f->position_offset, width);
         if (!e->position) return QN_ERROR_MEMORY;
     }
     if (f->types) {
-        e->type = add_table(set, names->type, f->types, f->hidden);
+        e->type = add_table(set, names->type, f->types, width);
         if (!e->type) return QN_ERROR_MEMORY;
     }
-    QN_TRY(qn_dense_add(set, names->embedding_norm, f->hidden, 0, 0, false, &e->embedding_norm));
-    for (size_t i = 0; i < f->layers; i++) QN_TRY(add_layer(e, i, names, set));
+    QN_TRY(qn_dense_add(set, names->embedding_norm, width, 0, 0, false, &e->embedding_norm));
+    if (f->project) QN_TRY(qn_dense_add(set, names->projection, f->hidden, width, 0, false, &e->projection));
+    for (size_t i = 0; i < sets; i++) QN_TRY(add_layer(e, i, names, set));
     if (f->pre_norm) QN_TRY(qn_dense_add(set, names->final_norm, f->hidden, 0, (int)f->layers, false, &e->final_norm));
     return QN_OK;
 }
 
 // table[pos, 2 i] = sin(pos / 10000^(2 i / d)), table[pos, 2 i + 1] = cos(the same) (Vaswani et al. 2017, section 3.5)
-static qn_status make_sinusoid(qn_encoder *e) {
-    size_t rows = e->config.max_positions, d = e->config.hidden;
-    float *table = qn_aligned_alloc(rows * d * sizeof *table);
-    if (!table) return QN_ERROR_MEMORY;
+static void fill_sinusoid(size_t rows, size_t d, float *table) {
     for (size_t p = 0; p < rows; p++)
         for (size_t i = 0; i < d; i++) {
             double angle = (double)p / pow(10000.0, (double)(i / 2 * 2) / (double)d);
             table[p * d + i] = (float)(i % 2 ? cos(angle) : sin(angle));
         }
+}
+
+static qn_status make_sinusoid(qn_encoder *e) {
+    size_t rows = e->config.max_positions + e->config.position_offset, d = e->config.embedding;
+    float *table = qn_aligned_alloc(rows * d * sizeof *table);
+    if (!table) return QN_ERROR_MEMORY;
+    fill_sinusoid(rows, d, table);
     e->sinusoid = (qn_tensor){.rank = 2, .shape = {rows, d}, .data = table};
     return QN_OK;
 }
 
+void qn_encoder_initialize(qn_encoder *e) {
+    if (e->position && e->config.sinusoidal_start)
+        fill_sinusoid(e->position->shape[0], e->config.embedding, e->position->data);
+}
+
 qn_status qn_encoder_bind(qn_encoder *e, const qn_parameters *set) {
-    for (size_t i = 0; i < e->config.layers; i++) {
+    for (size_t i = 0; i < count_sets(&e->config); i++) {
         qn_encoder_layer *l = &e->layers[i];
         const void *packed = l->qkv_weight.packed;
         l->qkv_weight = qn_parameters_view(set, l->query_weight, 3);
@@ -121,7 +161,7 @@ qn_status qn_encoder_bind(qn_encoder *e, const qn_parameters *set) {
     return QN_OK;
 }
 
-// The weights of products, in the order of the layers.
+// The weights of products, in the order of the sets of parameters.
 static qn_tensor *product_weight(qn_encoder *e, size_t i) {
     qn_encoder_layer *l = &e->layers[i / 4];
     qn_tensor *weights[4] = {&l->qkv_weight, l->attention_output.weight, l->up.weight, l->down.weight};
@@ -130,7 +170,7 @@ static qn_tensor *product_weight(qn_encoder *e, size_t i) {
 
 qn_status qn_encoder_pack(qn_encoder *e, qn_backend *backend, qn_compute compute) {
     e->compute = compute;
-    for (size_t i = 0; i < 4 * e->config.layers; i++) {
+    for (size_t i = 0; i < 4 * count_sets(&e->config); i++) {
         qn_tensor *w = product_weight(e, i);
         if (w->packed) continue;
         w->packed = backend->ops->pack(backend, w->data, w->shape[0], w->shape[1], compute);
@@ -140,7 +180,7 @@ qn_status qn_encoder_pack(qn_encoder *e, qn_backend *backend, qn_compute compute
 }
 
 void qn_encoder_unpack(qn_encoder *e, qn_backend *backend) {
-    for (size_t i = 0; e->layers && i < 4 * e->config.layers; i++) {
+    for (size_t i = 0; e->layers && i < 4 * count_sets(&e->config); i++) {
         qn_tensor *w = product_weight(e, i);
         if (w && w->packed) backend->ops->unpack(backend, (void *)(uintptr_t)w->packed);
         if (w) w->packed = NULL;
@@ -177,7 +217,13 @@ static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
     size_t count = 1;
     if (e->type) {
         tables[count] = e->type;
-        ids[count++] = tokens->types;
+        ids[count] = tokens->types;
+        if (e->config.types == 1) { // RoBERTa: one type, whatever the segment
+            int32_t *zeros = qn_arena_zalloc(c->records, tokens->tokens, sizeof *zeros);
+            if (!zeros) return qn_fail_operation(c, QN_ERROR_MEMORY);
+            ids[count] = zeros;
+        }
+        count++;
     }
     tables[count] = e->position ? e->position : &e->sinusoid;
     ids[count] = tokens->positions;
@@ -224,7 +270,7 @@ static qn_ragged rows_by_sequence(qn_context *c, qn_ragged batch, qn_rows_read r
 // is the pre-norm residual that is not yet added, as in the loop below.
 static qn_tensor *last_layer(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor **sub, qn_ragged batch,
                              qn_rows_read rows) {
-    qn_encoder_layer *l = &e->layers[e->config.layers - 1];
+    qn_encoder_layer *l = layer_at(e, e->config.layers - 1);
     qn_ragged queries = rows_by_sequence(c, batch, rows);
     if (!queries.offsets) return NULL;
     if (e->config.pre_norm) {
@@ -298,7 +344,7 @@ static void infer_layers(qn_context *c, qn_encoder *e, qn_tensor *x, qn_ragged b
         qn_block_begin(&b, c, rows);
         int in = qn_block_tensor(&b, x), normed = in, delta = -1;
         if (i > 0) { // the rest of layer i - 1
-            qn_encoder_layer *l = &e->layers[i - 1];
+            qn_encoder_layer *l = layer_at(e, i - 1);
             attention_step(c, e, &v, batch);
             int wide = qn_block_inside(&b, e->config.intermediate);
             int mixed = v.narrow_mixed ? qn_block_narrow(&b, v.narrow_mixed) : qn_block_tensor(&b, v.mixed);
@@ -310,7 +356,7 @@ static void infer_layers(qn_context *c, qn_encoder *e, qn_tensor *x, qn_ragged b
             if (!pre) normed = norm_step(&b, e, in, delta, &l->feed_forward_norm);
         }
         if (i < end) {
-            qn_encoder_layer *l = &e->layers[i];
+            qn_encoder_layer *l = layer_at(e, i);
             if (pre) normed = norm_step(&b, e, in, delta, &l->attention_norm);
             int qkv = v.narrow_qkv ? qn_block_narrow(&b, v.narrow_qkv) : qn_block_tensor(&b, v.qkv);
             qn_block_linear(&b, normed, &l->qkv_weight, &l->qkv_bias, QN_ACTIVATION_NONE, qkv);
@@ -328,12 +374,13 @@ qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens
     bool pre = e->config.pre_norm;
     qn_tensor *x = add_norm(c, e, embed(c, e, tokens), NULL, &e->embedding_norm, NULL);
     x = qn_drop(c, x, e->config.hidden_dropout);
+    if (e->config.project) x = qn_linear(c, x, e->projection.weight, e->projection.bias, QN_ACTIVATION_NONE);
     qn_tensor *sub = NULL; // pre-norm: the previous feed-forward's output, not yet added
     bool packed = whole > 0 && !qn_taping(c) && !c->dropout && e->layers[0].qkv_weight.packed;
     if (x && packed) infer_layers(c, e, x, tokens->ragged, whole, &sub);
     qn_tensor *carry = pre && !qn_taping(c) && !packed && x ? qn_new_tensor(c, x->rank, x->shape, false) : NULL;
     for (size_t i = 0; x && !packed && i < whole; i++) {
-        qn_encoder_layer *l = &e->layers[i];
+        qn_encoder_layer *l = layer_at(e, i);
         qn_arena_mark mark = qn_arena_save(c->arena);
         if (pre) {
             qn_tensor *normed = add_norm(c, e, x, sub, &l->attention_norm, &x);

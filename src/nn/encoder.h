@@ -9,6 +9,10 @@ typedef enum { QN_POSITIONS_LEARNED, QN_POSITIONS_SINUSOIDAL } qn_positions;
 typedef struct {
     size_t vocabulary, hidden, layers, heads, intermediate, max_positions, types;
     size_t position_offset; // position ids start here (RoBERTa: padding id + 1)
+    size_t embedding;       // width of the tables; 0: hidden. A product widens it where `project` is set
+    bool project;
+    size_t groups, inner;  // parameters that layers share (ALBERT): `groups` times `inner` sets; 0: each has its own
+    bool sinusoidal_start; // learned positions begin as sinusoids
     qn_positions positions;
     bool pre_norm; // x + f(norm(x)) and a last norm, instead of norm(x + f(x))
     qn_activation activation;
@@ -16,10 +20,10 @@ typedef struct {
     double initializer_range;
 } qn_encoder_config;
 
-// Tensor names of a family; those of a layer follow `layer` (a format with one %zu). "weight" and "bias" are appended
-// with a dot.
+// Tensor names of a family; those of a layer follow `layer` (a format with one %zu, or where layers share parameters
+// two: group and place in the group). "weight" and "bias" are appended with a dot.
 typedef struct {
-    const char *word, *position, *type, *embedding_norm, *final_norm;
+    const char *word, *position, *type, *embedding_norm, *projection, *final_norm;
     const char *layer;
     const char *query, *key, *value, *attention_output, *attention_norm, *up, *down, *feed_forward_norm;
 } qn_encoder_names;
@@ -39,9 +43,9 @@ typedef struct {
     qn_encoder_config config;
     qn_tensor *word, *position, *type; // [vocabulary, d], [positions, d], [types, d]
     qn_tensor sinusoid;                // in place of `position`, not a parameter
-    qn_dense embedding_norm, final_norm;
-    qn_encoder_layer *layers;
-    qn_compute compute; // of the packed weights
+    qn_dense embedding_norm, projection, final_norm;
+    qn_encoder_layer *layers; // [sets of parameters]: one for each layer, or fewer that several layers share
+    qn_compute compute;       // of the packed weights
 } qn_encoder;
 
 // Packed tokens of a batch, on the host: T ids, types and positions (each sequence counts from 0), and where sequences
@@ -63,6 +67,8 @@ qn_status qn_encoder_bind(qn_encoder *encoder, const qn_parameters *set); // mak
 qn_status qn_encoder_pack(qn_encoder *encoder, qn_backend *backend, qn_compute compute);
 void qn_encoder_unpack(qn_encoder *encoder, qn_backend *backend);
 void qn_encoder_free(qn_encoder *encoder);
+// Puts what a model from scratch begins with in place of random values: sinusoids where the configuration wants them.
+void qn_encoder_initialize(qn_encoder *encoder);
 // Rows of T that somebody reads, ascending. `index` NULL: all.
 typedef struct {
     size_t count;

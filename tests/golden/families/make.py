@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Makes the reference cases of this folder: one or two tiny random models of each family, their outputs, losses, every gradient and 20
+AdamW steps. The forward pass is transformers' own.
+
+usage: make.py [NAME ...]        (needs torch, transformers and safetensors; ../bert/README.md describes the files)
+
+Everything is computed in float64 on weights that are exact in float32, and stored as float32.
+"""
+import copy
+import json
+import os
+import sys
+import zlib
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+import torch
+import transformers as hf
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "bert"))
+import make as bert  # the batch of ragged sequences, the losses and AdamW are the same
+
+bert.LENGTHS = [7, 1, 33, 2, 50]  # the longest is more than one block of queries
+VOCABULARY, LONGEST = 43, 50
+SHAPE = dict(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
+             hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+DISTIL = dict(vocab_size=VOCABULARY, dim=16, n_layers=2, n_heads=2, hidden_dim=24, dropout=0.0, attention_dropout=0.0,
+              seq_classif_dropout=0.0, max_position_embeddings=LONGEST)
+AFTER = dict(SHAPE, max_position_embeddings=LONGEST + 2)  # positions count from pad_token_id + 1 = 2
+PLAIN = dict(SHAPE, max_position_embeddings=LONGEST)
+
+# name: (configuration, class of the model, loss, options, labels)
+CASES = {
+    "roberta-mlm": (hf.RobertaConfig, hf.RobertaForMaskedLM, "mlm", dict(AFTER, hidden_act="relu"), 0),
+    "roberta-classify": (hf.RobertaConfig, hf.RobertaForSequenceClassification, "single", dict(AFTER, type_vocab_size=1), 3),
+    "xlm_roberta-regress": (hf.XLMRobertaConfig, hf.XLMRobertaForSequenceClassification, "regression", dict(AFTER, type_vocab_size=1), 1),
+    "camembert-mlm": (hf.CamembertConfig, hf.CamembertForMaskedLM, "mlm", dict(AFTER, type_vocab_size=1, layer_norm_eps=1e-5), 0),
+}
+
+
+def build(config_class, model_class, kind, options, labels):
+    """The model with random weights that are far from what training starts with, so that no part of it is near linear."""
+    if labels:
+        options = dict(options, id2label={i: f"topic {i}" for i in range(labels)}, label2id={f"topic {i}": i for i in range(labels)},
+                       problem_type={"single": "single_label_classification", "regression": "regression"}[kind])
+    model = model_class(config_class(**options, attn_implementation="eager"))
+    model.config.architectures = [model_class.__name__]
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.endswith("bias"):
+                p.copy_(0.1 * torch.randn(p.shape))
+            elif p.dim() == 1:  # norms
+                p.copy_(1 + 0.2 * torch.randn(p.shape))
+            elif "embeddings." in name or "attention_bias" in name:
+                p.copy_(0.3 * torch.randn(p.shape))
+            else:
+                p.copy_(torch.randn(p.shape) * p.shape[1] ** -0.5)
+    return model.eval()
+
+
+def outputs(model, head, batch):
+    """Every output, packed: last_hidden_state [T, d], logits [T, vocabulary] or [n, labels], next_sentence_logits [n, 2]."""
+    mask = batch["mask"]
+    args = dict(input_ids=batch["padded_ids"], attention_mask=mask.long(), output_hidden_states=True)
+    if getattr(model.config, "type_vocab_size", 0):
+        args["token_type_ids"] = batch["padded_types"]
+    done = model(**args)
+    logits = done.prediction_logits if "prediction_logits" in done else done.logits
+    out = {"last_hidden_state": done.hidden_states[-1][mask], "logits": logits if head else logits[mask]}
+    if "sop_logits" in done:
+        out["next_sentence_logits"] = done.sop_logits
+    return out
+
+
+bert.outputs = outputs
+
+
+def make_batch(model, kind, labels):
+    batch = bert.make_batch(kind, VOCABULARY, labels)
+    if getattr(model.config, "type_vocab_size", 0) < 2:
+        batch["types"].zero_(), batch["padded_types"].zero_()
+    pad = model.config.pad_token_id
+    batch["padded_ids"][~batch["mask"]] = pad  # some families count positions over what is not padding
+    return batch
+
+
+def make(name):
+    config_class, model_class, kind, options, labels = CASES[name]
+    torch.manual_seed(zlib.crc32(name.encode()))
+    folder = os.path.join(HERE, name)
+    model = build(config_class, model_class, kind, options, labels)
+    model.save_pretrained(folder)
+    path = os.path.join(folder, "config.json")
+    config = {k: v for k, v in json.load(open(path)).items() if k not in ("dtype", "transformers_version")}
+    with open(path, "w") as f:
+        f.write(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    if os.path.exists(os.path.join(folder, "generation_config.json")):
+        os.remove(os.path.join(folder, "generation_config.json"))
+    model = model.double()
+    batch = make_batch(model, kind, labels)
+    out = outputs(model, labels, batch)
+    loss = bert.loss_of(kind, out, batch)
+    loss.backward()
+    golden = {k: batch[k].int() for k in ("ids", "types", "offsets")}
+    golden.update({k: batch[k] for k in ("targets", "next_sentence_targets") if k in batch})
+    golden.update(out, loss=loss.reshape(1))
+    with safe_open(os.path.join(folder, "model.safetensors"), "pt") as saved:  # one name of those that a tied parameter has
+        names = set(saved.keys())
+    golden.update({"grad." + n: torch.zeros_like(p) if p.grad is None else p.grad
+                   for n, p in model.named_parameters(remove_duplicate=False) if n in names})
+    golden["adamw_losses"] = bert.adamw_losses(copy.deepcopy(model), labels, kind, batch)
+    golden = {k: (v.float() if v.is_floating_point() else v).detach().contiguous() for k, v in golden.items()}
+    save_file(golden, os.path.join(folder, "golden.safetensors"))
+    size = sum(os.path.getsize(os.path.join(folder, f)) for f in os.listdir(folder))
+    print(f"{name:28s} {sum(p.numel() for p in model.parameters()):7d} parameters, {size // 1024:4d} KB, "
+          f"loss {loss.item():.4f} -> {golden['adamw_losses'][-1].item():.4f}")
+    return size
+
+
+if __name__ == "__main__":
+    total = sum(make(name) for name in sys.argv[1:] or CASES)
+    print(f"{total / 1e6:.2f} MB")
