@@ -436,7 +436,7 @@ def job_start(bench):
     """start to the first vector, and memory for it"""
     ours, theirs, ours_peak, theirs_peak = [], [], [], []
     script = f"from sentence_transformers import SentenceTransformer as S; print(len(S({bench.model!r}, device='cpu').encode(['hello'])[0]))"
-    bench.commands["start"] = "echo hello | quern embed --model all-MiniLM-L6-v2"
+    bench.commands["start"] = "quern embed --model all-MiniLM-L6-v2 hello"
     for round_number in range(max(bench.a.rounds, 5)):
         for _ in range(4):
             _, seconds, peak = run_measured([bench.quern_command, "embed", "--model", bench.model, "hello"], bench.environment)
@@ -589,6 +589,7 @@ def main():
     parser.add_argument("--quern", default="build/release/quern")
     parser.add_argument("--bench-tokenizer", default="build/release/bench_tokenizer", help="the other benchmark programs lie beside it")
     parser.add_argument("--work", default="build/peers", help="folder for texts and the peers' files")
+    parser.add_argument("--note", default="", help="a sentence about this run for the page")
     parser.add_argument("--update", action="store_true", help="keep the figures of the output file for jobs that are not run now")
     parser.add_argument("--output", default="build/peers/peers.json", help="default %(default)s")
     arguments = parser.parse_args()
@@ -607,7 +608,7 @@ def main():
     if unknown:
         parser.error(f"no job {unknown[0]} (jobs: {', '.join(JOBS)})")
     bench = Bench(arguments)
-    result = {"date": datetime.date.today().isoformat(), "machine": machine(), "threads": arguments.threads, "versions": versions(), "jobs": names}
+    result = {"date": datetime.date.today().isoformat(), "machine": machine(), "threads": arguments.threads, "versions": versions(), "jobs": names, "note": arguments.note}
     about = bench.bench("--measure", "latency", "--lengths", 10, "--seconds", 0, "--threads", arguments.threads, "one small text to ask the model what it runs on")
     result.update(quern=about["version"], isa=about["model"]["isa"], model={key: value for key, value in about["model"].items() if key != "folder"})
     old = {"rows": [], "commands": {}, "raw": {}}
