@@ -11,6 +11,24 @@ static const qn_config_keys bert_keys = {.hidden = "hidden_size",
                                          .attention_dropout = "attention_probs_dropout_prob",
                                          .classifier_dropout = "classifier_dropout"};
 
+static const qn_config_keys distilbert_keys = {.hidden = "dim",
+                                               .layers = "n_layers",
+                                               .heads = "n_heads",
+                                               .intermediate = "hidden_dim",
+                                               .activation = "activation",
+                                               .hidden_dropout = "dropout",
+                                               .attention_dropout = "attention_dropout",
+                                               .classifier_dropout = "seq_classif_dropout"};
+
+static const qn_config_keys albert_keys = {.hidden = "hidden_size",
+                                           .layers = "num_hidden_layers",
+                                           .heads = "num_attention_heads",
+                                           .intermediate = "intermediate_size",
+                                           .activation = "hidden_act",
+                                           .hidden_dropout = "hidden_dropout_prob",
+                                           .attention_dropout = "attention_probs_dropout_prob",
+                                           .classifier_dropout = "classifier_dropout_prob"};
+
 #define DEFAULTS(activation_, types_, embedding_, dropout_)                                                            \
     {                                                                                                                  \
         .max_positions = 512, .types = types_, .embedding = embedding_, .norm_eps = 1e-12f,                            \
@@ -76,6 +94,78 @@ static const qn_family families[] = {
      .class_classifier = "RobertaPreLayerNormForSequenceClassification",
      .pre_norm = true,
      .positions_after_padding = true},
+    // Sanh et al. 2019. No token types, no pooler; the classifier's own layer is ReLU. Its epsilon of norms is fixed.
+    {.model_type = "distilbert",
+     .prefix = "distilbert.",
+     .keys = &distilbert_keys,
+     .defaults = DEFAULTS(GELU, 0, 0, 0.1f),
+     .names = {.word = "embeddings.word_embeddings.weight",
+               .position = "embeddings.position_embeddings.weight",
+               .embedding_norm = "embeddings.LayerNorm",
+               .layer = "transformer.layer.%zu.",
+               .query = "attention.q_lin",
+               .key = "attention.k_lin",
+               .value = "attention.v_lin",
+               .attention_output = "attention.out_lin",
+               .attention_norm = "sa_layer_norm",
+               .up = "ffn.lin1",
+               .down = "ffn.lin2",
+               .feed_forward_norm = "output_layer_norm"},
+     .classifier_pooler = "pre_classifier",
+     .classifier = "classifier",
+     .classifier_activation = QN_ACTIVATION_RELU,
+     .classifier_dropout = 0.2f,
+     .transform = "vocab_transform",
+     .transform_norm = "vocab_layer_norm",
+     .decoder_bias = "vocab_projector.bias",
+     .class_base = "DistilBertModel",
+     .class_masked_lm = "DistilBertForMaskedLM",
+     .class_classifier = "DistilBertForSequenceClassification"},
+    // Clark et al. 2020. Generators have the masked-LM head; of discriminators the encoder is read.
+    {.model_type = "electra",
+     .prefix = "electra.",
+     .keys = &bert_keys,
+     .defaults = DEFAULTS(GELU, 2, 128, 0.1f),
+     .names = {BERT_EMBEDDINGS, BERT_LAYER, BERT_NORMS, .projection = "embeddings_project"},
+     .classifier_pooler = "classifier.dense",
+     .classifier = "classifier.out_proj",
+     .classifier_activation = QN_ACTIVATION_GELU,
+     .classifier_drops_first = true,
+     .classifier_dropout = -1,
+     .transform = "generator_predictions.dense",
+     .transform_norm = "generator_predictions.LayerNorm",
+     .decoder_bias = "generator_lm_head.bias",
+     .class_base = "ElectraModel",
+     .class_masked_lm = "ElectraForMaskedLM",
+     .class_classifier = "ElectraForSequenceClassification",
+     .transform_gelu = true,
+     .narrow_embeddings = true},
+    // Lan et al. 2020. One set of parameters for all layers, or one for each of some groups.
+    {.model_type = "albert",
+     .prefix = "albert.",
+     .keys = &albert_keys,
+     .defaults = DEFAULTS(GELU_TANH, 2, 128, 0.0f),
+     .names = {BERT_EMBEDDINGS, .projection = "encoder.embedding_hidden_mapping_in",
+               .layer = "encoder.albert_layer_groups.%zu.albert_layers.%zu.", .query = "attention.query",
+               .key = "attention.key", .value = "attention.value", .attention_output = "attention.dense",
+               .attention_norm = "attention.LayerNorm", .up = "ffn", .down = "ffn_output",
+               .feed_forward_norm = "full_layer_layer_norm"},
+     .pooler = "pooler",
+     .classifier_pooler = "pooler",
+     .classifier = "classifier",
+     .classifier_activation = QN_ACTIVATION_TANH,
+     .classifier_dropout = 0.1f,
+     .transform = "predictions.dense",
+     .transform_norm = "predictions.LayerNorm",
+     .decoder_bias = "predictions.bias",
+     .next_sentence = "sop_classifier.classifier", // the order of two sentences: 0 as written, 1 swapped
+     .class_base = "AlbertModel",
+     .class_masked_lm = "AlbertForMaskedLM",
+     .class_pretraining = "AlbertForPreTraining",
+     .class_classifier = "AlbertForSequenceClassification",
+     .narrow_embeddings = true,
+     .always_projects = true,
+     .shares_layers = true},
 };
 
 const qn_family *qn_family_find(const char *model_type) {
@@ -85,5 +175,5 @@ const qn_family *qn_family_find(const char *model_type) {
 }
 
 const char *qn_family_list(void) {
-    return "bert, roberta, xlm-roberta, camembert, roberta-prelayernorm";
+    return "bert, roberta, xlm-roberta, camembert, roberta-prelayernorm, distilbert, electra, albert";
 }

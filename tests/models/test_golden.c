@@ -321,6 +321,12 @@ static const char *const cases[] = {
     "families/roberta-classify",
     "families/xlm_roberta-regress",
     "families/camembert-mlm",
+    "families/distilbert-mlm",
+    "families/distilbert-classify",
+    "families/electra-mlm",
+    "families/electra-classify",
+    "families/albert-pretrain",
+    "families/albert-classify",
 };
 enum { CASES = sizeof cases / sizeof *cases };
 

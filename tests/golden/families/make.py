@@ -37,6 +37,15 @@ CASES = {
     "roberta-classify": (hf.RobertaConfig, hf.RobertaForSequenceClassification, "single", dict(AFTER, type_vocab_size=1), 3),
     "xlm_roberta-regress": (hf.XLMRobertaConfig, hf.XLMRobertaForSequenceClassification, "regression", dict(AFTER, type_vocab_size=1), 1),
     "camembert-mlm": (hf.CamembertConfig, hf.CamembertForMaskedLM, "mlm", dict(AFTER, type_vocab_size=1, layer_norm_eps=1e-5), 0),
+    "distilbert-mlm": (hf.DistilBertConfig, hf.DistilBertForMaskedLM, "mlm", dict(DISTIL, activation="relu", sinusoidal_pos_embds=True), 0),
+    "distilbert-classify": (hf.DistilBertConfig, hf.DistilBertForSequenceClassification, "single", DISTIL, 3),
+    "electra-mlm": (hf.ElectraConfig, hf.ElectraForMaskedLM, "mlm", dict(PLAIN, embedding_size=12, hidden_act="relu"), 0),
+    "electra-classify": (hf.ElectraConfig, hf.ElectraForSequenceClassification, "single", dict(PLAIN, embedding_size=16), 3),
+    "albert-pretrain": (hf.AlbertConfig, hf.AlbertForPreTraining, "pretrain",
+                        dict(PLAIN, num_hidden_layers=3, embedding_size=12, hidden_act="relu"), 0),
+    "albert-classify": (hf.AlbertConfig, hf.AlbertForSequenceClassification, "single",
+                        dict(PLAIN, num_hidden_layers=4, num_hidden_groups=2, inner_group_num=2, embedding_size=16,
+                             classifier_dropout_prob=0.0), 3),
 }
 
 

@@ -1,0 +1,76 @@
+"""Classifiers and masked LMs of every family that Quern has trained from scratch load in transformers and give the same logits."""
+import json
+import os
+
+from common import Workplace, check, check_close, finish, json_lines, quern, quern_logits, small_start, wordnet
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, logging
+
+logging.disable_progress_bar()
+
+SMALL = dict(num_hidden_layers=2, max_position_embeddings=130)
+FAMILIES = {
+    "roberta": dict(type_vocab_size=1),
+    "xlm-roberta": dict(type_vocab_size=1),
+    "camembert": dict(type_vocab_size=1),
+    "distilbert": dict(dim=64, n_layers=2, n_heads=4, hidden_dim=128, dropout=0.1, attention_dropout=0.1, activation="gelu"),
+    "electra": dict(embedding_size=32),
+    "albert": dict(embedding_size=32, num_hidden_layers=4, hidden_act="gelu_new"),
+}
+LIMIT = 100
+
+
+def encode(folder, texts):
+    tokenizer = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+    tokenizer.enable_truncation(LIMIT)
+    tokenizer.no_padding()
+    return [torch.tensor([e.ids]) for e in tokenizer.encode_batch(texts)], tokenizer.token_to_id("[MASK]")
+
+
+def load(auto, folder, what):
+    model, info = auto.from_pretrained(folder, output_loading_info=True)
+    missing, extra = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+    check(f"{what}: transformers finds every weight", not missing and not extra, f"missing {missing}, unexpected {extra}")
+    return model.eval()
+
+
+with Workplace() as place:
+    # Words that the vocabulary does not have are left out: MPNet counts positions over what is not id 1, here [UNK].
+    rows = [r for r in wordnet("train", 1500) if r["text"].isascii()]
+    train = place.tsv("train.tsv", [{"label": r["label"], "text": r["text"]} for r in rows])
+    texts = [r["text"] for r in wordnet("test", 100) if r["text"].isascii()]
+    masked = ["a [MASK] of the genus", "the act of [MASK]", "small tree [MASK]"]
+    options, text = small_start(place, **SMALL)
+    for family, extra in FAMILIES.items():
+        path = place.file(family + ".json")
+        start = json.load(open(options[1]))
+        start.update(extra, model_type=family)
+        start.pop("architectures")
+        with open(path, "w") as f:
+            json.dump(start, f)
+        begin = ["--model", path, *options[2:]]
+        output = place.file(family + "-classify")
+        quern("finetune", "--task", "classify", *begin, "--train-file", train, "--output-dir", output, "--learning-rate", "1e-3",
+              "--per-device-train-batch-size", 32, "--max-steps", 10, "--seed", 7, "--max-seq-length", LIMIT)
+        model = load(AutoModelForSequenceClassification, output, f"{family} classifier")
+        with torch.no_grad():
+            theirs = np.stack([model(input_ids=ids).logits[0].numpy() for ids in encode(output, texts)[0]])
+        check_close(f"{family} classifier: logits", quern_logits(output, texts, "--max-length", LIMIT), theirs, 1e-4)
+
+        output = place.file(family + "-mlm")
+        quern("pretrain", "--objective", "mlm", *begin, "--train-file", text, "--output-dir", output, "--learning-rate", "1e-3",
+              "--max-steps", 10, "--batch-tokens", 1024, "--seed", 7, "--max-seq-length", LIMIT)
+        model = load(AutoModelForMaskedLM, output, f"{family} masked LM")
+        batch, mask = encode(output, masked)
+        ours, theirs = [], []
+        for ids, row in zip(batch, json_lines(quern("fill-mask", "--model", output, "--top-k", 5, stdin="\n".join(masked) + "\n"))):
+            with torch.no_grad():
+                p = model(input_ids=ids).logits[0, ids[0].tolist().index(mask)].softmax(-1)
+            theirs += p.topk(5).values.tolist()
+            ours += [c["score"] for c in row["masks"][0]["candidates"]]
+        check_close(f"{family} masked LM: scores of five words", ours, theirs, 1e-5)
+finish()
