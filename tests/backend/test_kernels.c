@@ -743,11 +743,11 @@ static void check_dequantize(const qn_kernels *k) {
 
 static void check_softmax(const qn_kernels *k) {
     for (size_t n = 1; n <= 70; n++)
-        for (size_t rows = 0; rows <= 3; rows++) {
+        for (size_t rows = 0; rows <= 6; rows++) {
             size_t row = n + rows % 2;
             float *x = random_array(rows * row, -9, 9), *expected = copy_of(x, rows * row), *lse = take(rows);
-            float *same = copy_of(x, rows * row), expected_lse[3];
-            uint16_t narrow[3 * 71], expected_narrow[71];
+            float *same = copy_of(x, rows * row), expected_lse[6];
+            uint16_t narrow[6 * 71], expected_narrow[71];
             k->softmax(rows, n, 0.7f, x, row, lse, NULL, 0);
             k->softmax(rows, n, 0.7f, same, row, NULL, narrow, 71);
             ref.softmax(rows, n, 0.7f, expected, row, expected_lse, NULL, 0);

@@ -86,33 +86,45 @@ static void (*const tiles[TILE_ROWS + 1])(const qn_gemm *, const qn_word *, cons
 #undef TILE
 };
 
-// From the sums of one tile, which are in the first-level cache, to C: scales, bias, activation, dtype.
+// From the sums of one tile, which are in the first-level cache, to C: scales, bias, activation, dtype. `plain`: whole
+// vectors, and no `pre`.
 static inline __attribute__((always_inline)) void finish_rows(const qn_gemm *g, const float *sums, size_t row,
                                                               size_t rows, size_t column, size_t n,
-                                                              const qn_activation f) {
+                                                              const qn_activation f, const bool plain) {
     for (size_t j = 0; j < n; j += V_WIDTH) {
-        size_t tail = n - j < V_WIDTH ? n - j : V_WIDTH, at = column + j;
-        v_float bias = g->bias ? v_get(g->bias + at, tail) : v_zero();
-        for (size_t i = row; i < row + rows; i++) {
-            v_float y = v_add(G_VALUE(g, i, at, tail, v_get(sums + (i - row) * 2 * V_WIDTH + j, tail)), bias);
-            if (g->pre) v_put(g->pre + i * g->c_row + at, tail, y);
+        const size_t at = column + j, tail = plain || n - j > V_WIDTH ? V_WIDTH : n - j;
+        const v_float bias = g->bias ? v_get(g->bias + at, tail) : v_zero();
+        const float *from = sums + j;
+        const size_t first = row * g->c_row + at;
+        float *c = g->narrow ? NULL : g->c + first, *pre = plain || !g->pre ? NULL : g->pre + first;
+        uint16_t *narrow = g->narrow ? g->narrow + first : NULL;
+        for (size_t i = row; i < row + rows; i++, from += 2 * V_WIDTH) {
+            v_float y = v_add(G_VALUE(g, i, at, tail, plain ? v_load(from) : v_get(from, tail)), bias);
+            if (pre) v_put(pre + (i - row) * g->c_row, tail, y);
             y = v_activate(f, y);
-            if (g->narrow)
-                v_put_bf16(g->narrow + i * g->c_row + at, tail, y);
+            if (narrow)
+                v_put_bf16(narrow + (i - row) * g->c_row, tail, y);
+            else if (plain)
+                v_store(c + (i - row) * g->c_row, y);
             else
-                v_put(g->c + i * g->c_row + at, tail, y);
+                v_put(c + (i - row) * g->c_row, tail, y);
         }
     }
 }
 
 // One loop for each of the common activations keeps its constants in registers.
 static void finish(const qn_gemm *g, const float *sums, size_t row, size_t rows, size_t column, size_t n) {
-    if (g->activation == QN_ACTIVATION_NONE)
-        finish_rows(g, sums, row, rows, column, n, QN_ACTIVATION_NONE);
-    else if (g->activation == QN_ACTIVATION_GELU)
-        finish_rows(g, sums, row, rows, column, n, QN_ACTIVATION_GELU);
+    const bool plain = !g->pre && n == 2 * V_WIDTH, gelu = g->activation == QN_ACTIVATION_GELU;
+    if (!plain && gelu)
+        finish_rows(g, sums, row, rows, column, n, QN_ACTIVATION_GELU, false);
+    else if (!plain)
+        finish_rows(g, sums, row, rows, column, n, g->activation, false);
+    else if (g->activation == QN_ACTIVATION_NONE)
+        finish_rows(g, sums, row, rows, column, 2 * V_WIDTH, QN_ACTIVATION_NONE, true);
+    else if (gelu)
+        finish_rows(g, sums, row, rows, column, 2 * V_WIDTH, QN_ACTIVATION_GELU, true);
     else
-        finish_rows(g, sums, row, rows, column, n, g->activation);
+        finish_rows(g, sums, row, rows, column, 2 * V_WIDTH, g->activation, true);
 }
 
 void GEMM(const qn_gemm *g) {

@@ -21,29 +21,60 @@ void QN_V_NAME(scale)(size_t n, float factor, const float *x, float *y) {
     V_EACH(n, { v_put(y + i, w, v_mul(f, v_get(x + i, w))); });
 }
 
-void QN_V_NAME(softmax)(size_t rows, size_t n, float scale, float *x, size_t row, float *lse, uint16_t *narrow,
-                        size_t narrow_row) {
-    const v_float zero = v_zero(), least = v_set1(-INFINITY), factor = v_set1(scale);
-    for (size_t r = 0; r < rows; r++) {
-        float *y = x + r * row;
-        v_float m[4] = {least, least, least, least}, s[4] = {zero, zero, zero, zero};
-        V_EACH(n, { m[u] = v_max(m[u], v_fill_tail(v_get(y + i, w), w, least)); });
-        float shift = v_max_lane(v_max(v_max(m[0], m[1]), v_max(m[2], m[3]))) * scale;
-        const v_float offset = v_set1(shift);
-        V_EACH(n, {
-            v_float e = v_exp(v_fms(factor, v_get(y + i, w), offset));
-            v_put(y + i, w, e);
-            s[u] = v_add(s[u], v_fill_tail(e, w, zero));
-        });
-        float sum = v_sum4(s);
-        const v_float part = v_set1(1.0f / sum);
-        if (lse) lse[r] = shift + logf(sum);
-        if (narrow) {
-            V_EACH(n, { v_put_bf16(narrow + r * narrow_row + i, w, v_mul(part, v_get(y + i, w))); });
-        } else {
-            V_EACH(n, { v_put(y + i, w, v_mul(part, v_get(y + i, w))); });
+// Rows side by side: what one waits for, the others fill. A row's sum runs over one vector of partial sums, so its bits
+// do not depend on how many rows there are.
+static inline __attribute__((always_inline)) void softmax_rows(const size_t rows, size_t n, float scale, float *x,
+                                                               size_t row, float *lse, uint16_t *narrow,
+                                                               size_t narrow_row) {
+    enum { MOST = 4 };
+    const v_float factor = v_set1(scale), least = v_set1(-INFINITY);
+    const size_t whole = n / V_WIDTH * V_WIDTH, tail = n - whole;
+    v_float m[MOST], offset[MOST], sum[MOST];
+    float shift[MOST];
+    QN_UNROLL for (size_t r = 0; r < rows; r++) {
+        m[r] = tail ? v_fill_tail(v_load_tail(x + r * row + whole, tail), tail, least) : least;
+        sum[r] = v_zero();
+    }
+    for (size_t i = 0; i < whole; i += V_WIDTH)
+        QN_UNROLL for (size_t r = 0; r < rows; r++) m[r] = v_max(m[r], v_load(x + r * row + i));
+    QN_UNROLL for (size_t r = 0; r < rows; r++) {
+        shift[r] = v_max_lane(m[r]) * scale;
+        offset[r] = v_set1(shift[r]);
+    }
+    for (size_t i = 0; i < n; i += V_WIDTH) {
+        const size_t w = i < whole ? V_WIDTH : tail;
+        QN_UNROLL for (size_t r = 0; r < rows; r++) {
+            v_float e = v_exp(v_fms(factor, v_get(x + r * row + i, w), offset[r]));
+            v_put(x + r * row + i, w, e);
+            sum[r] = v_add(sum[r], i < whole ? e : v_fill_tail(e, w, v_zero()));
         }
     }
+    QN_UNROLL for (size_t r = 0; r < rows; r++) {
+        float total = v_sum(sum[r]);
+        if (lse) lse[r] = shift[r] + logf(total);
+        sum[r] = v_set1(1.0f / total);
+    }
+    for (size_t i = 0; i < n; i += V_WIDTH) {
+        const size_t w = i < whole ? V_WIDTH : tail;
+        QN_UNROLL for (size_t r = 0; r < rows; r++) {
+            v_float p = v_mul(sum[r], v_get(x + r * row + i, w));
+            if (narrow)
+                v_put_bf16(narrow + r * narrow_row + i, w, p);
+            else
+                v_put(x + r * row + i, w, p);
+        }
+    }
+}
+
+void QN_V_NAME(softmax)(size_t rows, size_t n, float scale, float *x, size_t row, float *lse, uint16_t *narrow,
+                        size_t narrow_row) {
+    size_t r = 0;
+    for (; r + 4 <= rows; r += 4)
+        softmax_rows(4, n, scale, x + r * row, row, lse ? lse + r : NULL, narrow ? narrow + r * narrow_row : NULL,
+                     narrow_row);
+    for (; r < rows; r++)
+        softmax_rows(1, n, scale, x + r * row, row, lse ? lse + r : NULL, narrow ? narrow + r * narrow_row : NULL,
+                     narrow_row);
 }
 
 void QN_V_NAME(axpy)(size_t n, float factor, const float *x, float *y) {
