@@ -7,8 +7,10 @@ Jobs: {"job": "rounds", "ids": FILE, "batches": [[...], ...]} times one pass ove
 {"job": "latency", "ids": FILE, "seconds": X} times calls with one row each; {"job": "vectors", "ids": FILE, "out": FILE.npy} writes the mean
 of each row's vectors, of length one. FILE holds rows of token ids as JSON. Only the encoder's forward pass is timed: tokenization and
 padding are done before, pooling is left out. That favours the peer: Quern's times have all of it."""
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 
@@ -198,6 +200,7 @@ class Server:
 
 
 def serve(name, dtype, threads, model, folder):
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a stopped process would outlive a driver that is killed
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not stand among the answers
     try:
