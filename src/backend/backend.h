@@ -33,13 +33,42 @@ typedef enum { QN_DTYPE_F32, QN_DTYPE_BF16, QN_DTYPE_INT8 } qn_compute;
 const char *qn_compute_name(qn_compute compute);               // "f32", "bf16", "int8"
 qn_status qn_compute_parse(const char *name, qn_compute *out); // NULL: float32
 
+// Products in int8 leave out of the bytes a few channels of x and multiply them in float32: outlier channels (Dettmers
+// et al. 2022), next to which all others of a row would have to share few of the 256 steps.
+enum { QN_EXACT_CHANNELS = 4 };
+typedef struct {
+    size_t count;
+    uint32_t channel[QN_EXACT_CHANNELS]; // ascending
+} qn_exact;
+
+// A weight in int8, symmetric per output: W[n, k] ~ scale[n] q[n, k], q in -127 .. 127; at the exact channels q is 0
+// and W[n, channel[e]] = column[e, n].
+typedef struct {
+    const int8_t *q;     // [out, in]
+    const float *scale;  // [out]
+    const float *column; // [exact.count, out]
+    qn_exact exact;
+} qn_int8_weight;
+
+// One row of a weight: q [in] and the scale that is returned. On the host (int8.c).
+float qn_int8_quantize(size_t in, const float *row, const qn_exact *exact, int8_t *q);
+
+// What to pack: a weight [out, in], for int8 with its exact channels or already quantized.
+typedef struct {
+    size_t out, in;
+    qn_compute compute;
+    const float *weight;
+    qn_exact exact;
+    const qn_int8_weight *quantized; // in place of the two, or NULL
+} qn_pack_args;
+
 typedef struct {
     size_t rows;       // T
     const float *x;    // [T, in]
     qn_weight weight;  // [out, in]
     const float *bias; // [out] or NULL
     qn_activation activation;
-    qn_compute compute; // of a weight that is not packed: float32 or bf16
+    qn_compute compute;       // of a weight that is not packed: float32 or bf16
     float *pre;               // [T, out] value before the activation, or NULL when no backward follows
     float *y;                 // [T, out]
     const uint16_t *x_narrow; // inference in bf16: x in bf16 in place of x
@@ -233,7 +262,7 @@ typedef struct {
     bool (*computes)(const qn_backend *b, qn_compute compute);
     // A packed copy of a weight for products in `compute`; NULL with the last error set when there is no memory or the
     // dtype is refused.
-    void *(*pack)(qn_backend *b, const float *weight, size_t out, size_t in, qn_compute compute);
+    void *(*pack)(qn_backend *b, const qn_pack_args *a);
     void (*unpack)(qn_backend *b, void *packed);
 
     void (*linear_forward)(qn_backend *b, const qn_linear_forward_args *a);

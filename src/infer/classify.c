@@ -93,7 +93,8 @@ static qn_status receive_masks(qn_model *m, qn_context *c, const qn_infer_batch 
 static qn_status pack_head(qn_model *m) {
     qn_tensor *word = m->network->encoder.word;
     if (m->head_packed) return QN_OK;
-    word->packed = m->backend->ops->pack(m->backend, word->data, word->shape[0], word->shape[1], QN_DTYPE_F32);
+    word->packed = m->backend->ops->pack(
+        m->backend, &(qn_pack_args){.out = word->shape[0], .in = word->shape[1], .weight = word->data});
     m->head_packed = word->packed != NULL;
     return m->head_packed ? QN_OK : QN_ERROR_MEMORY;
 }

@@ -18,7 +18,8 @@ qn_model_options qn_model_defaults(void) {
 static qn_status try_dtype(qn_model *m) {
     if (m->compute == QN_DTYPE_F32) return QN_OK;
     const float weight[WEIGHTS_LIMIT] = {0};
-    void *packed = m->backend->ops->pack(m->backend, weight, 1, WEIGHTS_LIMIT, m->compute);
+    void *packed = m->backend->ops->pack(
+        m->backend, &(qn_pack_args){.out = 1, .in = WEIGHTS_LIMIT, .compute = m->compute, .weight = weight});
     if (!packed) return qn_fail_prefix(QN_ERROR_UNSUPPORTED, "dtype %s", qn_compute_name(m->compute));
     m->backend->ops->unpack(m->backend, packed);
     return QN_OK;

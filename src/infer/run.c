@@ -2,6 +2,7 @@
 #include "infer/model.h"
 #include "base/utf8.h"
 #include "text/unicode.h"
+#include <stdlib.h>
 #include <string.h>
 
 // A window is what is tokenised ahead, so that sorting finds neighbours of equal length.
@@ -112,10 +113,47 @@ static qn_status compute(qn_model *m, const qn_infer_batch *given, qn_infer_rece
     return qn_fail(QN_ERROR_MEMORY, "out of memory for a batch of %zu tokens", batch.tokens.tokens);
 }
 
+// The text without words, special tokens alone: where its inputs are largest, those of every text are.
+static qn_status find_exact(qn_model *m, qn_exact *exact) {
+    QN_TRY(qn_tokenizer_encode(m->tokenizer, "", 0, NULL, 0, &m->encode, &m->encoding));
+    const int32_t none = 0;
+    size_t count = m->encoding.count ? m->encoding.count : 1;
+    int32_t *places = qn_malloc(2 * count, sizeof *places);
+    if (!places) return QN_ERROR_MEMORY;
+    for (size_t i = 0; i < count; i++) places[i] = (int32_t)i, places[count + i] = 0;
+    qn_tokens tokens = {count,
+                        m->encoding.count ? m->encoding.ids : &none,
+                        places + count,
+                        places,
+                        {1, (const int32_t[]){0, (int32_t)count}}};
+    qn_arena_reset(m->arena);
+    qn_arena_reset(m->records);
+    qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};
+    qn_status status = qn_encoder_find_exact(&c, &m->network->encoder, &tokens, exact);
+    m->backend->status = QN_OK;
+    free(places);
+    return status;
+}
+
+qn_status qn_infer_pack(qn_model *m) {
+    if (m->packed) return QN_OK;
+    qn_encoder *e = &m->network->encoder;
+    qn_exact *exact = NULL;
+    qn_status status = QN_OK;
+    if (m->compute == QN_DTYPE_INT8) {
+        exact = qn_calloc(QN_LAYER_PRODUCTS * e->config.layers + 1, sizeof *exact);
+        status = exact ? find_exact(m, exact) : QN_ERROR_MEMORY;
+    }
+    if (status == QN_OK) status = qn_encoder_pack(e, m->backend, m->compute, exact);
+    free(exact);
+    if (status != QN_OK) qn_encoder_unpack(e, m->backend); // the search for channels needs all of them or none
+    m->packed = status == QN_OK;
+    return status;
+}
+
 qn_status qn_infer_sequences(qn_model *m, const qn_sequences *s, bool in_order, qn_infer_receiver receive, void *user) {
     if (s->count == 0) return QN_OK;
-    if (!m->packed) QN_TRY(qn_encoder_pack(&m->network->encoder, m->backend, m->compute));
-    m->packed = true;
+    QN_TRY(qn_infer_pack(m));
     QN_TRY(qn_grow((void **)&m->order, &m->order_capacity, s->count, sizeof *m->order));
     if (in_order)
         for (size_t i = 0; i < s->count; i++) m->order[i] = i;

@@ -163,24 +163,80 @@ qn_status qn_encoder_bind(qn_encoder *e, const qn_parameters *set) {
 
 // The weights of products, in the order of the sets of parameters.
 static qn_tensor *product_weight(qn_encoder *e, size_t i) {
-    qn_encoder_layer *l = &e->layers[i / 4];
-    qn_tensor *weights[4] = {&l->qkv_weight, l->attention_output.weight, l->up.weight, l->down.weight};
-    return weights[i % 4];
+    qn_encoder_layer *l = &e->layers[i / QN_LAYER_PRODUCTS];
+    qn_tensor *weights[QN_LAYER_PRODUCTS] = {&l->qkv_weight, l->attention_output.weight, l->up.weight, l->down.weight};
+    return weights[i % QN_LAYER_PRODUCTS];
 }
 
-qn_status qn_encoder_pack(qn_encoder *e, qn_backend *backend, qn_compute compute) {
+// --- Exact channels
+
+typedef struct {
+    qn_encoder *encoder;
+    float *largest; // [products, width] of each channel
+    size_t width;   // the widest input
+} search;
+
+// The channels whose values in `largest` reach the ratio, at most so many, the largest first; ties go to the first.
+static qn_exact choose_exact(float *largest, size_t width) {
+    qn_exact exact = {0};
+    while (exact.count < QN_EXACT_CHANNELS) {
+        size_t best = 0;
+        for (size_t k = 1; k < width; k++)
+            if (largest[k] > largest[best]) best = k;
+        if (!(largest[best] >= QN_EXACT_RATIO)) break;
+        largest[best] = 0;
+        size_t at = exact.count++;
+        for (; at > 0 && exact.channel[at - 1] > best; at--) exact.channel[at] = exact.channel[at - 1];
+        exact.channel[at] = (uint32_t)best;
+    }
+    return exact;
+}
+
+static void watch_input(void *user, const qn_tensor *x, const qn_tensor *weight) {
+    const search *s = user;
+    size_t i = 0, count = QN_LAYER_PRODUCTS * count_sets(&s->encoder->config), width = qn_width(x);
+    while (i < count && product_weight(s->encoder, i) != weight) i++;
+    if (i == count) return;
+    float *largest = s->largest + i * s->width; // layers that share their parameters come here one after the other
+    for (size_t r = 0; r < qn_rows(x); r++) {
+        const float *row = x->data + r * width;
+        double square = 0;
+        for (size_t k = 0; k < width; k++) square += (double)row[k] * row[k];
+        float inverse = square > 0 ? (float)(1 / sqrt(square / (double)width)) : 0;
+        for (size_t k = 0; k < width; k++) largest[k] = fmaxf(largest[k], fabsf(row[k]) * inverse);
+    }
+}
+
+qn_status qn_encoder_find_exact(qn_context *c, qn_encoder *e, const qn_tokens *tokens, qn_exact *exact) {
+    const qn_encoder_config *f = &e->config;
+    size_t count = QN_LAYER_PRODUCTS * count_sets(f), width = f->hidden > f->intermediate ? f->hidden : f->intermediate;
+    search s = {e, qn_calloc(count * width + 1, sizeof(float)), width};
+    if (!s.largest) return QN_ERROR_MEMORY;
+    c->watch = watch_input, c->watcher = &s;
+    qn_encoder_forward(c, e, tokens);
+    c->watch = NULL;
+    for (size_t i = 0; i < count; i++) exact[i] = choose_exact(s.largest + i * width, width);
+    free(s.largest);
+    return c->status != QN_OK ? c->status : c->backend->status;
+}
+
+qn_status qn_encoder_pack(qn_encoder *e, qn_backend *backend, qn_compute compute, const qn_exact *exact) {
     e->compute = compute;
-    for (size_t i = 0; i < 4 * count_sets(&e->config); i++) {
+    for (size_t i = 0; i < QN_LAYER_PRODUCTS * count_sets(&e->config); i++) {
         qn_tensor *w = product_weight(e, i);
         if (w->packed) continue;
-        w->packed = backend->ops->pack(backend, w->data, w->shape[0], w->shape[1], compute);
+        w->packed = backend->ops->pack(backend, &(qn_pack_args){.out = w->shape[0],
+                                                                .in = w->shape[1],
+                                                                .compute = compute,
+                                                                .weight = w->data,
+                                                                .exact = exact ? exact[i] : (qn_exact){0}});
         if (!w->packed) return QN_ERROR_MEMORY;
     }
     return QN_OK;
 }
 
 void qn_encoder_unpack(qn_encoder *e, qn_backend *backend) {
-    for (size_t i = 0; e->layers && i < 4 * count_sets(&e->config); i++) {
+    for (size_t i = 0; e->layers && i < QN_LAYER_PRODUCTS * count_sets(&e->config); i++) {
         qn_tensor *w = product_weight(e, i);
         if (w && w->packed) backend->ops->unpack(backend, (void *)(uintptr_t)w->packed);
         if (w) w->packed = NULL;
@@ -206,9 +262,7 @@ static qn_tensor *feed_forward(qn_context *c, qn_encoder *e, qn_encoder_layer *l
 
 static qn_tensor *add_norm(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor *sub, const qn_dense *norm,
                            qn_tensor **sum) {
-    qn_tensor *y = qn_add_norm(c, x, sub, norm->weight, norm->bias, e->config.norm_eps, e->config.hidden_dropout, sum);
-    qn_forget_value(c, sub); // a linear layer's result, which is in the sum now
-    return y;
+    return qn_add_norm(c, x, sub, norm->weight, norm->bias, e->config.norm_eps, e->config.hidden_dropout, sum);
 }
 
 static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {

@@ -63,8 +63,14 @@ qn_status qn_dense_add(qn_parameters *set, const char *name, size_t out, size_t 
 qn_status qn_encoder_add(qn_encoder *encoder, const qn_encoder_config *config, const qn_encoder_names *names,
                          qn_parameters *set);
 qn_status qn_encoder_bind(qn_encoder *encoder, const qn_parameters *set); // makes the views and the table of sinusoids
-// Packs every product's weight for inference; qn_encoder_unpack gives that memory back.
-qn_status qn_encoder_pack(qn_encoder *encoder, qn_backend *backend, qn_compute compute);
+// The exact channels (see qn_exact) of every product, exact [QN_LAYER_PRODUCTS * sets of parameters], found by a
+// forward pass in float32 of unpacked weights over `tokens`: the channels k whose largest |x_k| / rms(x) over the rows
+// is at least QN_EXACT_RATIO, of these the QN_EXACT_CHANNELS largest.
+enum { QN_LAYER_PRODUCTS = 4, QN_EXACT_RATIO = 10 };
+qn_status qn_encoder_find_exact(qn_context *c, qn_encoder *encoder, const qn_tokens *tokens, qn_exact *exact);
+// Packs every product's weight for inference, for int8 with its exact channels (NULL: none); qn_encoder_unpack gives
+// that memory back.
+qn_status qn_encoder_pack(qn_encoder *encoder, qn_backend *backend, qn_compute compute, const qn_exact *exact);
 void qn_encoder_unpack(qn_encoder *encoder, qn_backend *backend);
 void qn_encoder_free(qn_encoder *encoder);
 // Puts what a model from scratch begins with in place of random values: sinusoids where the configuration wants them.

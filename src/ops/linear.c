@@ -45,6 +45,7 @@ qn_tensor *qn_linear(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *
     }
     if (!qn_check_parameter(c, "linear", weight) || !qn_check_parameter(c, "linear", bias)) return NULL;
     bool trains = x->requires_grad || weight->requires_grad || (bias && bias->requires_grad);
+    if (c->watch) c->watch(c->watcher, x, weight);
     qn_tensor *y = qn_new_matrix(c, rows, out, trains);
     if (!y) return NULL;
     record r = {x, weight, bias, y, f, NULL};

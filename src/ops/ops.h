@@ -11,16 +11,19 @@
 
 struct qn_context { // qn_context is quern.h's
     qn_backend *backend;
-    qn_arena *arena;   // data of activations and their gradients: reset per step
-    qn_arena *records; // tensors, tape, records
-    qn_tape *tape;     // NULL: inference, nothing is recorded or kept
+    qn_arena *arena;    // data of activations and their gradients: reset per step
+    qn_arena *records;  // tensors, tape, records
+    qn_tape *tape;      // NULL: inference, nothing is recorded or kept
     qn_compute compute; // of products with weights that are not packed, forward and backward
-    bool dropout;      // dropout is on (training)
-    uint64_t seed;     // of this step's dropout
-    uint64_t stream;   // next dropout's stream; an operation takes one, so that the order of operations decides
-    float loss_scale;  // gradients of losses are multiplied by it (gradient accumulation); 1 normally
+    bool dropout;       // dropout is on (training)
+    uint64_t seed;      // of this step's dropout
+    uint64_t stream;    // next dropout's stream; an operation takes one, so that the order of operations decides
+    float loss_scale;   // gradients of losses are multiplied by it (gradient accumulation); 1 normally
     bool keep; // values stay until the reset; otherwise inference may reuse x in qn_add_norm, and backward uses the
                // memory of values that it has passed
+    // Sees the input of each qn_linear, or NULL.
+    void (*watch)(void *user, const qn_tensor *x, const qn_tensor *weight);
+    void *watcher;
     qn_status status; // of the first failure
 };
 

@@ -706,39 +706,152 @@ static void check_to_bf16(const qn_kernels *k) {
     assert_true((y[7] & 0x7fff) > 0x7f80);
 }
 
+// The sets of exact channels that fit n channels: none, ends, neighbours.
+static const qn_exact exact_sets[] = {{0, {0}}, {1, {0}}, {1, {70}}, {2, {15, 16}}, {4, {0, 1, 33, 70}}};
+
 static void check_quantize(const qn_kernels *k) {
     enum { N = 71 };
     float x[N];
-    uint8_t y[N], expected[N];
+    uint8_t y[N + 1], expected[N + 1];
     for (int shift = -1; shift <= 1; shift++) { // values of one sign too: the range always holds 0
         for (size_t i = 0; i < N; i++) x[i] = (float)sin((double)i * 78.233) * 3 + 4 * (float)shift;
-        for (size_t n = 0; n <= N; n++) {
-            float scale, reference;
-            int32_t zero, reference_zero;
-            k->quantize(n, x, y, &scale, &zero);
-            qn_ref_quantize(n, x, expected, &reference, &reference_zero);
-            assert_true(scale == reference);
-            assert_int_equal(zero, reference_zero);
-            assert_memory_equal(y, expected, n);
-            for (size_t i = 0; i < n; i++) assert_true(fabsf((float)(y[i] - zero) * scale - x[i]) <= scale * 1.01f);
-        }
+        for (size_t n = 0; n <= N; n++)
+            for (size_t s = 0; s < COUNT(exact_sets); s++) {
+                const qn_exact *exact = &exact_sets[s];
+                if (exact->count && exact->channel[exact->count - 1] >= n) continue;
+                for (size_t e = 0; e < exact->count; e++) x[exact->channel[e]] = e % 2 ? -1e30f : 1e30f;
+                qn_byte_row row, reference;
+                y[n] = expected[n] = 77;
+                k->quantize(n, x, exact, y, &row);
+                qn_ref_quantize(n, x, exact, expected, &reference);
+                assert_true(row.scale == reference.scale);
+                assert_int_equal(row.zero, reference.zero);
+                assert_memory_equal(y, expected, n + 1);
+                for (size_t e = 0; e < exact->count; e++) {
+                    assert_true(row.exact[e] == x[exact->channel[e]]);
+                    assert_int_equal(y[exact->channel[e]], 0);
+                    x[exact->channel[e]] = (float)sin((double)exact->channel[e] * 78.233) * 3 + 4 * (float)shift;
+                }
+                if (exact->count) continue;
+                assert_true(row.exact[0] == 0);
+                for (size_t i = 0; i < n; i++)
+                    assert_true(fabsf((float)(y[i] - row.zero) * row.scale - x[i]) <= row.scale * 1.01f);
+            }
     }
 }
 
+// Where the zero falls half way between two steps the highest value would round to 256, which is no byte.
+static void check_highest_byte(const qn_kernels *k) {
+    for (int i = 0; i < 255; i++) {
+        const float low = -((float)i + 0.5f) / 128, x[2] = {low, low + 255.0f / 128};
+        uint8_t y[2];
+        qn_byte_row row;
+        k->quantize(2, x, &(qn_exact){0}, y, &row);
+        assert_true(y[0] <= 1);
+        assert_int_equal(y[1], 255);
+    }
+}
+
+static qn_byte_columns some_columns(size_t n, size_t exact) {
+    float *scale = random_array(n, 0.001f, 0.01f), *weights = random_array(exact * n, -1, 1);
+    int32_t *sum = (int32_t *)(void *)take(n);
+    for (size_t j = 0; j < n; j++) sum[j] = (int32_t)qn_rng_below(&rng, 4000) - 2000;
+    return (qn_byte_columns){scale, sum, exact, weights, n};
+}
+
+static qn_byte_row some_row(void) {
+    qn_byte_row row = {.scale = uniform(0.001f, 0.1f), .zero = (int32_t)qn_rng_below(&rng, 256)};
+    for (int e = 0; e < QN_EXACT_CHANNELS; e++) row.exact[e] = uniform(-9, 9);
+    return row;
+}
+
 static void check_dequantize(const qn_kernels *k) {
-    enum { N = 71 };
-    int32_t sum[N], column_sum[N];
-    float scale[N], y[N], expected[N];
-    for (int i = 0; i < N; i++) {
-        sum[i] = i * 7919 - 200000;
-        column_sum[i] = i * 3 - 40;
-        scale[i] = 0.001f * (float)(i + 1);
+    for (size_t n = 0; n <= 71; n++)
+        for (size_t exact = 0; exact <= QN_EXACT_CHANNELS; exact++) {
+            const qn_byte_columns columns = some_columns(n, exact);
+            const qn_byte_row row = some_row();
+            int32_t *sum = (int32_t *)(void *)take(n);
+            float *y = take(n), *expected = take(n);
+            for (size_t i = 0; i < n; i++) sum[i] = (int32_t)qn_rng_below(&rng, 2000000) - 1000000;
+            k->dequantize(n, sum, &row, &columns, y);
+            qn_ref_dequantize(n, sum, &row, &columns, expected);
+            assert_same(k->name, "dequantize", n, y, expected);
+            give_back(k->name, "dequantize");
+        }
+}
+
+// A product in a narrow dtype against the reference: int8 to the bit where no activation rounds, bf16 but for the order
+// of its sums and the rounding of its result. Results in bf16 are compared as floats.
+static void one_narrow_product(const qn_kernels *k, bool int8, size_t m, size_t n, size_t depth) {
+    size_t values = int8 ? 4 : 2, gap = qn_rng_below(&rng, 3), c_row = n + qn_rng_below(&rng, 3), count = m * c_row;
+    bool narrow = qn_rng_below(&rng, 2), accumulate = !int8 && !narrow && qn_rng_below(&rng, 4) == 0;
+    qn_gemm g = {.m = m, .n = n, .k = depth, .b_packed = true, .c_row = c_row, .accumulate = accumulate};
+    g.a_row = depth + gap, g.a_step = 1;
+    float *a = take(m * g.a_row), *w = take(n * depth), *b = take(panel_floats(k, n, depth));
+    float *reference = take(panel_floats(&ref, n, depth));
+    for (size_t side = 0; side < 2; side++)
+        for (size_t i = 0; i < (side ? n * depth : m * g.a_row); i++)
+            for (size_t v = 0; v < values; v++) {
+                uint8_t byte = (uint8_t)qn_rng_below(&rng, 256);
+                if (side && byte == 128) byte = 0; // weights are -127 .. 127
+                float x = uniform(-1, 1);
+                uint16_t half;
+                ref.to_bf16(1, &x, &half);
+                memcpy((char *)((side ? w : a) + i) + v * 4 / values, int8 ? (void *)&byte : (void *)&half, 4 / values);
+            }
+    k->pack(n, depth, w, depth, b);
+    ref.pack(n, depth, w, depth, reference);
+    g.a = a, g.b = b, g.b_row = k->panel_width, g.b_panel = depth * k->panel_width;
+    if (!accumulate && qn_rng_below(&rng, 2)) g.bias = random_array(n, -1, 1);
+    if (!accumulate && qn_rng_below(&rng, 2)) g.activation = functions[qn_rng_below(&rng, COUNT(functions))];
+    qn_byte_row *bytes = (qn_byte_row *)(void *)take(m * sizeof *bytes / sizeof(float));
+    if (int8) {
+        for (size_t i = 0; i < m; i++) bytes[i] = some_row();
+        g.columns = some_columns(n, qn_rng_below(&rng, QN_EXACT_CHANNELS + 1));
+        for (size_t i = 0; i < m && !g.columns.exact_count; i++) bytes[i].exact[0] = 0;
+        g.bytes = bytes;
     }
-    for (size_t n = 0; n <= N; n++) {
-        k->dequantize(n, sum, 131, column_sum, 0.37f, scale, y);
-        qn_ref_dequantize(n, sum, 131, column_sum, 0.37f, scale, expected);
-        assert_memory_equal(y, expected, n * sizeof *y);
+    float *c = random_array(count, -1, 1), *expected = copy_of(c, count), *pre = NULL, *expected_pre = NULL;
+    uint16_t *halves = (uint16_t *)(void *)take((count + 1) / 2),
+             *expected_halves = (uint16_t *)(void *)take((count + 1) / 2);
+    if (narrow) memset(halves, 0, count * 2), memset(expected_halves, 0, count * 2);
+    if (!accumulate && qn_rng_below(&rng, 2)) pre = random_array(count, 0, 1), expected_pre = copy_of(pre, count);
+    qn_gemm r = g;
+    r.b = reference, r.b_row = ref.panel_width, r.b_panel = depth * ref.panel_width;
+    g.c = narrow ? NULL : c, g.pre = pre, g.narrow = narrow ? halves : NULL;
+    r.c = narrow ? NULL : expected, r.pre = expected_pre, r.narrow = narrow ? expected_halves : NULL;
+    (int8 ? k->gemm_int8 : k->gemm_bf16)(&g);
+    (int8 ? ref.gemm_int8 : ref.gemm_bf16)(&r);
+    for (size_t i = 0; narrow && i < count; i++) { // the distance of neighbours is 2^-7
+        uint32_t x = (uint32_t)halves[i] << 16, y = (uint32_t)expected_halves[i] << 16;
+        memcpy(c + i, &x, sizeof x), memcpy(expected + i, &y, sizeof y);
     }
+    const char *what = int8 ? "gemm_int8" : "gemm_bf16";
+    double near_enough = 2e-6 * (double)(depth + 1), relative = narrow ? 0x1p-7 : 1e-6;
+    if (pre && int8) assert_same(k->name, what, count, pre, expected_pre);
+    if (pre && !int8) assert_near(k->name, what, count, pre, expected_pre, 1e-6, near_enough);
+    if (int8 && g.activation == QN_ACTIVATION_NONE)
+        assert_same(k->name, what, count, c, expected);
+    else
+        assert_near(k->name, what, count, c, expected, relative, int8 ? 1e-6 : near_enough);
+    give_back(k->name, what);
+}
+
+static void check_narrow_products(const qn_kernels *k, bool int8) {
+    static const size_t columns[] = {1, 2, 15, 16, 17, 31, 32, 33, 47, 64, 70}, depths[] = {1, 2, 3, 8, 33};
+    for (size_t m = 0; m <= 30; m++)
+        for (size_t n = 0; n < COUNT(columns); n++)
+            for (size_t p = 0; p < COUNT(depths); p++) one_narrow_product(k, int8, m, columns[n], depths[p]);
+    one_narrow_product(k, int8, 67, 129, 100);
+}
+
+static void check_gemm_bf16(const qn_kernels *k) {
+    if (k->gemm_bf16) check_narrow_products(k, false);
+}
+
+static void check_gemm_int8(const qn_kernels *k) {
+    if (k->gemm_int8) check_narrow_products(k, true);
+    check_highest_byte(k);
 }
 
 static void check_softmax(const qn_kernels *k) {
@@ -827,6 +940,7 @@ static void check_finish(const qn_kernels *k) {
         }                                                                                                              \
     }
 QN_KERNEL_MAP(KERNEL_TEST)
+QN_NARROW_KERNEL_MAP(KERNEL_TEST)
 
 // The environment and the argument choose; a wrong name is an error that says so.
 static void test_choice(void **state) {
@@ -856,7 +970,7 @@ int main(void) {
     qn_kernels_ref(&ref);
     const struct CMUnitTest tests[] = {
 #define KERNEL_ENTRY(kernel, result, parameters) cmocka_unit_test(test_##kernel),
-        QN_KERNEL_MAP(KERNEL_ENTRY) cmocka_unit_test(test_choice),
+        QN_KERNEL_MAP(KERNEL_ENTRY) QN_NARROW_KERNEL_MAP(KERNEL_ENTRY) cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests(tests, make_slots, drop_slots);
 }

@@ -176,6 +176,74 @@ static void test_same_bytes(void **state) {
         }
 }
 
+// ---- bf16 and int8
+// ---------------------------------------------------------------------------------------------------
+
+// The vectors of the texts, all of them or one after the other; false where this CPU lacks the dtype.
+static bool embed_in(const char *folder, const char *dtype, const char *isa, int threads, bool alone, float *vectors) {
+    qn_model *model;
+    qn_text texts[TEXTS];
+    make_texts(texts);
+    qn_model_options options = qn_model_defaults();
+    options.threads = threads, options.dtype = dtype, options.batch_tokens = 100;
+    if (isa) setenv("QUERN_ISA", isa, 1);
+    qn_status status = qn_model_open(folder, &options, &model);
+    if (isa) unsetenv("QUERN_ISA");
+    if (status == QN_ERROR_UNSUPPORTED) return false;
+    assert_ok(status);
+    size_t d = qn_model_width(model);
+    for (size_t i = 0; alone && i < TEXTS; i++) assert_ok(qn_embed(model, texts + i, 1, NULL, vectors + i * d));
+    if (!alone) assert_ok(qn_embed(model, texts, TEXTS, NULL, vectors));
+    qn_model_close(model);
+    return true;
+}
+
+// The least cosine of two sets of vectors.
+static double least_cosine(const float *a, const float *b, size_t d) {
+    double least = 1;
+    for (size_t i = 0; i < TEXTS; i++) {
+        double ab = 0, aa = 0, bb = 0;
+        for (size_t k = i * d; k < (i + 1) * d; k++)
+            ab += (double)a[k] * b[k], aa += (double)a[k] * a[k], bb += (double)b[k] * b[k];
+        least = fmin(least, ab / sqrt(aa * bb));
+    }
+    return least;
+}
+
+// Protects: in a narrow dtype, too, a text's vector has the same bytes alone, in a batch, and on one or two threads; it
+// is near that of float32; and the reference kernels compute the same.
+static void test_narrow(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        size_t d;
+    } models[] = {{"classify-relu-w32", 64}, {"classify-prenorm-gelu_new-w20", 40}, {"mlm-sinusoidal-relu-w8", 32}};
+    static float exact[TEXTS * 128], expected[TEXTS * 128], other[TEXTS * 128];
+    const char *isa = getenv("QUERN_ISA");
+    char *kept = isa ? strdup(isa) : NULL;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        char folder[256];
+        make_folder(folder, sizeof folder, models[i].name);
+        for (int narrow = 0; narrow < 2; narrow++) {
+            const char *dtype = narrow ? "int8" : "bf16";
+            assert_true(embed_in(folder, "f32", NULL, 1, false, exact));
+            assert_true(embed_in(folder, dtype, "ref", 1, false, other));
+            size_t d = models[i].d;
+            assert_true(least_cosine(other, exact, d) > (narrow ? 0.995 : 0.9995));
+            if (!embed_in(folder, dtype, kept, 1, true, expected)) continue;
+            assert_true(least_cosine(expected, exact, d) > (narrow ? 0.995 : 0.9995));
+            assert_true(least_cosine(expected, other, d) > (narrow ? 0.9995 : 0.9999));
+            for (int threads = 1; threads <= 2; threads++) {
+                memset(other, 0, sizeof other);
+                assert_true(embed_in(folder, dtype, kept, threads, false, other));
+                assert_memory_equal(other, expected, TEXTS * d * sizeof *other);
+            }
+        }
+    }
+    if (kept) setenv("QUERN_ISA", kept, 1);
+    free(kept);
+}
+
 // Protects: once its buffers have met the longest batch, embedding takes nothing from the heap.
 static void test_allocates_nothing(void **state) {
     (void)state;
@@ -629,6 +697,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_batches),
         cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_narrow),
         cmocka_unit_test(test_allocates_nothing),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_pooling),

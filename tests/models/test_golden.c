@@ -269,7 +269,7 @@ static void inference_equals_training(const char *name) {
     qn_context plain = *c;
     plain.tape = NULL;
     for (int packed = 0; packed < 2; packed++) {
-        if (packed) assert_ok(qn_encoder_pack(&f.network->encoder, f.backend, QN_DTYPE_F32));
+        if (packed) assert_ok(qn_encoder_pack(&f.network->encoder, f.backend, QN_DTYPE_F32, NULL));
         qn_tensor *x = qn_encoder_forward(&plain, &f.network->encoder, &f.tokens);
         assert_non_null(x);
         assert_memory_equal(x->data, recorded->data, qn_count(x) * sizeof(float));

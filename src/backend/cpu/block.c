@@ -21,8 +21,8 @@ typedef struct {
 typedef struct {
     qn_cpu *cpu;
     const qn_block_args *a;
-    size_t block;  // rows
-    size_t scales; // of int8: [rows] scale, [rows] zero
+    size_t block; // rows
+    size_t bytes; // of int8: [rows] qn_byte_row
     place place[QN_BLOCK_VALUES];
 } job_t;
 
@@ -42,9 +42,9 @@ static bool needs_float(const qn_block_args *a, int value) {
 
 static size_t lay_out(job_t *job) {
     const qn_block_args *a = job->a;
-    size_t used = 0, room = qn_round_up(job->block, 16);
-    job->scales = used;
-    used += 2 * room;
+    size_t used = 0;
+    job->bytes = used;
+    used += qn_byte_rows_room(job->block);
     for (size_t v = 0; v < a->values; v++) {
         place *p = &job->place[v];
         *p = (place){nowhere, nowhere, NULL, false};
@@ -85,14 +85,13 @@ static uint16_t *narrow_of(const job_t *job, int value, size_t row, int worker) 
 static qn_rows rows_of(const job_t *job, const qn_block_step *s, size_t row, size_t rows, int worker) {
     const qn_packed *weight = s->weight.packed;
     const uint16_t *narrow = narrow_of(job, s->from, row, worker);
-    if (narrow) return (qn_rows){(const qn_word *)(const void *)narrow, weight->words, NULL, NULL};
+    if (narrow) return (qn_rows){(const qn_word *)(const void *)narrow, weight->words, NULL};
     const float *x = floats_of(job, s->from, row, worker);
-    if (weight->compute == QN_DTYPE_F32) return (qn_rows){x, weight->in, NULL, NULL};
+    if (weight->compute == QN_DTYPE_F32) return (qn_rows){x, weight->in, NULL};
     float *memory = job->cpu->per_worker[worker].memory, *words = memory + job->place[s->from].words;
-    float *scale = memory + job->scales;
-    int32_t *zero = (int32_t *)(void *)(scale + qn_round_up(job->block, 16));
-    qn_cpu_narrow(job->cpu, weight, rows, x, words, scale, zero);
-    return (qn_rows){words, weight->words, scale, zero};
+    qn_byte_row *bytes = (qn_byte_row *)(void *)(memory + job->bytes);
+    qn_cpu_narrow(job->cpu, weight, rows, x, words, bytes);
+    return (qn_rows){words, weight->words, bytes};
 }
 
 static void linear(const job_t *job, const qn_block_step *s, size_t row, size_t rows, int worker) {

@@ -12,7 +12,7 @@ static inline float qn_dropout_factor(float p) {
 }
 
 // Bytes for values from `low` (at most 0) to `high` (at least 0): value = (byte - zero) scale, byte = value inverse +
-// start, cut off.
+// start, cut off; at most 255, beyond which the highest value may come where `zero` was half way between two numbers.
 typedef struct {
     float scale, inverse, start;
     int32_t zero;

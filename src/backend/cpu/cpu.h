@@ -43,21 +43,21 @@ typedef struct {
     qn_compute compute;
     size_t out, in, words; // words of a row
     qn_word *panels;       // see qn_gemm
-    float *column_scale;   // int8: [out]
-    int32_t *column_sum;   // int8: [out], sums of the quantized weights
-    qn_narrow *onednn;     // in place of all these
+    qn_narrow *onednn;     // in place of panels
+    qn_exact exact;        // int8
+    qn_byte_columns columns;
+    float *column_memory; // that `columns` points into
 } qn_packed;
 
 // Rows that a product reads: float32 as they lie, or words of a narrow dtype.
 typedef struct {
     const qn_word *words;
-    size_t row;   // words from row to row
-    float *scale; // int8: by rows
-    int32_t *zero;
+    size_t row;         // words from row to row
+    qn_byte_row *bytes; // int8: [rows]
 } qn_rows;
 
 static inline qn_rows qn_rows_from(qn_rows x, size_t first) {
-    return (qn_rows){x.words + first * x.row, x.row, x.scale ? x.scale + first : NULL, x.zero ? x.zero + first : NULL};
+    return (qn_rows){x.words + first * x.row, x.row, x.bytes ? x.bytes + first : NULL};
 }
 
 // y = f(x W^T + bias) of some rows and of columns first .. first+columns-1, by the calling thread.
@@ -73,13 +73,17 @@ typedef struct {
 } qn_product;
 
 void qn_cpu_multiply(const qn_cpu *cpu, const qn_product *p);
-// Rows [rows, in] in the weight's dtype, [rows, words]; scale and zero [rows] for int8.
+// Rows [rows, in] in the weight's dtype, [rows, words]; bytes [rows] for int8.
 void qn_cpu_narrow(const qn_cpu *cpu, const qn_packed *weight, size_t rows, const float *x, qn_word *words,
-                   float *scale, int32_t *zero);
+                   qn_byte_row *bytes);
+// Floats that hold `rows` of them, whole cache lines.
+static inline size_t qn_byte_rows_room(size_t rows) {
+    return qn_round_up(rows * sizeof(qn_byte_row) / sizeof(float), 16);
+}
 size_t qn_packed_words(const qn_cpu *cpu, const qn_packed *weight);
 void qn_cpu_pack_panels(qn_cpu *cpu, qn_packed *weight, const float *values);
 bool qn_cpu_computes(const qn_backend *b, qn_compute compute);
-void *qn_cpu_pack(qn_backend *b, const float *weight, size_t out, size_t in, qn_compute compute);
+void *qn_cpu_pack(qn_backend *b, const qn_pack_args *a);
 void qn_cpu_unpack(qn_backend *b, void *packed);
 // product.c
 // A grid of tasks over the rows and columns of a result: rows by blocks, columns by whole panels, at least some three

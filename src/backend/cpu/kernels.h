@@ -7,6 +7,28 @@
 // What a product reads: four bytes of memory, which are one float32, two bf16 or four bytes of int8.
 typedef float qn_word __attribute__((may_alias));
 
+// A row of activations in bytes: x ~ (u - zero) scale with u in 0 .. 255, and its values at the exact channels, which
+// the bytes do not hold.
+typedef struct {
+    float scale;
+    int32_t zero;
+    float exact[QN_EXACT_CHANNELS];
+} qn_byte_row;
+
+// The columns of a product in int8, those of the exact channels' weights included.
+typedef struct {
+    const float *scale; // [n]
+    const int32_t *sum; // [n] of the quantized weights
+    size_t exact_count;
+    const float *exact; // [exact_count, n], rows exact_row apart
+    size_t exact_row;
+} qn_byte_columns;
+
+static inline qn_byte_columns qn_byte_columns_from(qn_byte_columns c, size_t first) {
+    if (c.scale) c.scale += first, c.sum += first, c.exact += first;
+    return c;
+}
+
 // C[i, j] (+)= sum over p of A[i, p] B[p, j], each element by one chain of fused multiply-adds in the order p = 0 ..
 // k-1 whatever the tile it falls into, so that a row's bits do not depend on its neighbours. With `bias`, `activation`
 // or `narrow` (never with accumulate) C = f(AB + bias), and `pre`, if given, gets AB + bias.
@@ -18,7 +40,8 @@ typedef float qn_word __attribute__((may_alias));
 // Three kernels share this: in gemm a step p is one float32; in gemm_bf16 two bf16, and in gemm_int8 four bytes, of A
 // unsigned and of B signed, each A[i, p] B[p, j] being the sum of their two or four products. B is packed there. The
 // sums of gemm_int8 are whole numbers and become C through
-//   (sum - row_zero[i] column_sum[j]) row_scale[i] column_scale[j].
+//   (sum - bytes[i].zero columns.sum[j]) bytes[i].scale columns.scale[j] + sum over e of bytes[i].exact[e]
+//   columns.exact[e, j].
 typedef struct {
     size_t m, n, k; // k steps
     const qn_word *a;
@@ -31,10 +54,10 @@ typedef struct {
     bool accumulate;
     const float *bias; // [n] or NULL
     qn_activation activation;
-    float *pre;                            // rows c_row apart, or NULL
-    uint16_t *narrow;                      // C as bf16, rows c_row apart, in place of c; or NULL
-    const float *row_scale, *column_scale; // gemm_int8
-    const int32_t *row_zero, *column_sum;
+    float *pre;               // rows c_row apart, or NULL
+    uint16_t *narrow;         // C as bf16, rows c_row apart, in place of c; or NULL
+    const qn_byte_row *bytes; // gemm_int8: [m]
+    qn_byte_columns columns;  // gemm_int8
 } qn_gemm;
 
 // Dropout keeps element i (0-based from the start of the call) when 16-bit lane i % 8 of philox(seed, stream, counter +
@@ -79,12 +102,12 @@ typedef struct {
     /* b [k, n] of float32 (rows `row` apart) as words of two rows in bf16, the first of a word from the upper row:    \
      * ceil(k / 2) rows `word_row` apart, filled up with zeros to a multiple of the panel width. */                    \
     X(narrow_pairs, void, (size_t k, size_t n, const float *b, size_t row, qn_word *words, size_t word_row))           \
-    /* y = round(x / scale) + zero in 0 .. 255, over the range of x and 0; finite x */                                 \
-    X(quantize, void, (size_t n, const float *x, uint8_t *y, float *scale, int32_t *zero))                             \
-    /* y = (sum - zero column_sum) scale column_scale */                                                               \
+    /* y = round(x / scale) + zero in 0 .. 255, over the range of x and 0, but for the exact channels, whose values    \
+     * go into the row and whose bytes are 0; finite x */                                                              \
+    X(quantize, void, (size_t n, const float *x, const qn_exact *exact, uint8_t *y, qn_byte_row *row))                 \
+    /* From sums to values as at the end of gemm_int8 */                                                               \
     X(dequantize, void,                                                                                                \
-      (size_t n, const int32_t *sum, int32_t zero, const int32_t *column_sum, float scale, const float *column_scale,  \
-       float *y))                                                                                                      \
+      (size_t n, const int32_t *sum, const qn_byte_row *row, const qn_byte_columns *columns, float *y))                \
     X(finish, void,                                                                                                    \
       (qn_activation f, size_t n, const float *x, const float *bias,                                                   \
        float *y)) /* y = f(x + bias), bias may be NULL; y may be x */                                                  \

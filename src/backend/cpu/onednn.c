@@ -1,7 +1,6 @@
 // See onednn.h.
 #include "backend/cpu/onednn.h"
 #include "base/memory.h"
-#include <math.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,33 +76,7 @@ struct qn_narrow {
     size_t out, in, groups, scratch;
     int worker_count;
     group *group;
-    int8_t *quantized; // [out, in], until packed
-    float *scales;     // [out]
-    int32_t *sums;     // [out]
 };
-
-// Weights symmetric per output channel: w ~ scale q with q in -127 .. 127.
-static qn_status quantize(qn_narrow *n, const float *w) {
-    n->quantized = qn_malloc(n->out * n->in, 1);
-    n->scales = qn_malloc(n->out, sizeof *n->scales);
-    n->sums = qn_malloc(n->out, sizeof *n->sums);
-    if (!n->quantized || !n->scales || !n->sums) return QN_ERROR_MEMORY;
-    for (size_t o = 0; o < n->out; o++) {
-        const float *row = w + o * n->in;
-        float top = 0;
-        int32_t sum = 0;
-        for (size_t i = 0; i < n->in; i++) top = fmaxf(top, fabsf(row[i]));
-        float inverse = top > 0 ? 127 / top : 0;
-        for (size_t i = 0; i < n->in; i++) {
-            int8_t q = (int8_t)lrintf(row[i] * inverse);
-            n->quantized[o * n->in + i] = q;
-            sum += q;
-        }
-        n->scales[o] = top / 127;
-        n->sums[o] = sum;
-    }
-    return QN_OK;
-}
 
 static bool reorder(qn_narrow *n, const description *from, void *data, group *g, description_view to) {
     dnnl_memory_t source = NULL;
@@ -128,7 +101,7 @@ static description_view query(dnnl_primitive_desc_t pd, dnnl_query_t what) {
     return dnnl_primitive_desc_query_md(pd, what, 0);
 }
 
-static bool make_group(qn_narrow *n, group *g, const float *weight, dnnl_primitive_attr_t attributes) {
+static bool make_group(qn_narrow *n, group *g, const void *weight, dnnl_primitive_attr_t attributes) {
     bool bf16 = n->compute == QN_DTYPE_BF16;
     int64_t k = (int64_t)n->in, columns = (int64_t)g->count, row = QN_NARROW_ROWS;
     description x = {0}, w = {0}, y = {0}, plain = {0};
@@ -140,7 +113,7 @@ static bool make_group(qn_narrow *n, group *g, const float *weight, dnnl_primiti
               make_matmul(&pd, n->engine, &x, &w, &y, attributes) &&
               dnnl_primitive_create(&g->primitive, pd) == dnnl_success;
     if (ok) {
-        void *data = bf16 ? (void *)(uintptr_t)(weight + g->first * n->in) : (void *)(n->quantized + g->first * n->in);
+        void *data = (void *)((uintptr_t)weight + g->first * n->in * (bf16 ? sizeof(float) : 1));
         ok = reorder(n, &plain, data, g, query(pd, dnnl_query_weights_md));
     }
     description_view scratch = ok ? query(pd, dnnl_query_scratchpad_md) : NULL;
@@ -155,7 +128,7 @@ static bool make_group(qn_narrow *n, group *g, const float *weight, dnnl_primiti
 }
 
 // Groups of equal size where that divides.
-static qn_status make_groups(qn_narrow *n, const float *weight) {
+static qn_status make_groups(qn_narrow *n, const void *weight) {
     size_t pieces = (n->out + QN_NARROW_COLUMNS - 1) / QN_NARROW_COLUMNS, size = (n->out + pieces - 1) / pieces;
     n->groups = (n->out + size - 1) / size;
     n->group = qn_calloc(n->groups, sizeof *n->group);
@@ -176,7 +149,7 @@ static qn_status make_groups(qn_narrow *n, const float *weight) {
     return ok ? QN_OK : qn_fail(QN_ERROR_MEMORY, "oneDNN cannot prepare a product of [%zu, %zu]", n->out, n->in);
 }
 
-qn_status qn_narrow_create(const float *weight, size_t out, size_t in, qn_compute compute, int workers,
+qn_status qn_narrow_create(const void *weight, size_t out, size_t in, qn_compute compute, int workers,
                            qn_narrow **out_weight) {
     *out_weight = NULL;
     qn_narrow *n = qn_calloc(1, sizeof *n);
@@ -187,11 +160,8 @@ qn_status qn_narrow_create(const float *weight, size_t out, size_t in, qn_comput
     n->worker_count = workers;
     int threads = omp_get_max_threads();
     omp_set_num_threads(1); // also decides how oneDNN blocks
-    qn_status status = compute == QN_DTYPE_INT8 ? quantize(n, weight) : QN_OK;
-    if (status == QN_OK) status = make_groups(n, weight);
+    qn_status status = make_groups(n, weight);
     omp_set_num_threads(threads);
-    free(n->quantized);
-    n->quantized = NULL;
     if (status == QN_OK)
         *out_weight = n;
     else
@@ -215,8 +185,6 @@ void qn_narrow_free(qn_narrow *n) {
     free(n->group);
     if (n->stream) dnnl_stream_destroy(n->stream);
     if (n->engine) dnnl_engine_destroy(n->engine);
-    free(n->scales);
-    free(n->sums);
     free(n);
 }
 
@@ -248,12 +216,4 @@ void qn_narrow_group(const qn_narrow *n, size_t g, size_t *first, size_t *count)
 
 size_t qn_narrow_scratch(const qn_narrow *n) {
     return n->scratch;
-}
-
-const float *qn_narrow_scales(const qn_narrow *n) {
-    return n->scales;
-}
-
-const int32_t *qn_narrow_sums(const qn_narrow *n) {
-    return n->sums;
 }

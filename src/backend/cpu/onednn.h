@@ -10,8 +10,8 @@ enum { QN_NARROW_ROWS = 32, QN_NARROW_COLUMNS = 384 }; // of a block; of a group
 
 typedef struct qn_narrow qn_narrow;
 
-// float32 W [out, in] for products in `compute` by `workers` threads. int8: weights symmetric per output channel.
-qn_status qn_narrow_create(const float *weight, size_t out, size_t in, qn_compute compute, int workers,
+// W [out, in] for products in `compute` by `workers` threads: float32 for those in bf16, quantized for those in int8.
+qn_status qn_narrow_create(const void *weight, size_t out, size_t in, qn_compute compute, int workers,
                            qn_narrow **out_weight);
 void qn_narrow_free(qn_narrow *weight); // NULL is allowed
 size_t qn_narrow_groups(const qn_narrow *weight);
@@ -21,6 +21,3 @@ void qn_narrow_group(const qn_narrow *weight, size_t g, size_t *first, size_t *c
 // QN_NARROW_ROWS. `scratch` has qn_narrow_scratch() bytes. False when oneDNN fails.
 bool qn_narrow_multiply(qn_narrow *weight, size_t g, int worker, const void *source, void *result, void *scratch);
 size_t qn_narrow_scratch(const qn_narrow *weight);
-// int8, of column c: its scale and the sum of its quantized weights.
-const float *qn_narrow_scales(const qn_narrow *weight);
-const int32_t *qn_narrow_sums(const qn_narrow *weight);

@@ -1,7 +1,8 @@
 // Weights in the form that products read, and rows of activations in the same dtype.
 //   float32: panels of the weight itself.
 //   bf16:    rows of words of two bf16, the last filled up with 0; panels of words.
-//   int8:    w ~ q scale with q in -127 .. 127, one scale per output; x ~ (u - zero) scale with u in 0 .. 255, by rows.
+//   int8:    w ~ q scale with q in -127 .. 127, one scale per output; x ~ (u - zero) scale with u in 0 .. 255, by rows;
+//            exact channels beside them.
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/onednn.h"
 #include "base/memory.h"
@@ -16,22 +17,30 @@ size_t qn_packed_words(const qn_cpu *cpu, const qn_packed *weight) {
 typedef struct {
     qn_cpu *cpu;
     qn_packed *weight;
-    const float *values; // [out, in]
-    size_t block;        // columns of a task
+    const qn_pack_args *a;
+    size_t block; // columns of a task
+    int8_t *rows; // [out, in] quantized for oneDNN
 } pack_job;
 
-// Weights symmetric per output: the largest becomes 127.
-static void quantize_weights(qn_packed *weight, size_t column, const float *values, int8_t *q) {
-    float top = 0;
-    int32_t sum = 0;
-    for (size_t i = 0; i < weight->in; i++) top = fmaxf(top, fabsf(values[i]));
-    float inverse = top > 0 ? 127 / top : 0;
-    for (size_t i = 0; i < weight->in; i++) {
-        q[i] = (int8_t)lrintf(values[i] * inverse);
-        sum += q[i];
+// One output of a weight: q [in], and what stands beside it.
+static void take_column(const pack_job *job, size_t column, int8_t *q) {
+    const qn_packed *weight = job->weight;
+    const qn_pack_args *a = job->a;
+    size_t in = weight->in, out = weight->out;
+    float *scale = weight->column_memory, *exact = scale + 2 * out;
+    int32_t *sums = (int32_t *)(void *)(scale + out), sum = 0;
+    if (a->quantized) {
+        memcpy(q, a->quantized->q + column * in, in);
+        scale[column] = a->quantized->scale[column];
+    } else {
+        scale[column] = qn_int8_quantize(in, a->weight + column * in, &weight->exact, q);
     }
-    weight->column_scale[column] = top / 127;
-    weight->column_sum[column] = sum;
+    for (size_t i = 0; i < in; i++) sum += q[i];
+    sums[column] = sum;
+    for (size_t e = 0; e < weight->exact.count; e++) {
+        size_t at = e * out + column;
+        exact[at] = a->quantized ? a->quantized->column[at] : a->weight[column * in + weight->exact.channel[e]];
+    }
 }
 
 static void pack_task(void *context, size_t index, int worker) {
@@ -39,27 +48,51 @@ static void pack_task(void *context, size_t index, int worker) {
     qn_packed *weight = job->weight;
     size_t first = index * job->block, columns = weight->out - first, words = weight->words;
     if (columns > job->block) columns = job->block;
-    const qn_word *rows = job->values + first * weight->in;
+    const qn_word *rows = weight->compute == QN_DTYPE_F32 ? job->a->weight + first * weight->in : NULL;
     if (weight->compute != QN_DTYPE_F32) {
         float *narrow = job->cpu->per_worker[worker].memory;
         for (size_t i = 0; i < columns; i++) {
-            const float *values = job->values + (first + i) * weight->in;
             float *row = narrow + i * words;
             row[words - 1] = 0;
             if (weight->compute == QN_DTYPE_BF16)
-                job->cpu->kernels->to_bf16(weight->in, values, (uint16_t *)(void *)row);
+                job->cpu->kernels->to_bf16(weight->in, job->a->weight + (first + i) * weight->in,
+                                           (uint16_t *)(void *)row);
             else
-                quantize_weights(weight, first + i, values, (int8_t *)(void *)row);
+                take_column(job, first + i, (int8_t *)(void *)row);
         }
         rows = narrow;
     }
     job->cpu->kernels->pack(columns, words, rows, words, weight->panels + first * words);
 }
 
-void qn_cpu_pack_panels(qn_cpu *cpu, qn_packed *weight, const float *values) {
-    pack_job job = {cpu, weight, values, 2 * cpu->kernels->panel_width};
+static void pack_panels(qn_cpu *cpu, qn_packed *weight, const qn_pack_args *a) {
+    pack_job job = {cpu, weight, a, 2 * cpu->kernels->panel_width, NULL};
     if (weight->compute != QN_DTYPE_F32 && !qn_cpu_worker_scratch(cpu, job.block * weight->words)) return;
     qn_threads_run(cpu->threads, (weight->out + job.block - 1) / job.block, pack_task, &job);
+}
+
+void qn_cpu_pack_panels(qn_cpu *cpu, qn_packed *weight, const float *values) {
+    pack_panels(cpu, weight, &(qn_pack_args){.weight = values});
+}
+
+static void take_columns(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)cpu, (void)worker;
+    const pack_job *job = arguments;
+    for (size_t i = first; i < last; i++) take_column(job, i, job->rows + i * job->weight->in);
+}
+
+static qn_status pack_onednn(qn_cpu *cpu, qn_packed *weight, const qn_pack_args *a) {
+    pack_job job = {.cpu = cpu, .weight = weight, .a = a};
+    if (weight->compute == QN_DTYPE_INT8) {
+        job.rows = qn_malloc(weight->out, weight->in);
+        if (!job.rows) return QN_ERROR_MEMORY;
+        qn_cpu_ranges(cpu, weight->out, 32, take_columns, &job);
+    }
+    const void *values = job.rows ? (const void *)job.rows : a->weight;
+    qn_status status = qn_narrow_create(values, weight->out, weight->in, weight->compute,
+                                        qn_threads_count(cpu->threads), &weight->onednn);
+    free(job.rows);
+    return status;
 }
 
 // oneDNN's products use the tiles of AMX, which Quern's own kernels do not. QUERN_ONEDNN=1 takes them on any CPU that
@@ -80,29 +113,32 @@ static qn_status check_dtype(const qn_cpu *cpu, qn_compute compute) {
                    cpu->kernels->name, compute == QN_DTYPE_BF16 ? "bf16 (AVX512_BF16)" : "int8 (AVX512_VNNI)");
 }
 
-static qn_status pack(qn_cpu *cpu, qn_packed *weight, const float *values) {
+static qn_status make_columns(qn_packed *weight) {
+    size_t out = weight->out, count = weight->exact.count;
+    float *memory = weight->column_memory = qn_malloc(out * (2 + count), sizeof *memory);
+    if (!memory) return QN_ERROR_MEMORY;
+    weight->columns = (qn_byte_columns){memory, (int32_t *)(void *)(memory + out), count, memory + 2 * out, out};
+    return QN_OK;
+}
+
+static qn_status pack(qn_cpu *cpu, qn_packed *weight, const qn_pack_args *a) {
     QN_TRY(check_dtype(cpu, weight->compute));
-    if (wants_onednn(weight->compute))
-        return qn_narrow_create(values, weight->out, weight->in, weight->compute, qn_threads_count(cpu->threads),
-                                &weight->onednn);
+    if (weight->compute == QN_DTYPE_INT8) QN_TRY(make_columns(weight));
+    if (wants_onednn(weight->compute)) return pack_onednn(cpu, weight, a);
     weight->panels = qn_aligned_alloc(qn_packed_words(cpu, weight) * sizeof(qn_word));
     if (!weight->panels) return QN_ERROR_MEMORY;
-    if (weight->compute == QN_DTYPE_INT8) {
-        weight->column_scale = qn_malloc(weight->out, sizeof *weight->column_scale);
-        weight->column_sum = qn_malloc(weight->out, sizeof *weight->column_sum);
-        if (!weight->column_scale || !weight->column_sum) return QN_ERROR_MEMORY;
-    }
-    qn_cpu_pack_panels(cpu, weight, values);
+    pack_panels(cpu, weight, a);
     return cpu->base.status;
 }
 
-void *qn_cpu_pack(qn_backend *b, const float *values, size_t out, size_t in, qn_compute compute) {
+void *qn_cpu_pack(qn_backend *b, const qn_pack_args *a) {
     static const size_t values_per_word[] = {[QN_DTYPE_F32] = 1, [QN_DTYPE_BF16] = 2, [QN_DTYPE_INT8] = 4};
     qn_packed *weight = qn_calloc(1, sizeof *weight);
     if (!weight) return NULL;
-    *weight = (qn_packed){.compute = compute, .out = out, .in = in};
-    weight->words = (in + values_per_word[compute] - 1) / values_per_word[compute];
-    if (pack(qn_cpu_of(b), weight, values) == QN_OK) return weight;
+    *weight = (qn_packed){.compute = a->compute, .out = a->out, .in = a->in};
+    weight->words = (a->in + values_per_word[a->compute] - 1) / values_per_word[a->compute];
+    if (a->compute == QN_DTYPE_INT8) weight->exact = a->quantized ? a->quantized->exact : a->exact;
+    if (pack(qn_cpu_of(b), weight, a) == QN_OK) return weight;
     qn_cpu_unpack(b, weight);
     return NULL;
 }
@@ -111,21 +147,20 @@ void qn_cpu_unpack(qn_backend *b, void *memory) {
     (void)b;
     qn_packed *weight = memory;
     qn_aligned_free(weight->panels);
-    free(weight->column_scale);
-    free(weight->column_sum);
+    free(weight->column_memory);
     qn_narrow_free(weight->onednn);
     free(weight);
 }
 
 void qn_cpu_narrow(const qn_cpu *cpu, const qn_packed *weight, size_t rows, const float *x, qn_word *words,
-                   float *scale, int32_t *zero) {
+                   qn_byte_row *bytes) {
     for (size_t r = 0; r < rows; r++) {
         qn_word *row = words + r * weight->words;
         row[weight->words - 1] = 0;
         if (weight->compute == QN_DTYPE_BF16)
             cpu->kernels->to_bf16(weight->in, x + r * weight->in, (uint16_t *)(void *)row);
         else
-            cpu->kernels->quantize(weight->in, x + r * weight->in, (uint8_t *)(void *)row, scale + r, zero + r);
+            cpu->kernels->quantize(weight->in, x + r * weight->in, &weight->exact, (uint8_t *)(void *)row, bytes + r);
     }
 }
 
@@ -151,9 +186,7 @@ void qn_cpu_multiply(const qn_cpu *cpu, const qn_product *p) {
         .activation = p->activation,
         .pre = p->pre ? p->pre + p->first : NULL,
         .narrow = p->narrow ? p->narrow + p->first : NULL,
-        .row_scale = p->x.scale,
-        .row_zero = p->x.zero,
-        .column_scale = weight->column_scale ? weight->column_scale + p->first : NULL,
-        .column_sum = weight->column_sum ? weight->column_sum + p->first : NULL,
+        .bytes = p->x.bytes,
+        .columns = qn_byte_columns_from(weight->columns, p->first),
     });
 }

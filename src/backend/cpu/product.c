@@ -30,7 +30,7 @@ static void narrow_task(qn_cpu *cpu, const void *arguments, size_t first, size_t
     const forward_job *job = arguments;
     size_t in = job->weight->in;
     qn_cpu_narrow(cpu, job->weight, last - first, job->a->x + first * in, job->words + first * job->weight->words,
-                  job->x.scale ? job->x.scale + first : NULL, job->x.zero ? job->x.zero + first : NULL);
+                  job->x.bytes ? job->x.bytes + first : NULL);
 }
 
 static void forward_task(void *context, size_t index, int worker) {
@@ -64,24 +64,21 @@ void qn_cpu_linear_forward(qn_backend *b, const qn_linear_forward_args *a) {
     }
     qn_packed now = {.compute = a->compute, .out = out, .in = in}; // training: the weight changes from call to call
     now.words = a->compute == QN_DTYPE_BF16 ? (in + 1) / 2 : in;
-    size_t panels = weight ? 0 : qn_packed_words(cpu, &now), room = qn_round_up(rows, 16);
+    size_t panels = weight ? 0 : qn_packed_words(cpu, &now);
     forward_job job = {cpu, a, weight ? weight : &now, {.words = a->x, .row = in}, NULL, qn_grid_of(cpu, rows, out)};
     bool narrow = job.weight->compute != QN_DTYPE_F32 && !a->x_narrow;
-    float *shared = qn_cpu_shared_scratch(cpu, panels + (narrow ? rows * job.weight->words + 2 * room : 0));
+    size_t room = narrow && job.weight->compute == QN_DTYPE_INT8 ? qn_byte_rows_room(rows) : 0;
+    float *shared = qn_cpu_shared_scratch(cpu, panels + (narrow ? rows * job.weight->words + room : 0));
     if (!shared) return;
     if (!weight) {
         now.panels = shared;
         qn_cpu_pack_panels(cpu, &now, a->weight.data);
         shared += panels;
     }
-    if (a->x_narrow) job.x = (qn_rows){(const qn_word *)(const void *)a->x_narrow, weight->words, NULL, NULL};
+    if (a->x_narrow) job.x = (qn_rows){(const qn_word *)(const void *)a->x_narrow, weight->words, NULL};
     if (narrow) {
-        job.words = shared + 2 * room;
-        job.x = (qn_rows){job.words, job.weight->words, NULL, NULL};
-        if (job.weight->compute == QN_DTYPE_INT8) {
-            job.x.scale = shared;
-            job.x.zero = (int32_t *)(void *)(shared + room);
-        }
+        job.words = shared + room;
+        job.x = (qn_rows){job.words, job.weight->words, room ? (qn_byte_row *)(void *)shared : NULL};
         qn_cpu_ranges(cpu, rows, 16, narrow_task, &job);
     }
     qn_threads_run(cpu->threads, job.grid.tasks, forward_task, &job);

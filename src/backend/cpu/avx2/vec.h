@@ -3,6 +3,7 @@
 #pragma once
 #include "backend/cpu/constants.h"
 #include <immintrin.h>
+#include <string.h>
 
 #define QN_V_NAME(name) qn_avx2_##name
 #define QN_PROTOTYPE(name, result, parameters) result QN_V_NAME(name) parameters;
@@ -128,6 +129,14 @@ static inline void v_put_bf16(uint16_t *p, size_t n, v_float v) {
 }
 static inline v_float v_narrow_pair(v_float low, v_float high) {
     return _mm256_castsi256_ps(_mm256_or_si256(_mm256_srli_epi32(v_round_bf16(low), 16), v_round_bf16(high)));
+}
+// The first n lanes, cut to whole numbers, as bytes; above 255 gives 255, -1 and below any byte.
+static inline void v_put_bytes(uint8_t *p, size_t n, v_float v) {
+    __m256i whole = _mm256_cvttps_epi32(v);
+    __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    uint8_t lanes[V_WIDTH];
+    _mm_storel_epi64((__m128i *)(void *)lanes, _mm_packus_epi16(half, half));
+    memcpy(p, lanes, n);
 }
 // Words of two bf16, the first of each from `low`: n and m lanes, the others zero.
 static inline v_float v_pairs(const uint16_t *low, size_t n, const uint16_t *high, size_t m) {

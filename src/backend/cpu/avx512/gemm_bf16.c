@@ -6,7 +6,9 @@ typedef v_float g_sum;
 #define G_STEP(sum, a, b) _mm512_dpbf16_ps(sum, (__m512bh)(a), (__m512bh)(b))
 #define g_bits(sum) (sum)
 #define g_from(bits) (bits)
-#define G_VALUE(g, row, column, n, bits) (bits)
+#define g_columns int
+#define g_columns_of(g, column, n) 0
+#define G_VALUE(g, columns, row, bits) ((void)(columns), (bits))
 #define G_RAW true
 #define GEMM QN_V_NAME(gemm_bf16)
 #include "backend/cpu/vector/gemm.inc.h"

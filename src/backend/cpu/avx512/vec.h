@@ -129,6 +129,10 @@ static inline v_float v_narrow_pair(v_float low, v_float high) {
     return _mm512_castsi512_ps(_mm512_or_si512(_mm512_srli_epi32(v_round_bf16(low), 16), v_round_bf16(high)));
 #endif
 }
+// The first n lanes, cut to whole numbers, as bytes; above 255 gives 255, -1 and below any byte.
+static inline void v_put_bytes(uint8_t *p, size_t n, v_float v) {
+    _mm512_mask_cvtusepi32_storeu_epi8(p, v_tail(n), _mm512_cvttps_epi32(v));
+}
 // Words of two bf16, the first of each from `low`: n and m lanes, the others zero.
 static inline v_float v_pairs(const uint16_t *low, size_t n, const uint16_t *high, size_t m) {
     __m512i a = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(v_tail(n), low));

@@ -65,8 +65,10 @@ void qn_ref_gemm_int8(const qn_gemm *g) {
                 memcpy(b, right(g, p, j), sizeof b);
                 for (int l = 0; l < 4; l++) sum += a[l] * b[l];
             }
-            sum -= g->row_zero[i] * g->column_sum[j];
-            finish(g, i, j, (float)sum * (g->column_scale[j] * g->row_scale[i]));
+            float y;
+            const qn_byte_columns column = qn_byte_columns_from(g->columns, j);
+            qn_ref_dequantize(1, &sum, g->bytes + i, &column, &y);
+            finish(g, i, j, y);
         }
 }
 

@@ -32,21 +32,33 @@ void qn_ref_narrow_pairs(size_t k, size_t n, const float *b, size_t row, qn_word
         }
 }
 
-void qn_ref_quantize(size_t n, const float *x, uint8_t *y, float *scale, int32_t *zero) {
+void qn_ref_quantize(size_t n, const float *x, const qn_exact *exact, uint8_t *y, qn_byte_row *row) {
     float low = 0, high = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0, e = 0; i < n; i++) {
+        if (e < exact->count && exact->channel[e] == i) {
+            row->exact[e++] = x[i];
+            continue;
+        }
         low = x[i] < low ? x[i] : low;
         high = x[i] > high ? x[i] : high;
     }
     qn_byte_range range = qn_byte_range_of(low, high);
-    for (size_t i = 0; i < n; i++) y[i] = (uint8_t)(int32_t)(x[i] * range.inverse + range.start);
-    *scale = range.scale;
-    *zero = range.zero;
+    for (size_t i = 0, e = 0; i < n; i++) {
+        bool out = e < exact->count && exact->channel[e] == i;
+        y[i] = out ? 0 : (uint8_t)fminf(x[i] * range.inverse + range.start, 255);
+        e += out;
+    }
+    if (!exact->count) row->exact[0] = 0; // gemm_int8 reads it always
+    row->scale = range.scale;
+    row->zero = range.zero;
 }
 
-void qn_ref_dequantize(size_t n, const int32_t *sum, int32_t zero, const int32_t *column_sum, float scale,
-                       const float *column_scale, float *y) {
-    for (size_t i = 0; i < n; i++) y[i] = (float)(sum[i] - zero * column_sum[i]) * (column_scale[i] * scale);
+void qn_ref_dequantize(size_t n, const int32_t *sum, const qn_byte_row *row, const qn_byte_columns *columns, float *y) {
+    for (size_t i = 0; i < n; i++) {
+        y[i] = (float)(sum[i] - row->zero * columns->sum[i]) * (columns->scale[i] * row->scale);
+        for (size_t e = 0; e < columns->exact_count; e++)
+            y[i] = fmaf(row->exact[e], columns->exact[e * columns->exact_row + i], y[i]);
+    }
 }
 
 void qn_ref_finish(qn_activation f, size_t n, const float *x, const float *bias, float *y) {

@@ -4,7 +4,8 @@
 //   GEMM                      the kernel's name
 //   g_sum                     a vector of sums, made by g_zero(), G_STEP(sum, a, b) from words, and seen as a vector of
 //                             floats, bit by bit, through g_bits(sum)
-//   G_VALUE(g, row, column, n, bits)   a finished sum of C[row, column ..] as a float32
+//   g_columns                 what finished sums of some columns have in common: g_columns_of(g, column, n)
+//   G_VALUE(g, columns, row, bits)   a finished sum of C[row, column ..] as a float32
 //   G_RAW                     whether a sum as it is can be C
 // Each element is one chain of fused multiply-adds over p, whatever the tile: see kernels.h.
 
@@ -94,12 +95,13 @@ static inline __attribute__((always_inline)) void finish_rows(const qn_gemm *g, 
     for (size_t j = 0; j < n; j += V_WIDTH) {
         const size_t at = column + j, tail = plain || n - j > V_WIDTH ? V_WIDTH : n - j;
         const v_float bias = g->bias ? v_get(g->bias + at, tail) : v_zero();
+        const g_columns columns = g_columns_of(g, at, tail);
         const float *from = sums + j;
         const size_t first = row * g->c_row + at;
         float *c = g->narrow ? NULL : g->c + first, *pre = plain || !g->pre ? NULL : g->pre + first;
         uint16_t *narrow = g->narrow ? g->narrow + first : NULL;
         for (size_t i = row; i < row + rows; i++, from += 2 * V_WIDTH) {
-            v_float y = v_add(G_VALUE(g, i, at, tail, plain ? v_load(from) : v_get(from, tail)), bias);
+            v_float y = v_add(G_VALUE(g, columns, i, plain ? v_load(from) : v_get(from, tail)), bias);
             if (pre) v_put(pre + (i - row) * g->c_row, tail, y);
             y = v_activate(f, y);
             if (narrow)
