@@ -132,6 +132,10 @@ typedef struct {
     size_t stride;            // of keys and values
     float scale;              // usually 1 / sqrt(head_width)
     qn_dropout dropout;
+    const float *bias;              // [buckets, heads], added to the scaled scores by distance; NULL: none
+    size_t buckets, bias_reach;     // no sequence is longer than bias_reach + 1
+    const int32_t *bias_bucket;     // [2 bias_reach + 1] the row of `bias` for key - query + bias_reach, on the host
+    const int32_t *query_positions; // [Tq] with a bias: places in the sequence, on the host; NULL: all, in order
     const uint16_t *narrow; // inference: queries, keys and values in bf16, in place of the three; [T, stride], where
                             // keys and values follow the queries at distances of heads * head_width, which is even
     uint16_t *narrow_out;   // in place of out
@@ -140,6 +144,7 @@ typedef struct {
     // backward only
     const float *dout;             // [Tq, heads * head_width], dense
     float *dquery, *dkey, *dvalue; // with the row distances of query, key and value; written (=)
+    float *dbias;                  // [buckets, heads], added to (+=); NULL when frozen
 } qn_attention_args;
 
 // sum = x + dropout(sub); out = (sum - mean) / sqrt(variance + eps) * gamma + beta (Ba, Kiros, Hinton 2016; variance

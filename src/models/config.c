@@ -115,11 +115,16 @@ static qn_status read_encoder(qn_model_config *config) {
                        file);
     QN_TRY(qn_json_bool(json, file, "sinusoidal_pos_embds", false, &e->sinusoidal_start));
     QN_TRY(read_sharing(config));
+    if (family->names.relative_bias) { // fewer rows than transformers' buckets would be read beyond their end
+        e->relative_buckets = QN_RELATIVE_BUCKETS;
+        QN_TRY(read_size(json, file, "relative_attention_num_buckets", false, QN_RELATIVE_BUCKETS, 1 << 20,
+                         &e->relative_buckets));
+    }
     bool decoder = false;
     QN_TRY(qn_json_bool(json, file, "is_decoder", false, &decoder));
     if (decoder) return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"is_decoder\" is true (expected an encoder)", file);
     if (config->family->positions_after_padding) {
-        e->position_offset = (size_t)config->pad_id + 1;
+        e->position_offset = (config->family->pads_with_one ? 1 : (size_t)config->pad_id) + 1;
         if (e->max_positions <= e->position_offset)
             return qn_fail(QN_ERROR_FORMAT, "%s: \"max_position_embeddings\" is %zu (expected more than %zu)", file,
                            e->max_positions, e->position_offset);

@@ -166,6 +166,30 @@ static const qn_family families[] = {
      .narrow_embeddings = true,
      .always_projects = true,
      .shares_layers = true},
+    // Song et al. 2020. Attention scores have a bias by distance, the same in all layers.
+    {.model_type = "mpnet",
+     .prefix = "mpnet.",
+     .keys = &bert_keys,
+     .defaults = DEFAULTS(GELU, 0, 0, 0.1f),
+     .names = {.word = "embeddings.word_embeddings.weight",
+               .position = "embeddings.position_embeddings.weight",
+               .embedding_norm = "embeddings.LayerNorm",
+               .relative_bias = "encoder.relative_attention_bias.weight",
+               .layer = "encoder.layer.%zu.",
+               .query = "attention.attn.q",
+               .key = "attention.attn.k",
+               .value = "attention.attn.v",
+               .attention_output = "attention.attn.o",
+               .attention_norm = "attention.LayerNorm",
+               .up = "intermediate.dense",
+               .down = "output.dense",
+               .feed_forward_norm = "output.LayerNorm"},
+     ROBERTA_HEADS,
+     .class_base = "MPNetModel",
+     .class_masked_lm = "MPNetForMaskedLM",
+     .class_classifier = "MPNetForSequenceClassification",
+     .positions_after_padding = true,
+     .pads_with_one = true},
 };
 
 const qn_family *qn_family_find(const char *model_type) {
@@ -175,5 +199,5 @@ const qn_family *qn_family_find(const char *model_type) {
 }
 
 const char *qn_family_list(void) {
-    return "bert, roberta, xlm-roberta, camembert, roberta-prelayernorm, distilbert, electra, albert";
+    return "bert, roberta, xlm-roberta, camembert, roberta-prelayernorm, distilbert, electra, albert, mpnet";
 }

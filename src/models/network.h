@@ -34,6 +34,7 @@ typedef struct {
     const char *class_base, *class_masked_lm, *class_pretraining, *class_classifier; // "architectures"
     bool pre_norm;
     bool positions_after_padding; // positions count from pad_token_id + 1, and the table has as many rows more
+    bool pads_with_one;           // ... whatever pad_token_id says
     bool transform_gelu;          // the masked-LM head uses GELU whatever hidden_act is
     bool narrow_embeddings;       // embedding_size, and a product where it differs from hidden_size
     bool always_projects;         // ... or always

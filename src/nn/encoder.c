@@ -120,6 +120,11 @@ qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const q
     QN_TRY(qn_dense_add(set, names->embedding_norm, width, 0, 0, false, &e->embedding_norm));
     if (f->project) QN_TRY(qn_dense_add(set, names->projection, f->hidden, width, 0, false, &e->projection));
     for (size_t i = 0; i < sets; i++) QN_TRY(add_layer(e, i, names, set));
+    if (f->relative_buckets) {
+        e->bias.weight = qn_parameters_add(set, names->relative_bias, f->relative_buckets, f->heads,
+                                           (qn_parameter_options){QN_INIT_NORMAL, true, false, (int)f->layers, false});
+        if (!e->bias.weight) return QN_ERROR_MEMORY;
+    }
     if (f->pre_norm) QN_TRY(qn_dense_add(set, names->final_norm, f->hidden, 0, (int)f->layers, false, &e->final_norm));
     return QN_OK;
 }
@@ -142,6 +147,27 @@ static qn_status make_sinusoid(qn_encoder *e) {
     return QN_OK;
 }
 
+// The bucket of a distance (Raffel et al. 2020, as in Song et al. 2020): half of 32 for keys after the query; of each
+// half, 8 for the distances 0 .. 7 and 8 for logarithmic steps up to 128. In single precision, as the reference rounds.
+static int32_t distance_bucket(int64_t key_minus_query) {
+    int32_t half = key_minus_query > 0 ? QN_RELATIVE_BUCKETS / 2 : 0, exact = QN_RELATIVE_BUCKETS / 4;
+    int64_t n = key_minus_query < 0 ? -key_minus_query : key_minus_query;
+    if (n < exact) return half + (int32_t)n;
+    float steps = logf((float)n / (float)exact) / (float)log(128.0 / exact) * (float)(QN_RELATIVE_BUCKETS / 2 - exact);
+    int32_t last = QN_RELATIVE_BUCKETS / 2 - 1;
+    return half + (steps < (float)(last - exact) ? exact + (int32_t)steps : last);
+}
+
+static qn_status make_buckets(qn_encoder *e) {
+    int64_t reach = (int64_t)e->config.max_positions - 1;
+    e->buckets = qn_malloc((size_t)(2 * reach + 1), sizeof *e->buckets);
+    if (!e->buckets) return QN_ERROR_MEMORY;
+    for (int64_t i = -reach; i <= reach; i++) e->buckets[i + reach] = distance_bucket(i);
+    e->bias.bucket = e->buckets;
+    e->bias.reach = (size_t)reach;
+    return QN_OK;
+}
+
 void qn_encoder_initialize(qn_encoder *e) {
     if (e->position && e->config.sinusoidal_start)
         fill_sinusoid(e->position->shape[0], e->config.embedding, e->position->data);
@@ -157,7 +183,8 @@ qn_status qn_encoder_bind(qn_encoder *e, const qn_parameters *set) {
         l->kv_weight = qn_parameters_view(set, l->key_weight, 2);
         l->kv_bias = qn_parameters_view(set, l->key_bias, 2);
     }
-    if (e->config.positions == QN_POSITIONS_SINUSOIDAL && !e->sinusoid.data) return make_sinusoid(e);
+    if (e->config.positions == QN_POSITIONS_SINUSOIDAL && !e->sinusoid.data) QN_TRY(make_sinusoid(e));
+    if (e->bias.weight && !e->buckets) return make_buckets(e);
     return QN_OK;
 }
 
@@ -246,12 +273,18 @@ void qn_encoder_unpack(qn_encoder *e, qn_backend *backend) {
 void qn_encoder_free(qn_encoder *e) {
     free(e->layers);
     qn_aligned_free(e->sinusoid.data);
+    free(e->buckets);
     *e = (qn_encoder){0};
+}
+
+static const qn_attention_bias *bias_of(const qn_encoder *e) {
+    return e->bias.weight ? &e->bias : NULL;
 }
 
 static qn_tensor *attend(qn_context *c, qn_encoder *e, qn_encoder_layer *l, qn_tensor *x, qn_ragged batch) {
     qn_tensor *qkv = qn_linear(c, x, &l->qkv_weight, &l->qkv_bias, QN_ACTIVATION_NONE);
-    qn_tensor *mixed = qn_self_attention(c, qkv, e->config.heads, batch, e->config.attention_dropout);
+    qn_tensor *mixed =
+        qn_self_attention_biased(c, qkv, e->config.heads, batch, e->config.attention_dropout, bias_of(e));
     return qn_linear(c, mixed, l->attention_output.weight, l->attention_output.bias, QN_ACTIVATION_NONE);
 }
 
@@ -291,12 +324,27 @@ static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
     return qn_embedding(c, tokens->tokens, count + 1, tables, ids);
 }
 
+// The place of each row in its sequence; NULL without a bias, which alone asks, or after a failure.
+static const int32_t *places_of_rows(qn_context *c, const qn_encoder *e, qn_ragged batch, qn_rows_read rows,
+                                     qn_ragged queries) {
+    if (!e->bias.weight) return NULL;
+    int32_t *places = qn_arena_alloc(c->records, rows.count ? rows.count : 1, sizeof *places);
+    if (!places) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    for (size_t i = 0; i < batch.sequences; i++)
+        for (int32_t k = queries.offsets[i]; k < queries.offsets[i + 1]; k++)
+            places[k] = rows.index[k] - batch.offsets[i];
+    return places;
+}
+
 static qn_tensor *attend_rows(qn_context *c, qn_encoder *e, qn_encoder_layer *l, qn_tensor *x, qn_ragged batch,
                               qn_rows_read rows, qn_ragged queries) {
     qn_tensor *kv = qn_linear(c, x, &l->kv_weight, &l->kv_bias, QN_ACTIVATION_NONE);
     qn_tensor *picked = qn_gather(c, x, rows.count, rows.index);
     qn_tensor *query = qn_linear(c, picked, l->query_weight, l->query_bias, QN_ACTIVATION_NONE);
-    qn_tensor *mixed = qn_attention(c, query, queries, kv, batch, e->config.heads, e->config.attention_dropout);
+    const int32_t *places = places_of_rows(c, e, batch, rows, queries);
+    if (e->bias.weight && !places) return NULL;
+    qn_tensor *mixed = qn_attention_biased(c, query, queries, places, kv, batch, e->config.heads,
+                                           e->config.attention_dropout, bias_of(e));
     return qn_linear(c, mixed, l->attention_output.weight, l->attention_output.bias, QN_ACTIVATION_NONE);
 }
 
@@ -365,7 +413,7 @@ typedef struct {
 static attention_values new_attention_values(qn_context *c, const qn_encoder *e, size_t rows) {
     size_t d = e->config.hidden;
     attention_values v = {0};
-    if (e->compute != QN_DTYPE_F32 && d / e->config.heads % 2 == 0 &&
+    if (e->compute != QN_DTYPE_F32 && !e->bias.weight && d / e->config.heads % 2 == 0 &&
         c->backend->ops->computes(c->backend, QN_DTYPE_BF16))
         v.narrow_qkv = qn_new_narrow(c, rows, 3 * d);
     else
@@ -383,7 +431,7 @@ static void attention_step(qn_context *c, const qn_encoder *e, attention_values 
         return;
     }
     qn_arena_mark mark = qn_arena_save(c->arena);
-    v->mixed = qn_self_attention(c, v->qkv, e->config.heads, batch, 0);
+    v->mixed = qn_self_attention_biased(c, v->qkv, e->config.heads, batch, 0, bias_of(e));
     qn_arena_restore(c->arena, mark); // the block reads it before anything else is put there
 }
 

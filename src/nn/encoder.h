@@ -6,13 +6,16 @@
 
 typedef enum { QN_POSITIONS_LEARNED, QN_POSITIONS_SINUSOIDAL } qn_positions;
 
+enum { QN_RELATIVE_BUCKETS = 32 }; // of distances, whatever more rows a table has
+
 typedef struct {
     size_t vocabulary, hidden, layers, heads, intermediate, max_positions, types;
     size_t position_offset; // position ids start here (RoBERTa: padding id + 1)
     size_t embedding;       // width of the tables; 0: hidden. A product widens it where `project` is set
     bool project;
-    size_t groups, inner;  // parameters that layers share (ALBERT): `groups` times `inner` sets; 0: each has its own
-    bool sinusoidal_start; // learned positions begin as sinusoids
+    size_t groups, inner;    // parameters that layers share (ALBERT): `groups` times `inner` sets; 0: each has its own
+    bool sinusoidal_start;   // learned positions begin as sinusoids
+    size_t relative_buckets; // rows of a table of attention biases by distance, for all layers; 0: none
     qn_positions positions;
     bool pre_norm; // x + f(norm(x)) and a last norm, instead of norm(x + f(x))
     qn_activation activation;
@@ -23,7 +26,7 @@ typedef struct {
 // Tensor names of a family; those of a layer follow `layer` (a format with one %zu, or where layers share parameters
 // two: group and place in the group). "weight" and "bias" are appended with a dot.
 typedef struct {
-    const char *word, *position, *type, *embedding_norm, *projection, *final_norm;
+    const char *word, *position, *type, *embedding_norm, *projection, *relative_bias, *final_norm;
     const char *layer;
     const char *query, *key, *value, *attention_output, *attention_norm, *up, *down, *feed_forward_norm;
 } qn_encoder_names;
@@ -44,6 +47,8 @@ typedef struct {
     qn_tensor *word, *position, *type; // [vocabulary, d], [positions, d], [types, d]
     qn_tensor sinusoid;                // in place of `position`, not a parameter
     qn_dense embedding_norm, projection, final_norm;
+    qn_attention_bias bias;   // weight NULL: none
+    int32_t *buckets;         // [2 max_positions - 1], its buckets
     qn_encoder_layer *layers; // [sets of parameters]: one for each layer, or fewer that several layers share
     qn_compute compute;       // of the packed weights
 } qn_encoder;

@@ -8,7 +8,15 @@ typedef struct {
     qn_attention_args args;
     qn_tensor *query, *kv; // the same tensor in self-attention
     qn_tensor *out;
+    qn_tensor *bias; // or NULL
 } record;
+
+// Where the gradient of queries or keys goes; where a bias alone trains, a place that nobody reads.
+static float *gradient_place(qn_context *c, qn_tensor *t) {
+    if (t->requires_grad) return qn_gradient_to_write(c, t);
+    float *place = qn_arena_alloc(c->arena, qn_count(t), sizeof *place);
+    return place ? place : qn_fail_operation(c, QN_ERROR_MEMORY);
+}
 
 static void backward(void *context, void *content) {
     qn_context *c = context;
@@ -16,28 +24,62 @@ static void backward(void *context, void *content) {
     if (!r->out->has_grad) return;
     bool self = r->query == r->kv;
     size_t d = qn_width(r->out);
-    float *dkv = qn_gradient_to_write(c, r->kv), *dquery = self ? dkv : qn_gradient_to_write(c, r->query);
+    float *dkv = gradient_place(c, r->kv), *dquery = self ? dkv : gradient_place(c, r->query);
     if (!dkv || !dquery) return;
     r->args.dout = r->out->grad;
     r->args.dquery = dquery;
     r->args.dkey = dkv + (self ? d : 0);
     r->args.dvalue = r->args.dkey + d;
+    r->args.dbias = r->bias && r->bias->requires_grad ? r->bias->grad : NULL;
     c->backend->ops->attention_backward(c->backend, &r->args);
-    qn_gradient_written(c, r->kv, dkv);
-    if (!self) qn_gradient_written(c, r->query, dquery);
+    if (r->kv->requires_grad) qn_gradient_written(c, r->kv, dkv);
+    if (!self && r->query->requires_grad) qn_gradient_written(c, r->query, dquery);
 }
 
-// `key` is the column of the keys in kv.
-static qn_tensor *attend(qn_context *c, qn_tensor *query, qn_ragged queries, qn_tensor *kv, qn_ragged batch, size_t key,
-                         size_t d, size_t heads, float dropout) {
-    size_t rows = qn_rows(query);
+// Adds the bias to what a record computes. False, with the failure kept, when it does not fit.
+static bool use_bias(qn_context *c, record *r, const qn_attention_bias *bias, const int32_t *positions,
+                     qn_ragged batch) {
+    const qn_tensor *w = bias->weight;
+    size_t heads = r->args.heads;
+    bool good = w->rank == 2 && qn_width(w) == heads;
+    for (size_t i = 0; good && i < batch.sequences; i++)
+        good = (size_t)(batch.offsets[i + 1] - batch.offsets[i]) <= bias->reach + 1;
+    if (!good) {
+        qn_fail(QN_ERROR_ARGUMENT,
+                "attention: the bias is [%zu, %zu] (expected [buckets, %zu], and at most %zu tokens)", qn_rows(w),
+                qn_width(w), heads, bias->reach + 1);
+        return qn_fail_operation(c, QN_ERROR_ARGUMENT);
+    }
+    if (!qn_check_parameter(c, "attention", w)) return false;
+    r->bias = bias->weight;
+    r->args.bias = w->data;
+    r->args.buckets = w->shape[0];
+    r->args.bias_bucket = bias->bucket;
+    r->args.bias_reach = bias->reach;
+    r->args.query_positions = positions;
+    return true;
+}
+
+typedef struct {
+    qn_ragged queries, batch;
+    size_t key, d; // the column of the keys in kv; the width
+    size_t heads;
+    float dropout;
+    const qn_attention_bias *bias;
+    const int32_t *positions;
+} setting;
+
+static qn_tensor *attend(qn_context *c, qn_tensor *query, qn_tensor *kv, const setting *s) {
+    size_t rows = qn_rows(query), heads = s->heads, d = s->d;
+    qn_ragged queries = s->queries, batch = s->batch;
+    bool trains = query->requires_grad || kv->requires_grad || (s->bias && s->bias->weight->requires_grad);
     if (heads == 0 || d % heads != 0) {
         qn_fail(QN_ERROR_ARGUMENT, "attention: width %zu with %zu heads (expected heads dividing the width)", d, heads);
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
     }
     if (!qn_check_ragged(c, "attention", queries, rows) || !qn_check_ragged(c, "attention", batch, qn_rows(kv)))
         return NULL;
-    record r = {.query = query, .kv = kv, .out = qn_new_matrix(c, rows, d, query->requires_grad || kv->requires_grad)};
+    record r = {.query = query, .kv = kv, .out = qn_new_matrix(c, rows, d, trains)};
     if (!r.out) return NULL;
     r.args = (qn_attention_args){.sequences = batch.sequences,
                                  .offsets = batch.offsets,
@@ -46,12 +88,13 @@ static qn_tensor *attend(qn_context *c, qn_tensor *query, qn_ragged queries, qn_
                                  .head_width = d / heads,
                                  .query = query->data,
                                  .query_stride = qn_width(query),
-                                 .key = kv->data + key,
-                                 .value = kv->data + key + d,
+                                 .key = kv->data + s->key,
+                                 .value = kv->data + s->key + d,
                                  .stride = qn_width(kv),
                                  .scale = 1.0f / sqrtf((float)(d / heads)),
                                  .out = r.out->data};
-    if (c->dropout && dropout > 0) r.args.dropout = (qn_dropout){dropout, c->seed, c->stream++};
+    if (s->bias && !use_bias(c, &r, s->bias, s->positions, batch)) return NULL;
+    if (c->dropout && s->dropout > 0) r.args.dropout = (qn_dropout){s->dropout, c->seed, c->stream++};
     if (r.out->requires_grad) {
         r.args.lse = qn_arena_alloc(c->arena, rows * heads, sizeof(float));
         if (!r.args.lse) return qn_fail_operation(c, QN_ERROR_MEMORY);
@@ -61,18 +104,24 @@ static qn_tensor *attend(qn_context *c, qn_tensor *query, qn_ragged queries, qn_
     return r.out;
 }
 
-qn_tensor *qn_self_attention(qn_context *c, qn_tensor *qkv, size_t heads, qn_ragged batch, float dropout) {
+qn_tensor *qn_self_attention_biased(qn_context *c, qn_tensor *qkv, size_t heads, qn_ragged batch, float dropout,
+                                    const qn_attention_bias *bias) {
     if (!qkv) return NULL;
     size_t width = qn_width(qkv), d = width / 3;
     if (d * 3 != width || d == 0) {
         qn_fail(QN_ERROR_ARGUMENT, "attention: [%zu, %zu] (expected [T, 3 d])", qn_rows(qkv), width);
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
     }
-    return attend(c, qkv, batch, qkv, batch, d, d, heads, dropout);
+    return attend(c, qkv, qkv, &(setting){batch, batch, d, d, heads, dropout, bias, NULL});
 }
 
-qn_tensor *qn_attention(qn_context *c, qn_tensor *query, qn_ragged queries, qn_tensor *kv, qn_ragged batch,
-                        size_t heads, float dropout) {
+qn_tensor *qn_self_attention(qn_context *c, qn_tensor *qkv, size_t heads, qn_ragged batch, float dropout) {
+    return qn_self_attention_biased(c, qkv, heads, batch, dropout, NULL);
+}
+
+qn_tensor *qn_attention_biased(qn_context *c, qn_tensor *query, qn_ragged queries, const int32_t *positions,
+                               qn_tensor *kv, qn_ragged batch, size_t heads, float dropout,
+                               const qn_attention_bias *bias) {
     if (!query || !kv) return NULL;
     size_t d = qn_width(query);
     if (qn_width(kv) != 2 * d || queries.sequences != batch.sequences) {
@@ -81,7 +130,12 @@ qn_tensor *qn_attention(qn_context *c, qn_tensor *query, qn_ragged queries, qn_t
                 qn_rows(query), d, queries.sequences, qn_rows(kv), qn_width(kv), batch.sequences);
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
     }
-    return attend(c, query, queries, kv, batch, 0, d, heads, dropout);
+    return attend(c, query, kv, &(setting){queries, batch, 0, d, heads, dropout, bias, positions});
+}
+
+qn_tensor *qn_attention(qn_context *c, qn_tensor *query, qn_ragged queries, qn_tensor *kv, qn_ragged batch,
+                        size_t heads, float dropout) {
+    return qn_attention_biased(c, query, queries, NULL, kv, batch, heads, dropout, NULL);
 }
 
 void qn_narrow_attention(qn_context *c, const qn_narrow_tensor *qkv, size_t heads, qn_ragged batch,

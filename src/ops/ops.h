@@ -54,6 +54,21 @@ bool qn_check_ragged(qn_context *c, const char *operation, qn_ragged batch, size
 // where parameters keep them. NULL is fine.
 bool qn_check_parameter(qn_context *c, const char *operation, const qn_tensor *t);
 
+// --- Attention with a bias by distance (attention.c): S_ij += weight[bucket[j - i + reach], head]
+typedef struct {
+    qn_tensor *weight;     // [buckets, heads], a parameter
+    const int32_t *bucket; // [2 reach + 1], each less than the number of buckets; must stand until backward
+    size_t reach;          // a sequence has at most reach + 1 tokens
+} qn_attention_bias;
+
+// As quern.h's qn_self_attention and qn_attention; `bias` may be NULL. `positions` are those of the queries, each in
+// its sequence.
+qn_tensor *qn_self_attention_biased(qn_context *c, qn_tensor *qkv, size_t heads, qn_ragged batch, float dropout,
+                                    const qn_attention_bias *bias);
+qn_tensor *qn_attention_biased(qn_context *c, qn_tensor *query, qn_ragged queries, const int32_t *positions,
+                               qn_tensor *kv, qn_ragged batch, size_t heads, float dropout,
+                               const qn_attention_bias *bias);
+
 // --- Steps on rows in inference (block.c): what stands between two attentions, run in one go; see qn_block_args. A
 // value is named by its place. Nothing is recorded: only without a tape and with packed weights.
 //

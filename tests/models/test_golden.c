@@ -327,6 +327,8 @@ static const char *const cases[] = {
     "families/electra-classify",
     "families/albert-pretrain",
     "families/albert-classify",
+    "families/mpnet-mlm",
+    "families/mpnet-classify",
 };
 enum { CASES = sizeof cases / sizeof *cases };
 

@@ -5,6 +5,9 @@
 // Forward:  S = scale Q K^T, P = softmax(S) by rows, O = dropout(P) V; lse_i = log sum_j exp(S_ij) is kept.
 // Backward: P = exp(S - lse); dV = dropout(P)^T dO; dP = dropout(dO V^T); delta_i = sum dO_i O_i = sum_j P_ij dP_ij;
 //           dS = P (dP - delta); dQ = scale dS K; dK = scale dS^T Q.   (Dao et al., FlashAttention, 2022, appendix B)
+//
+// A bias by distance (Raffel et al. 2020): S_ij += b[j - i]; db[j - i] = sum dS_ij. Scores begin as b / scale, to which
+// the product adds.
 #include "backend/cpu/cpu.h"
 #include <math.h>
 #include <string.h>
@@ -15,7 +18,19 @@ typedef struct {
     qn_cpu *cpu;
     const qn_attention_args *a;
     size_t padded; // longest sequence, in whole panels
+    float *sums;   // [sequences, heads, buckets] of a bias's gradient, in backward
 } job_t;
+
+// A head's bias by distance, values[key - query + s - 1], in units of the product.
+static void spread_bias(const qn_attention_args *a, size_t head, size_t s, float *values) {
+    const int32_t *bucket = a->bias_bucket + a->bias_reach + 1 - s;
+    for (size_t i = 0; i + 1 < 2 * s; i++) values[i] = a->bias[(size_t)bucket[i] * a->heads + head] / a->scale;
+}
+
+// Where the distances of one query begin in an array of that kind.
+static size_t first_distance(const qn_attention_args *a, size_t token, size_t begin, size_t s) {
+    return s - 1 - (a->query_positions ? (size_t)a->query_positions[token] : token - begin);
+}
 
 // Dropout of one row of probabilities; a row's counters start at (token * heads + head) * 2^20, enough for 8 million
 // keys.
@@ -33,14 +48,18 @@ static void forward_task(void *context, size_t index, int worker) {
     size_t width = k->panel_width, ld = qn_round_up(s, width);
     size_t begin = (size_t)a->query_offsets[sequence], queries = (size_t)a->query_offsets[sequence + 1] - begin;
     float *keys = job->cpu->per_worker[worker].memory, *scores = keys + job->padded * h;
+    float *bias = scores + QUERY_BLOCK * job->padded;
     if (queries == 0) return;
     if (s == 0) { // nothing to see: zeros
         for (size_t i = 0; i < queries; i++) memset(a->out + (begin + i) * d + column, 0, h * sizeof(float));
         return;
     }
     k->pack(s, h, a->key + first * a->stride + column, a->stride, keys);
+    if (a->bias) spread_bias(a, head, s, bias);
     for (size_t q = 0; q < queries; q += QUERY_BLOCK) {
         size_t rows = queries - q < QUERY_BLOCK ? queries - q : QUERY_BLOCK, token = begin + q;
+        for (size_t i = 0; a->bias && i < rows; i++)
+            memcpy(scores + i * ld, bias + first_distance(a, token + i, begin, s), s * sizeof *bias);
         k->gemm(&(qn_gemm){.m = rows,
                            .n = s,
                            .k = h,
@@ -52,7 +71,8 @@ static void forward_task(void *context, size_t index, int worker) {
                            .b_panel = h * width,
                            .b_packed = true,
                            .c = scores,
-                           .c_row = ld});
+                           .c_row = ld,
+                           .accumulate = a->bias != NULL});
         float lse[QUERY_BLOCK];
         k->softmax(rows, s, a->scale, scores, ld, lse, NULL, 0);
         for (size_t i = 0; i < rows; i++) {
@@ -138,16 +158,23 @@ static void backward_task(void *context, size_t index, int worker) {
     size_t width = k->panel_width, ld = qn_round_up(s, width), start = first * a->stride + column;
     float *keys = job->cpu->per_worker[worker].memory, *values = keys + job->padded * h, *p = values + job->padded * h;
     float *dp = p + QUERY_BLOCK * job->padded, *dropped = dp + QUERY_BLOCK * job->padded;
+    float *bias = dropped + QUERY_BLOCK * job->padded, *dbias = bias + 2 * job->padded;
     size_t begin = (size_t)a->query_offsets[sequence], queries = (size_t)a->query_offsets[sequence + 1] - begin;
     if (queries == 0) zero_rows(a->dkey + start, a->dvalue + start, s, a->stride, h); // nobody looked
     if (s == 0) zero_rows(a->dquery + begin * a->query_stride + column, NULL, queries, a->query_stride, h);
     if (s == 0 || queries == 0) return;
     k->pack(s, h, a->key + start, a->stride, keys);
     k->pack(s, h, a->value + start, a->stride, values);
+    if (a->bias) {
+        spread_bias(a, head, s, bias);
+        memset(dbias, 0, 2 * s * sizeof *dbias);
+    }
     for (size_t q = 0; q < queries; q += QUERY_BLOCK) {
         size_t rows = queries - q < QUERY_BLOCK ? queries - q : QUERY_BLOCK, token = begin + q;
         size_t at = token * a->query_stride + column;
         const float *out = a->out + token * d + column, *dout = a->dout + token * d + column;
+        for (size_t i = 0; a->bias && i < rows; i++)
+            memcpy(p + i * ld, bias + first_distance(a, token + i, begin, s), s * sizeof *bias);
         k->gemm(&(qn_gemm){.m = rows,
                            .n = s,
                            .k = h,
@@ -159,7 +186,8 @@ static void backward_task(void *context, size_t index, int worker) {
                            .b_panel = h * width,
                            .b_packed = true,
                            .c = p,
-                           .c_row = ld});
+                           .c_row = ld,
+                           .accumulate = a->bias != NULL});
         k->gemm(&(qn_gemm){.m = rows,
                            .n = s,
                            .k = h,
@@ -196,6 +224,7 @@ static void backward_task(void *context, size_t index, int worker) {
         for (size_t i = 0; i < rows; i++) {
             float delta = k->dot(h, out + i * d, dout + i * d);
             k->score_backward(s, p + i * ld, dp + i * ld, delta, a->scale, dp + i * ld);
+            if (a->bias) k->axpy(s, 1 / a->scale, dp + i * ld, dbias + first_distance(a, token + i, begin, s));
         }
         k->gemm(&(qn_gemm){.m = s,
                            .n = h,
@@ -221,30 +250,42 @@ static void backward_task(void *context, size_t index, int worker) {
                            .c = a->dquery + at,
                            .c_row = a->query_stride});
     }
+    if (!job->sums) return;
+    const int32_t *bucket = a->bias_bucket + a->bias_reach + 1 - s;
+    for (size_t i = 0; i + 1 < 2 * s; i++) job->sums[index * a->buckets + (size_t)bucket[i]] += dbias[i];
 }
 
-static void run(qn_backend *b, const qn_attention_args *a, qn_task task, size_t packs, size_t blocks) {
+static void run(qn_backend *b, const qn_attention_args *a, qn_task task, size_t packs, size_t blocks, float *sums) {
     qn_cpu *cpu = qn_cpu_of(b);
     size_t longest = 0;
     for (size_t i = 0; i < a->sequences; i++) {
         size_t s = (size_t)(a->offsets[i + 1] - a->offsets[i]);
         if (s > longest) longest = s;
     }
-    job_t job = {cpu, a, qn_round_up(longest, cpu->kernels->panel_width)};
+    job_t job = {cpu, a, qn_round_up(longest, cpu->kernels->panel_width), sums};
     if (longest == 0) job.padded = cpu->kernels->panel_width; // queries may stand before empty sequences
-    if (!qn_cpu_worker_scratch(
-            cpu, job.padded * (packs * qn_round_up(a->head_width, cpu->kernels->panel_width) + blocks * QUERY_BLOCK)))
+    if (!qn_cpu_worker_scratch(cpu, job.padded * (packs * qn_round_up(a->head_width, cpu->kernels->panel_width) +
+                                                  blocks * QUERY_BLOCK + (a->bias ? 4 : 0))))
         return;
     qn_threads_run(cpu->threads, a->sequences * a->heads, task, &job);
 }
 
 void qn_cpu_attention_forward(qn_backend *b, const qn_attention_args *a) {
     if (a->narrow)
-        run(b, a, narrow_task, 2, 2);
+        run(b, a, narrow_task, 2, 2, NULL);
     else
-        run(b, a, forward_task, 1, 1);
+        run(b, a, forward_task, 1, 1, NULL);
 }
 
 void qn_cpu_attention_backward(qn_backend *b, const qn_attention_args *a) {
-    run(b, a, backward_task, 2, 3);
+    size_t tasks = a->sequences * a->heads;
+    float *sums = NULL;
+    if (a->bias && a->dbias) {
+        sums = qn_cpu_shared_scratch(qn_cpu_of(b), tasks * a->buckets);
+        if (!sums) return;
+        memset(sums, 0, tasks * a->buckets * sizeof *sums);
+    }
+    run(b, a, backward_task, 2, 3, sums);
+    for (size_t i = 0; sums && i < tasks; i++) // in the order of the sequences, whoever computed them
+        for (size_t k = 0; k < a->buckets; k++) a->dbias[k * a->heads + i % a->heads] += sums[i * a->buckets + k];
 }

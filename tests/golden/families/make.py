@@ -46,6 +46,8 @@ CASES = {
     "albert-classify": (hf.AlbertConfig, hf.AlbertForSequenceClassification, "single",
                         dict(PLAIN, num_hidden_layers=4, num_hidden_groups=2, inner_group_num=2, embedding_size=16,
                              classifier_dropout_prob=0.0), 3),
+    "mpnet-mlm": (hf.MPNetConfig, hf.MPNetForMaskedLM, "mlm", dict(AFTER, hidden_act="relu"), 0),
+    "mpnet-classify": (hf.MPNetConfig, hf.MPNetForSequenceClassification, "single", AFTER, 3),
 }
 
 
