@@ -27,7 +27,8 @@ static double seconds(void) {
 // One function for each kernel: runs it once and says how many bytes it moved and how many operations it did.
 static qn_gemm product(const qn_kernels *k) {
     static float scale[1 << 12];
-    static int32_t whole[1 << 12];
+    static int32_t sum[1 << 12];
+    static qn_byte_row bytes[1 << 12];
     return (qn_gemm){.m = n / WIDTH,
                      .n = WIDTH,
                      .k = MOST_DEPTH,
@@ -40,10 +41,8 @@ static qn_gemm product(const qn_kernels *k) {
                      .b_packed = true,
                      .c = y,
                      .c_row = WIDTH,
-                     .row_scale = scale,
-                     .row_zero = whole,
-                     .column_scale = scale,
-                     .column_sum = whole};
+                     .bytes = bytes,
+                     .columns = {.scale = scale, .sum = sum}};
 }
 static work product_work(double steps) { // products in one word
     double rows = (double)(n / WIDTH);
@@ -162,15 +161,16 @@ static work run_to_bf16(const qn_kernels *k) {
     return (work){(double)n, 6.0 * (double)n, (double)n};
 }
 static work run_quantize(const qn_kernels *k) {
-    float scale;
-    int32_t zero;
-    k->quantize(n, x, (uint8_t *)(void *)y, &scale, &zero);
-    sink = scale;
+    qn_byte_row row;
+    k->quantize(n, x, &(qn_exact){0}, (uint8_t *)(void *)y, &row);
+    sink = row.scale;
     return (work){(double)n, 5.0 * (double)n, 2.0 * (double)n};
 }
 static work run_dequantize(const qn_kernels *k) {
     static int32_t sums[1 << 16], column_sums[1 << 16];
-    k->dequantize(n < 1 << 16 ? n : 1 << 16, sums, 131, column_sums, 0.5f, x, y);
+    const qn_byte_row row = {.scale = 0.5f, .zero = 131};
+    const qn_byte_columns columns = {.scale = x, .sum = column_sums};
+    k->dequantize(n < 1 << 16 ? n : 1 << 16, sums, &row, &columns, y);
     return (work){(double)n, 16.0 * (double)n, 3.0 * (double)n};
 }
 static work run_finish(const qn_kernels *k) {
