@@ -71,6 +71,8 @@ static void test_refused(void **state) {
         {"{\"model_type\": \"distilbert\", " SHAPE "}", "\"dim\"", QN_ERROR_FORMAT},
         {"{\"model_type\": \"albert\", " SHAPE ", \"num_hidden_groups\": 2}", "\"num_hidden_groups\"", QN_ERROR_FORMAT},
         {"{\"model_type\": \"albert\", " SHAPE ", \"inner_group_num\": 0}", "\"inner_group_num\"", QN_ERROR_FORMAT},
+        {"{\"model_type\": \"mpnet\", " SHAPE ", \"relative_attention_num_buckets\": 31}",
+         "\"relative_attention_num_buckets\"", QN_ERROR_FORMAT},
         {"{\"model_type\": \"electra\", " SHAPE ", \"embedding_size\": -8}", "\"embedding_size\"", QN_ERROR_FORMAT},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -108,6 +110,10 @@ static void test_families(void **state) {
     assert_ok(parse("{\"model_type\": \"xlm-roberta\", " SHAPE ", \"max_position_embeddings\": 514}", &c));
     assert_int_equal(c.encoder.max_positions, 512);
     assert_int_equal(c.encoder.position_offset, 2);
+    qn_model_config_free(&c);
+    assert_ok(parse("{\"model_type\": \"mpnet\", " SHAPE ", \"pad_token_id\": 7}", &c));
+    assert_int_equal(c.encoder.position_offset, 2);
+    assert_int_equal(c.encoder.relative_buckets, 32);
     qn_model_config_free(&c);
 }
 

@@ -305,6 +305,24 @@ static void written_equals_read(const char *name) {
     close_case(&f);
 }
 
+// A bias that all layers share trains on when everything else is frozen, and gets the gradient that it gets otherwise.
+static void test_bias_alone(void **state) {
+    (void)state;
+    fixture f;
+    open_case(&f, "families/mpnet-classify", NULL, 2);
+    qn_parameters *set = &f.network->parameters;
+    for (size_t i = 0; i < set->count; i++)
+        if (strcmp(set->items[i]->name, f.network->config.family->names.relative_bias) != 0) {
+            set->items[i]->frozen = true;
+            set->items[i]->tensor.requires_grad = false;
+        }
+    assert_ok(qn_encoder_bind(&f.network->encoder, set));
+    forward(&f, false);
+    assert_ok(qn_backward(&f.c));
+    compare(&f, "grad.mpnet.encoder.relative_attention_bias.weight", f.network->encoder.bias.weight->grad, 1e-5);
+    close_case(&f);
+}
+
 static const char *const cases[] = {
     "bert/mlm-gelu-w8",
     "bert/pretrain-gelu_new-w20",
@@ -345,8 +363,9 @@ static void test_case(void **state) {
 }
 
 int main(void) {
-    struct CMUnitTest tests[CASES];
+    struct CMUnitTest tests[CASES + 1];
     for (size_t i = 0; i < CASES; i++)
         tests[i] = (struct CMUnitTest){cases[i], test_case, NULL, NULL, (void *)(uintptr_t)cases[i]};
-    return _cmocka_run_group_tests("golden", tests, CASES, NULL, NULL);
+    tests[CASES] = (struct CMUnitTest)cmocka_unit_test(test_bias_alone);
+    return _cmocka_run_group_tests("golden", tests, CASES + 1, NULL, NULL);
 }
