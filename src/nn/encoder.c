@@ -290,12 +290,16 @@ static qn_tensor *attend(qn_context *c, qn_encoder *e, qn_encoder_layer *l, qn_t
 
 static qn_tensor *feed_forward(qn_context *c, qn_encoder *e, qn_encoder_layer *l, qn_tensor *x) {
     qn_tensor *wide = qn_linear(c, x, l->up.weight, l->up.bias, e->config.activation);
-    return qn_linear(c, wide, l->down.weight, l->down.bias, QN_ACTIVATION_NONE);
+    qn_tensor *y = qn_linear(c, wide, l->down.weight, l->down.bias, QN_ACTIVATION_NONE);
+    if (wide && wide->pre) qn_forget_value(c, wide); // the largest of all: computed again
+    return y;
 }
 
 static qn_tensor *add_norm(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor *sub, const qn_dense *norm,
                            qn_tensor **sum) {
-    return qn_add_norm(c, x, sub, norm->weight, norm->bias, e->config.norm_eps, e->config.hidden_dropout, sum);
+    qn_tensor *y = qn_add_norm(c, x, sub, norm->weight, norm->bias, e->config.norm_eps, e->config.hidden_dropout, sum);
+    qn_forget_value(c, sub); // a linear layer's result, which is in the sum now
+    return y;
 }
 
 static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {

@@ -81,6 +81,14 @@ void qn_forget_value(qn_context *c, qn_tensor *t) {
     t->data = NULL;
 }
 
+float *qn_value(qn_context *c, qn_tensor *t) {
+    if (t->data || !t->pre) return t->data;
+    t->data = qn_arena_alloc(c->arena, qn_count(t), sizeof *t->data);
+    if (!t->data) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    c->backend->ops->activation_forward(c->backend, t->function, qn_count(t), t->pre, t->data);
+    return t->data;
+}
+
 void qn_add_gradient(qn_context *c, qn_tensor *t, const float *from) {
     bool accumulate;
     float *to = qn_gradient(c, t, &accumulate);

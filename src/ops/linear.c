@@ -16,12 +16,14 @@ static void backward(void *context, void *content) {
     float *dz = r->y->grad; // y's gradient is complete and nobody reads it again: it becomes dz
     if (r->f != QN_ACTIVATION_NONE)
         c->backend->ops->activation_backward(c->backend, r->f, qn_count(r->y), r->pre, dz, dz);
+    const float *x = qn_value(c, r->x);
+    if (!x) return;
     bool accumulate = false;
     float *dx = qn_gradient(c, r->x, &accumulate);
     c->backend->ops->linear_backward(
         c->backend,
         &(qn_linear_backward_args){.rows = rows,
-                                   .x = r->x->data,
+                                   .x = x,
                                    .weight = {r->weight->data, qn_rows(r->weight), qn_width(r->weight), NULL},
                                    .compute = c->compute,
                                    .dy = dz,
@@ -52,6 +54,8 @@ qn_tensor *qn_linear(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *
     if (y->requires_grad && f != QN_ACTIVATION_NONE) {
         r.pre = qn_arena_alloc(c->arena, rows * out, sizeof(float));
         if (!r.pre) return qn_fail_operation(c, QN_ERROR_MEMORY);
+        y->pre = r.pre;
+        y->function = f;
     }
     c->backend->ops->linear_forward(c->backend,
                                     &(qn_linear_forward_args){.rows = rows,

@@ -41,8 +41,10 @@ float *qn_gradient(qn_context *c, qn_tensor *t, bool *accumulate);
 float *qn_gradient_to_write(qn_context *c, qn_tensor *t);
 void qn_gradient_written(qn_context *c, qn_tensor *t, float *where);
 // A model promises that nobody reads t's value again: no later operation, and not the backward of t's own, as is true
-// of qn_linear. While recording, its memory then serves what comes next.
+// of qn_linear, or it has `pre`. While recording, its memory then serves what comes next.
 void qn_forget_value(qn_context *c, qn_tensor *t);
+// t's value for a backward, computed again when it was forgotten and is f of something that was kept.
+float *qn_value(qn_context *c, qn_tensor *t);
 // Adds `from` (dense, of t's size) to t's gradient.
 void qn_add_gradient(qn_context *c, qn_tensor *t, const float *from);
 static inline bool qn_taping(const qn_context *c) {
