@@ -1,6 +1,7 @@
 """Classifiers and masked LMs of every family that Quern has trained from scratch load in transformers and give the same logits."""
 import json
 import os
+import shutil
 
 from common import Workplace, check, check_close, finish, json_lines, quern, quern_logits, small_start, wordnet
 
@@ -8,9 +9,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, logging
+from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, logging
 
 logging.disable_progress_bar()
+logging.set_verbosity_error()
 
 SMALL = dict(num_hidden_layers=2, max_position_embeddings=310)
 FAMILIES = {
@@ -40,8 +42,7 @@ def load(auto, folder, what):
 
 
 with Workplace() as place:
-    rows = wordnet("train", 1500)
-    train = place.tsv("train.tsv", [{"label": r["label"], "text": r["text"]} for r in rows])
+    train = place.tsv("train.tsv", [{"label": r["label"], "text": r["text"]} for r in wordnet("train", 1500)])
     masked = ["a [MASK] of the genus", "the act of [MASK]", "small tree [MASK]"]
     options, text = small_start(place, **SMALL)
     # Without unknown words: MPNet in transformers counts positions over what is not id 1, here [UNK].
@@ -63,6 +64,18 @@ with Workplace() as place:
         with torch.no_grad():
             theirs = np.stack([model(input_ids=ids).logits[0].numpy() for ids in encode(output, texts)[0]])
         check_close(f"{family} classifier: logits", quern_logits(output, texts, "--max-length", LIMIT), theirs, 1e-4)
+
+        # The other way: a base model that transformers writes, without the head, is read.
+        base = place.file(family + "-base")
+        AutoModel.from_pretrained(output).save_pretrained(base)
+        for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+            shutil.copy(os.path.join(output, name), base)
+        model = AutoModel.from_pretrained(base).eval()
+        with torch.no_grad():
+            theirs = np.stack([model(input_ids=ids).last_hidden_state[0].mean(0).numpy() for ids in encode(base, texts)[0]])
+        rows = json_lines(quern("embed", "--model", base, "--pooling", "mean", "--no-normalize", "--max-length", LIMIT,
+                                stdin="\n".join(texts) + "\n"))
+        check_close(f"{family} base: mean vectors", [r["embedding"] if isinstance(r, dict) else r for r in rows], theirs, 1e-5)
 
         output = place.file(family + "-mlm")
         quern("pretrain", "--objective", "mlm", *begin, "--train-file", text, "--output-dir", output, "--learning-rate", "1e-3",
