@@ -434,9 +434,7 @@ static void attention_step(qn_context *c, const qn_encoder *e, attention_values 
         qn_narrow_attention(c, v->narrow_qkv, e->config.heads, batch, v->narrow_mixed, v->mixed);
         return;
     }
-    qn_arena_mark mark = qn_arena_save(c->arena);
     v->mixed = qn_self_attention_biased(c, v->qkv, e->config.heads, batch, 0, bias_of(e));
-    qn_arena_restore(c->arena, mark); // the block reads it before anything else is put there
 }
 
 // Layers 0 .. end-1 on x, in place. Pre-norm: *sub is what is still to be added to x.
@@ -446,6 +444,7 @@ static void infer_layers(qn_context *c, qn_encoder *e, qn_tensor *x, qn_ragged b
     attention_values v = new_attention_values(c, e, rows);
     if (pre) *sub = qn_new_matrix(c, rows, d, false);
     for (size_t i = 0; i <= end && c->status == QN_OK; i++) {
+        qn_arena_mark mark = qn_arena_save(c->arena); // the attention's result goes when the block has read it
         qn_block b;
         qn_block_begin(&b, c, rows);
         int in = qn_block_tensor(&b, x), normed = in, delta = -1;
@@ -468,6 +467,7 @@ static void infer_layers(qn_context *c, qn_encoder *e, qn_tensor *x, qn_ragged b
             qn_block_linear(&b, normed, &l->qkv_weight, &l->qkv_bias, QN_ACTIVATION_NONE, qkv);
         }
         qn_block_run(&b);
+        qn_arena_restore(c->arena, mark);
     }
 }
 
