@@ -179,6 +179,15 @@ expect 0 '"tokens_per_second": ' bench --model $M --seconds 0 --json w5 w6
 expect 0 '^Many texts at once' bench --model $M --seconds 0 w5 w6
 expect 0 '"measure": "latency", .*"length": 6, ' bench --model $M --seconds 0 --measure latency --lengths 6 --json w5 w6
 expect 0 '^One text at a time' bench --model $M --seconds 0 --dtype all --measure all w5 w6
+
+# quantize: each dtype beside f32, on texts and on labelled ones.
+printf 'w5 w6\nw7\n' >two.txt
+expect 0 '^2 texts; cosine' quantize --model $M --eval two.txt
+expect 0 '"speed": 1}' quantize --model $M --eval two.txt --json
+printf 'text\tlabel\nw5\ttopic 1\nw6\ttopic 2\n' >labelled.tsv
+expect 0 'accuracy' quantize --model $C --eval labelled.tsv
+expect 1 'missing.txt: cannot open' quantize --model $M --eval missing.txt
+expect 2 'eval' quantize --model $M
 expect 2 'is not known' bench --model $M --measure weight w5
 expect 2 'not a number' bench --model $M --lengths six w5
 expect 1 'above the model' bench --model $M --measure length --lengths 100000 w5
