@@ -60,8 +60,9 @@ QN_API void qn_set_log(qn_log_function function, void *user);
 
 typedef struct qn_tokenizer qn_tokenizer;
 
-/* Reads `path`: a folder with tokenizer.json or else vocab.txt (tokenizer_config.json and special_tokens_map.json
- * beside them are read too), or one of these two files itself. Caller frees with qn_tokenizer_free. */
+/* Reads `path`: a folder with tokenizer.json or else vocab.txt, vocab.json and merges.txt, or a SentencePiece model
+ * (spiece.model, tokenizer.model, sentencepiece.bpe.model), where tokenizer_config.json and special_tokens_map.json
+ * beside them are read too; or one of these files itself. Caller frees with qn_tokenizer_free. */
 QN_API qn_status qn_tokenizer_load(const char *path, qn_tokenizer **out);
 QN_API void qn_tokenizer_free(qn_tokenizer *tokenizer); /* NULL is allowed */
 

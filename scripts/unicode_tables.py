@@ -42,7 +42,8 @@ def table(name, comment, rows):
 def main():
     clean, strip, lower, nfd = bert(clean=True), bert(strip=True), bert(lower=True), normalizers.NFD().normalize_str
     split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
-    removed, marks, punctuation, overrides = [], [], [], {}
+    removed, marks, combining_marks, punctuation, overrides = [], [], [], [], {}
+    strip_all = normalizers.StripAccents().normalize_str
     for code in CODES:
         char = chr(code)
         if clean(char) == "":
@@ -50,6 +51,8 @@ def main():
         decomposed = nfd(char)
         if decomposed == char and strip(char) == "":
             marks.append(code)
+        if strip_all(char) == "":
+            combining_marks.append(code)
         if len(split(f"a{char}b")) == 3:
             punctuation.append(code)
         # An exception is needed where Unicode 14 (utf8proc 2.8, Python 3.11) or the newest Unicode says otherwise.
@@ -76,6 +79,7 @@ def main():
     print("typedef struct {\n    uint32_t first, last;\n    int32_t lower; // added to the code point for lower case\n} qn_code_override;")
     table("qn_removed_ranges", "What clean_text drops: control, format, private use, and U+FFFD.", ranges(removed))
     table("qn_mark_ranges", "Nonspacing marks, which strip_accents drops.", ranges(marks))
+    table("qn_combining_ranges", "Marks of all kinds, which the normaliser StripAccents drops.", ranges(combining_marks))
     table("qn_punctuation_ranges", "What stands alone as a word: ASCII symbols and Unicode punctuation.", ranges(punctuation))
     print("\n// Code points without a decomposition and of combining class 0 here, whatever newer Unicode says, and their lower case.")
     print("static const qn_code_override qn_code_overrides[] = {")

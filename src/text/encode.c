@@ -1,6 +1,8 @@
 // Encoding: a text, or a pair of texts, through the whole pipeline into the arrays of a qn_encoding.
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "text/pipeline.h"
+#include "text/unicode.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,11 @@ typedef struct {
     qn_align *aligns;
     size_t aligns_capacity;
     qn_word_cache cache;
+    // Of a pipeline of steps:
+    qn_work work;
+    qn_form segment;
+    qn_model_room room;
+    qn_pieces found;
 } scratch;
 
 qn_encode_options qn_encode_defaults(void) {
@@ -51,6 +58,10 @@ void qn_encoding_free(qn_encoding *e) {
         free(s->pieces);
         qn_buffer_free(&s->normalized);
         free(s->aligns);
+        qn_work_free(&s->work);
+        qn_form_free(&s->segment);
+        qn_model_room_free(&s->room);
+        free(s->found.pieces);
         free(s);
     }
     *e = (qn_encoding)QN_ENCODING_INIT;
@@ -112,9 +123,106 @@ static qn_status put_words(const qn_tokenizer *t, scratch *s, qn_encoding *e, in
     return s->words.status;
 }
 
+// --- One sequence through steps -------------------------------------------------------------------------------------
+
+// What lies in s->work.form, a text without added tokens.
+static qn_status put_form(const qn_tokenizer *t, scratch *s, qn_encoding *e, int32_t *word) {
+    QN_TRY(qn_run_splitters(&t->splitters, &s->work));
+    const qn_form *form = &s->work.form;
+    for (size_t i = 0; i < s->work.range_count; i++) {
+        qn_range range = s->work.ranges[i];
+        const qn_align *aligns = form->aligns + range.start;
+        QN_TRY(qn_word_model_encode(&t->words, &s->room, form->text + range.start, range.end - range.start,
+                                    t->raw_bytes, &s->found));
+        if (e->count + s->found.count > e->capacity) QN_TRY(reserve(e, e->count + s->found.count));
+        for (size_t j = 0; j < s->found.count; j++) {
+            qn_span_piece piece = s->found.pieces[j];
+            const qn_align *last = &aligns[piece.end - 1];
+            put(e, piece.id, aligns[piece.start], last->end, last->character + 1, *word);
+        }
+        ++*word;
+    }
+    return QN_OK;
+}
+
+// Text between two added tokens, as put_segment.
+static qn_status put_steps(const qn_tokenizer *t, scratch *s, qn_encoding *e, const char *text, size_t from, size_t to,
+                           int32_t *character, int32_t *word) {
+    qn_form *form = &s->work.form;
+    if (from == to) return QN_OK;
+    QN_TRY(qn_form_read(form, text, from, to, character));
+    QN_TRY(qn_run_normalizers(&t->normalizers, &s->work));
+    if (t->added.trie_counts[1] == 0) return put_form(t, s, e, word);
+    qn_form segment = *form;
+    *form = s->segment;
+    s->segment = segment;
+    size_t done = 0, search = 0;
+    qn_added_match match;
+    bool more = true;
+    while (more) {
+        more = qn_added_find(&t->added, true, segment.text, segment.size, done, &search, &match);
+        if (more && match.start < done) match.start = done;
+        if (more && match.end <= match.start) continue;
+        size_t end = more ? match.start : segment.size;
+        QN_TRY(qn_form_reserve(form, end - done + 1));
+        if (end > done) {
+            memcpy(form->text, segment.text + done, end - done);
+            memcpy(form->aligns, segment.aligns + done, (end - done) * sizeof *form->aligns);
+        }
+        form->size = end - done;
+        QN_TRY(put_form(t, s, e, word));
+        if (!more) break;
+        QN_TRY(reserve(e, e->count + 1));
+        const qn_align *last = &segment.aligns[match.end - 1];
+        put(e, match.token->id, segment.aligns[match.start], last->end, last->character + 1, (*word)++);
+        done = match.end;
+    }
+    return QN_OK;
+}
+
+// Whether an added token's text has white space at `at`; its bytes, 0.
+static size_t space_at(const char *text, size_t at, size_t end) {
+    int32_t code;
+    size_t length = at < end ? qn_utf8_next(text + at, end - at, &code) : 0;
+    return length > 0 && code >= 0 && qn_unicode_is_space((uint32_t)code) ? length : 0;
+}
+
+// Takes the white space at the ends of tokens out of their offsets: as many characters as the token's string has.
+static void trim_offsets(const qn_tokenizer *t, qn_encoding *e, const char *text, size_t from) {
+    for (size_t i = from; i < e->count; i++) {
+        int32_t left = t->trims[e->ids[i]][0], right = t->trims[e->ids[i]][1];
+        if (t->info[e->ids[i]] >> QN_TOKEN_ADDED_SHIFT) { // its text may have more than its string
+            size_t start = (size_t)e->starts[i], end = (size_t)e->ends[i], length;
+            for (left = right = 0; (length = space_at(text, start, end)) > 0; left++) start += length;
+            for (; start < end; start += length) {
+                int32_t code;
+                right = (length = space_at(text, start, end)) > 0 ? right + 1 : 0;
+                if (length == 0) length = qn_utf8_next(text + start, end - start, &code);
+            }
+        }
+        if (left == 0 && right == 0) continue;
+        int32_t size = e->char_ends[i] - e->char_starts[i], begin = 0;
+        if (left > 0 && (i == from || e->char_starts[i] == 0) && t->trim_keeps_first) left--;
+        begin = left < size ? left : size;
+        int32_t end = right > 0 && e->char_ends[i] >= right ? size - right : size;
+        if (end < begin) end = begin;
+        // Both are counted in characters; the bytes follow.
+        size_t at = (size_t)e->starts[i], limit = (size_t)e->ends[i];
+        for (int32_t k = 0; k <= end; k++) {
+            int32_t code;
+            if (k == begin) e->starts[i] = (int32_t)at;
+            if (k == end) e->ends[i] = (int32_t)at;
+            if (at < limit) at += qn_utf8_next(text + at, limit - at, &code);
+        }
+        e->char_ends[i] = e->char_starts[i] + end;
+        e->char_starts[i] += begin;
+    }
+}
+
 // Text between two added tokens, text[from, to). *character is the number of the character at `from`, then at `to`.
 static qn_status put_segment(const qn_tokenizer *t, scratch *s, qn_encoding *e, const char *text, size_t from,
                              size_t to, int32_t *character, int32_t *word) {
+    if (t->general) return put_steps(t, s, e, text, from, to, character, word);
     size_t limit = t->model.max_characters;
     if (t->added.trie_counts[1] == 0) {
         qn_words_begin(&s->words, t->bert, text, from, to, *character, limit);
@@ -153,7 +261,7 @@ static int32_t count_characters(const char *text, size_t from, size_t to) {
 
 // Appends the tokens of one sequence.
 static qn_status put_sequence(const qn_tokenizer *t, scratch *s, qn_encoding *e, const char *text, size_t size) {
-    size_t done = 0, search = 0;
+    size_t done = 0, search = 0, first = e->count;
     int32_t character = 0, word = 0;
     qn_added_match match;
     while (qn_added_find(&t->added, false, text, size, done, &search, &match)) {
@@ -166,7 +274,9 @@ static qn_status put_sequence(const qn_tokenizer *t, scratch *s, qn_encoding *e,
         character = char_end;
         done = match.end;
     }
-    return put_segment(t, s, e, text, done, size, &character, &word);
+    QN_TRY(put_segment(t, s, e, text, done, size, &character, &word));
+    if (t->trims) trim_offsets(t, e, text, first);
+    return QN_OK;
 }
 
 // --- Cutting and the template ---------------------------------------------------------------------------------------
@@ -267,7 +377,7 @@ static qn_status encode(const qn_tokenizer *t, const source *sources, bool is_pa
         int32_t which = part.id == QN_TEMPLATE_PAIR;
         move(e, starts[which], lengths[which], kept[which], options->truncate_left, at);
         for (size_t j = at; j < at + kept[which]; j++) {
-            e->types[j] = part.type;
+            e->types[j] = t->bare_pair_type && !specials ? which : part.type;
             e->sequences[j] = which;
         }
         at += kept[which];

@@ -1,11 +1,13 @@
 // What a tokenizer is made of. A text goes through the parts in this order: added tokens are cut out of it; the rest is
-// normalised and cut into words (bert.h); the model turns each word into pieces (wordpiece.h); too long sequences are
-// cut; the template sets special tokens around them. Only the files of this folder see this; all others see
-// tokenizer.h.
+// normalised and cut into words (bert.h in one pass, or steps.h); the model turns each word into pieces (wordpiece.h,
+// or any through model.h); too long sequences are cut; the template sets special tokens around them. Only the files of
+// this folder see this; all others see tokenizer.h.
 #pragma once
 #include "base/buffer.h"
 #include "text/added.h"
 #include "text/bert.h"
+#include "text/model.h"
+#include "text/steps.h"
 #include "text/tokenizer.h"
 #include "text/wordpiece.h"
 
@@ -27,6 +29,15 @@ struct qn_tokenizer {
     qn_bert *bert;
     qn_vocabulary vocabulary;
     qn_wordpiece model;
+    // Every pipeline but BERT's goes through steps and a word model instead of `bert` and `model`.
+    bool general;
+    qn_steps normalizers, splitters, decoders;
+    qn_word_model words;
+    bool raw_bytes;        // the words are bytes, and the model looks them up as GPT-2's characters
+    bool trim_offsets;     // offsets leave out the white space of a token
+    bool trim_keeps_first; // but for a space that was set before the text
+    bool bare_pair_type;   // without special tokens, a pair's second text has type 1
+    uint16_t (*trims)[2];  // [size] white space that a token begins and ends with; NULL without trim_offsets
     qn_template single, pair;
     char *decoder_prefix; // NULL: decoding sets a space between all tokens
     bool decoder_cleanup; // takes back the spaces before punctuation and in English contractions
@@ -50,10 +61,21 @@ qn_status qn_template_bert(qn_tokenizer *tokenizer);
 // The vocabulary's or added token's id of `token`, -1.
 int32_t qn_tokenizer_find(const qn_tokenizer *tokenizer, const char *token, size_t size);
 
+// The model of tokenizer.json but for WordPiece: `part` is its object, whose "vocab" may have been read before.
+qn_status qn_tokenizer_parse_model(qn_tokenizer *tokenizer, const char *path, const char *type, const json_t *part,
+                                   bool has_vocabulary);
+// The tokens of {"token": id, ...}, none of them above `limit`.
+qn_status qn_tokenizer_parse_tokens(qn_tokenizer *tokenizer, const char *path, const json_t *tokens, int64_t limit);
+
 // Readers of the two file formats (tokenizer_json.c, tokenizer_load.c), for messages from `path`: tokenizer.json from
 // the text in json_file, and vocab.txt. Each leaves special[] and finishing to the caller.
 qn_status qn_tokenizer_parse_json(qn_tokenizer *tokenizer, const char *path, qn_bert_options *options);
 qn_status qn_tokenizer_parse_vocabulary(qn_tokenizer *tokenizer, const char *path, const char *text, size_t size);
+
+// Other formats, written as tokenizer.json into `out`: a SentencePiece model, and vocab.json with merges.txt.
+qn_status qn_sentencepiece_to_json(const char *path, const void *data, size_t size, qn_buffer *out);
+qn_status qn_merges_to_json(const char *vocabulary_path, const qn_buffer *vocabulary, const char *merges_path,
+                            const qn_buffer *merges, bool prefix_space, qn_buffer *out);
 
 // Keys of special tokens in configuration files, and their usual strings, by qn_special_token.
 extern const char *const qn_special_keys[QN_TOKEN_COUNT], *const qn_special_names[QN_TOKEN_COUNT];

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TEMPLATE = 64 };
+enum { MAX_TEMPLATE = 64, MAX_NESTING = 16 };
 
 typedef struct {
     const char *path;
@@ -30,13 +30,30 @@ static qn_status unsupported(const reader *r, const char *key, const char *type,
                    expected);
 }
 
+// BERT's pipeline is folded into one pass (bert.h); all others go step by step.
+static qn_status is_general(const reader *r, bool *general) {
+    static const char *const expected[][2] = {{"normalizer", "BertNormalizer"},
+                                              {"pre_tokenizer", "BertPreTokenizer"},
+                                              {"model", "WordPiece"},
+                                              {"decoder", "WordPiece"}};
+    *general = false;
+    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+        json_t *part;
+        const char *type;
+        QN_TRY(get_part(r, expected[i][0], &part, &type));
+        bool needed = i == 1, old = i == 2 && part && !*type; // old files have no type of the model
+        *general |= part ? !old && strcmp(type, expected[i][1]) != 0 : needed;
+    }
+    return QN_OK;
+}
+
 static qn_status read_normalizer(const reader *r) {
     json_t *part;
     const char *type;
     QN_TRY(get_part(r, "normalizer", &part, &type));
     *r->options = (qn_bert_options){0};
+    if (r->tokenizer->general) return qn_steps_read_normalizer(&r->tokenizer->normalizers, part, r->path);
     if (!part) return QN_OK;
-    if (strcmp(type, "BertNormalizer") != 0) return unsupported(r, "normalizer", type, "BertNormalizer");
     qn_bert_options *o = r->options;
     *o = (qn_bert_options){.clean_text = true, .chinese_characters = true, .lowercase = true};
     QN_TRY(qn_json_bool(part, r->path, "clean_text", false, &o->clean_text));
@@ -50,9 +67,7 @@ static qn_status read_pre_tokenizer(const reader *r) {
     json_t *part;
     const char *type;
     QN_TRY(get_part(r, "pre_tokenizer", &part, &type));
-    if (!part || strcmp(type, "BertPreTokenizer") != 0)
-        return unsupported(r, "pre_tokenizer", part ? type : "null", "BertPreTokenizer");
-    return QN_OK;
+    return r->tokenizer->general ? qn_steps_read_pre_tokenizer(&r->tokenizer->splitters, part, r->path) : QN_OK;
 }
 
 // The largest id that is believed: tables are as long as the largest one, and a small file must not ask for large
@@ -61,29 +76,13 @@ static int64_t largest_id(const qn_tokenizer *t) {
     return t->json_file.size < QN_MAX_TOKEN_ID - 65536 ? (int64_t)t->json_file.size + 65536 : QN_MAX_TOKEN_ID;
 }
 
-static qn_status read_vocabulary(const reader *r, json_t *vocabulary) {
-    int64_t limit = largest_id(r->tokenizer);
-    for (void *i = json_object_iter(vocabulary); i; i = json_object_iter_next(vocabulary, i)) {
-        const json_t *id = json_object_iter_value(i);
-        const char *key = json_object_iter_key(i);
-        if (!json_is_integer(id))
-            return qn_fail(QN_ERROR_FORMAT, "%s: the id of token \"%s\" is not a whole number", r->path, key);
-        if (json_integer_value(id) < 0 || json_integer_value(id) > limit)
-            return qn_fail(QN_ERROR_FORMAT, "%s: the id %lld of token \"%s\" is out of range (expected 0 to %lld)",
-                           r->path, (long long)json_integer_value(id), key, (long long)limit);
-        qn_status status =
-            qn_vocabulary_add(&r->tokenizer->vocabulary, key, json_object_iter_key_len(i), json_integer_value(id));
-        if (status != QN_OK) return qn_fail_prefix(status, "%s", r->path);
-    }
-    return QN_OK;
-}
-
 static qn_status read_model(const reader *r) {
     json_t *part = NULL, *vocabulary = NULL;
     const char *type = "WordPiece"; // old files have no type
     QN_TRY(qn_json_object(r->root, r->path, "model", true, &part));
     QN_TRY(qn_json_string(part, r->path, "type", false, &type));
-    if (strcmp(type, "WordPiece") != 0) return unsupported(r, "model", type, "WordPiece");
+    if (strcmp(type, "WordPiece") != 0)
+        return qn_tokenizer_parse_model(r->tokenizer, r->path, type, part, r->has_vocabulary);
     const char *unknown = "[UNK]", *prefix = "##";
     int64_t max_characters = 100;
     QN_TRY(qn_json_string(part, r->path, "unk_token", false, &unknown));
@@ -91,7 +90,7 @@ static qn_status read_model(const reader *r) {
     QN_TRY(qn_json_int(part, r->path, "max_input_chars_per_word", false, 0, INT32_MAX, &max_characters));
     QN_TRY(qn_json_object(part, r->path, "vocab", true, &vocabulary));
     qn_tokenizer *t = r->tokenizer;
-    if (!r->has_vocabulary) QN_TRY(read_vocabulary(r, vocabulary));
+    if (!r->has_vocabulary) QN_TRY(qn_tokenizer_parse_tokens(t, r->path, vocabulary, largest_id(t)));
     if (t->vocabulary.count == 0) return qn_fail(QN_ERROR_FORMAT, "%s: the vocabulary is empty", r->path);
     QN_TRY(qn_vocabulary_finish(&t->vocabulary));
     if (t->vocabulary.trie.duplicates > 0)
@@ -190,29 +189,70 @@ static qn_status read_named_id(const reader *r, const json_t *part, const char *
     return QN_OK;
 }
 
-static qn_status read_post_processor(const reader *r) {
+// <s> text </s>, and <s> text </s> </s> pair </s>, all of type 0.
+static qn_status read_roberta(const reader *r, const json_t *part) {
     qn_tokenizer *t = r->tokenizer;
-    json_t *part;
-    const char *type;
-    QN_TRY(get_part(r, "post_processor", &part, &type));
-    if (!part) return qn_template_bert(t); // no special token is known yet: bare sequences
+    int32_t cls, sep;
+    QN_TRY(read_named_id(r, part, "cls", &cls));
+    QN_TRY(read_named_id(r, part, "sep", &sep));
+    t->special[QN_TOKEN_CLS] = cls;
+    t->special[QN_TOKEN_SEP] = sep;
+    t->trim_offsets = t->trim_keeps_first = t->bare_pair_type = true;
+    QN_TRY(qn_json_bool(part, r->path, "trim_offsets", false, &t->trim_offsets));
+    QN_TRY(qn_json_bool(part, r->path, "add_prefix_space", false, &t->trim_keeps_first));
+    const int32_t single[] = {cls, QN_TEMPLATE_TEXT, sep},
+                  pair[] = {cls, QN_TEMPLATE_TEXT, sep, sep, QN_TEMPLATE_PAIR, sep};
+    for (size_t i = 0; i < sizeof single / sizeof single[0]; i++) QN_TRY(qn_template_add(&t->single, single[i], 0));
+    for (size_t i = 0; i < sizeof pair / sizeof pair[0]; i++) QN_TRY(qn_template_add(&t->pair, pair[i], 0));
+    return QN_OK;
+}
+
+static qn_status read_processor(const reader *r, const json_t *part, int depth) {
+    qn_tokenizer *t = r->tokenizer;
+    const char *type = "";
+    if (!json_is_object(part)) return qn_fail(QN_ERROR_FORMAT, "%s: \"post_processor\" is not an object", r->path);
+    QN_TRY(qn_json_string(part, r->path, "type", false, &type));
+    if (strcmp(type, "Sequence") == 0 && depth < MAX_NESTING) {
+        json_t *list = NULL;
+        QN_TRY(qn_json_array(part, r->path, "processors", true, &list));
+        for (size_t i = 0; i < json_array_size(list); i++)
+            QN_TRY(read_processor(r, json_array_get(list, i), depth + 1));
+        return QN_OK;
+    }
+    if (strcmp(type, "ByteLevel") == 0) {
+        t->trim_offsets = t->trim_keeps_first = true;
+        QN_TRY(qn_json_bool(part, r->path, "trim_offsets", false, &t->trim_offsets));
+        return qn_json_bool(part, r->path, "add_prefix_space", false, &t->trim_keeps_first);
+    }
+    if (t->single.count > 0)
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: two post-processors that set special tokens", r->path);
+    if (strcmp(type, "RobertaProcessing") == 0) return read_roberta(r, part);
     if (strcmp(type, "TemplateProcessing") == 0) {
         QN_TRY(read_template(r, part, "single", false, &t->single));
         return read_template(r, part, "pair", true, &t->pair);
     }
     if (strcmp(type, "BertProcessing") != 0)
-        return unsupported(r, "post_processor", type, "TemplateProcessing or BertProcessing");
+        return unsupported(r, "post_processor", type,
+                           "TemplateProcessing, BertProcessing, RobertaProcessing, ByteLevel or Sequence");
     QN_TRY(read_named_id(r, part, "cls", &t->special[QN_TOKEN_CLS]));
     QN_TRY(read_named_id(r, part, "sep", &t->special[QN_TOKEN_SEP]));
     return qn_template_bert(t);
+}
+
+static qn_status read_post_processor(const reader *r) {
+    json_t *part;
+    const char *type;
+    QN_TRY(get_part(r, "post_processor", &part, &type));
+    if (part) QN_TRY(read_processor(r, part, 0));
+    return r->tokenizer->single.count > 0 ? QN_OK : qn_template_bert(r->tokenizer); // bare sequences
 }
 
 static qn_status read_decoder(const reader *r) {
     json_t *part;
     const char *type, *prefix = "##";
     QN_TRY(get_part(r, "decoder", &part, &type));
+    if (r->tokenizer->general) return qn_steps_read_decoder(&r->tokenizer->decoders, part, r->path);
     if (!part) return QN_OK;
-    if (strcmp(type, "WordPiece") != 0) return unsupported(r, "decoder", type, "WordPiece");
     r->tokenizer->decoder_cleanup = true;
     QN_TRY(qn_json_bool(part, r->path, "cleanup", false, &r->tokenizer->decoder_cleanup));
     QN_TRY(qn_json_string(part, r->path, "prefix", false, &prefix));
@@ -233,6 +273,7 @@ static qn_status check_template(const reader *r, const qn_template *template) {
 }
 
 static qn_status read_all(const reader *r) {
+    QN_TRY(is_general(r, &r->tokenizer->general));
     QN_TRY(read_model(r)); // first: a file of another kind is best told by its model
     QN_TRY(read_normalizer(r));
     QN_TRY(read_pre_tokenizer(r));

@@ -136,10 +136,41 @@ static qn_status read_bert_options(qn_tokenizer *t, const settings *s, qn_bert_o
     return t->model.prefix && t->decoder_prefix ? QN_OK : QN_ERROR_MEMORY;
 }
 
-static qn_status load(qn_tokenizer *t, const char *path, bool json, settings *s) {
+// The files that a tokenizer is read from, by name. All but a bare vocab.txt are, or are turned into, a tokenizer.json.
+typedef enum { FORMAT_JSON, FORMAT_VOCABULARY, FORMAT_MERGES, FORMAT_SENTENCEPIECE } format;
+
+static qn_status convert_merges(qn_tokenizer *t, const char *path, const settings *s) {
+    bool prefix_space = false;
+    size_t folder = strlen(path) - strlen("vocab.json");
+    qn_buffer vocabulary = {0}, merges = {0}, name = {0};
+    if (s->config) QN_TRY(qn_json_bool(s->config, s->config_path, "add_prefix_space", false, &prefix_space));
+    qn_buffer_append(&name, path, folder);
+    qn_buffer_text(&name, "merges.txt");
+    qn_status status = qn_buffer_status(&name);
+    if (status == QN_OK) status = qn_read_file(path, LARGEST_FILE, &vocabulary);
+    if (status == QN_OK) status = qn_read_file(name.data, LARGEST_FILE, &merges);
+    if (status == QN_OK) status = qn_merges_to_json(path, &vocabulary, name.data, &merges, prefix_space, &t->json_file);
+    qn_buffer_free(&vocabulary);
+    qn_buffer_free(&merges);
+    qn_buffer_free(&name);
+    return status;
+}
+
+static qn_status read_json(qn_tokenizer *t, const char *path, format from, const settings *s) {
+    if (from == FORMAT_JSON) return qn_read_file(path, LARGEST_FILE, &t->json_file);
+    if (from == FORMAT_MERGES) return convert_merges(t, path, s);
+    qn_buffer data = {0};
+    qn_status status = qn_read_file(path, LARGEST_FILE, &data);
+    if (status == QN_OK) status = qn_sentencepiece_to_json(path, data.data, data.size, &t->json_file);
+    qn_buffer_free(&data);
+    return status;
+}
+
+static qn_status load(qn_tokenizer *t, const char *path, format from, settings *s) {
     qn_bert_options options;
+    bool json = from != FORMAT_VOCABULARY;
     if (json) {
-        QN_TRY(qn_read_file(path, LARGEST_FILE, &t->json_file));
+        QN_TRY(read_json(t, path, from, s));
         QN_TRY(qn_tokenizer_parse_json(t, path, &options));
     } else {
         qn_buffer text = {0};
@@ -152,7 +183,12 @@ static qn_status load(qn_tokenizer *t, const char *path, bool json, settings *s)
     QN_TRY(read_added_decoder(t, s));
     for (size_t i = 0; i < QN_TOKEN_COUNT; i++) {
         const char *name = special_name(s, (qn_special_token)i);
-        t->special[i] = qn_tokenizer_find(t, name, strlen(name));
+        int32_t id = qn_tokenizer_find(t, name, strlen(name));
+        // A file without settings beside it has RoBERTa's and SentencePiece's names where it has not BERT's.
+        static const char *const others[QN_TOKEN_COUNT] = {
+            [QN_TOKEN_PAD] = "<pad>", [QN_TOKEN_UNK] = "<unk>", [QN_TOKEN_MASK] = "<mask>"};
+        if (id < 0 && *name && others[i] && t->general) id = qn_tokenizer_find(t, others[i], strlen(others[i]));
+        if (id >= 0 || !json) t->special[i] = id; // else what the post-processor said
         if (!json || s->config || s->special) QN_TRY(add_special(t, name));
     }
     if (t->model.unknown < 0)
@@ -171,33 +207,47 @@ static char *parent_folder(const char *path) {
     return slash == path ? qn_strdup("/") : qn_strndup(path, (size_t)(slash - path));
 }
 
+static bool ends_with(const char *path, const char *end) {
+    size_t size = strlen(path), length = strlen(end);
+    return size >= length && strcmp(path + size - length, end) == 0;
+}
+
+static format format_of(const char *path) {
+    if (ends_with(path, "vocab.json")) return FORMAT_MERGES;
+    if (ends_with(path, ".json")) return FORMAT_JSON;
+    return ends_with(path, ".model") ? FORMAT_SENTENCEPIECE : FORMAT_VOCABULARY;
+}
+
+// The first of the known files that a folder has.
+static qn_status find_file(const char *folder, char **file) {
+    static const char *const names[] = {"tokenizer.json", "vocab.txt",       "vocab.json",
+                                        "spiece.model",   "tokenizer.model", "sentencepiece.bpe.model"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        *file = qn_path_join(folder, names[i]);
+        if (!*file) return QN_ERROR_MEMORY;
+        if (qn_is_file(*file)) return QN_OK;
+        free(*file);
+        *file = NULL;
+    }
+    return qn_fail(QN_ERROR_IO,
+                   "%s: no tokenizer here (expected tokenizer.json or vocab.txt, vocab.json with merges.txt, or "
+                   "spiece.model, tokenizer.model or sentencepiece.bpe.model)",
+                   folder);
+}
+
 qn_status qn_tokenizer_load(const char *path, qn_tokenizer **out) {
     *out = NULL;
-    bool is_folder = qn_is_folder(path), json = false;
+    bool is_folder = qn_is_folder(path);
     char *folder = is_folder ? qn_strdup(path) : parent_folder(path);
-    char *file = is_folder ? qn_path_join(path, "tokenizer.json") : qn_strdup(path);
+    char *file = is_folder ? NULL : qn_strdup(path);
     settings s = {0};
     qn_tokenizer *t = NULL;
     qn_status status = QN_ERROR_MEMORY;
-    if (!folder || !file) goto done;
-    if (is_folder) {
-        json = qn_is_file(file);
-        if (!json) {
-            free(file);
-            file = qn_path_join(path, "vocab.txt");
-            if (!file) goto done;
-            if (!qn_is_file(file)) {
-                status = qn_fail(QN_ERROR_IO, "%s: no tokenizer here (expected tokenizer.json or vocab.txt)", path);
-                goto done;
-            }
-        }
-    } else {
-        size_t length = strlen(path);
-        json = length >= 5 && strcmp(path + length - 5, ".json") == 0;
-    }
+    if (!folder || (!is_folder && !file)) goto done;
+    if (is_folder) QN_TRY_GOTO(status, find_file(path, &file), done);
     QN_TRY_GOTO(status, qn_tokenizer_create(&t), done);
     QN_TRY_GOTO(status, read_settings(t, folder, &s), done);
-    status = load(t, file, json, &s);
+    status = load(t, file, format_of(file), &s);
 done:
     free(folder);
     free(file);

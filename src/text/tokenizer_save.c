@@ -150,18 +150,20 @@ static void put_special_names(const qn_tokenizer *t, qn_buffer *out) {
 }
 
 static qn_status make_config(const qn_tokenizer *t, qn_buffer *out) {
-    const qn_bert_options *o = qn_bert_get_options(t->bert);
+    const qn_bert_options *o = t->bert ? qn_bert_get_options(t->bert) : NULL;
     qn_buffer_text(out, "{");
     put_special_names(t, out);
     if (out->size > 1) qn_buffer_text(out, ",");
-    qn_buffer_printf(out, "\n  \"do_lower_case\": %s,\n  \"strip_accents\": %s,\n  \"tokenize_chinese_chars\": %s,\n",
-                     truth(o->lowercase), strip_accents(o), truth(o->chinese_characters));
+    if (o)
+        qn_buffer_printf(out, "\n  \"do_lower_case\": %s,\n  \"strip_accents\": %s,\n  \"tokenize_chinese_chars\": %s,",
+                         truth(o->lowercase), strip_accents(o), truth(o->chinese_characters));
+    qn_buffer_text(out, "\n");
     // The number that transformers writes for "no limit".
     if (t->max_length > 0)
         qn_buffer_printf(out, "  \"model_max_length\": %zu,\n", t->max_length);
     else
         qn_buffer_text(out, "  \"model_max_length\": 1000000000000000019884624838656,\n");
-    qn_buffer_text(out, "  \"tokenizer_class\": \"BertTokenizer\"\n}\n");
+    qn_buffer_printf(out, "  \"tokenizer_class\": \"%s\"\n}\n", o ? "BertTokenizer" : "PreTrainedTokenizerFast");
     return qn_buffer_status(out);
 }
 
@@ -174,7 +176,7 @@ static qn_status make_special(const qn_tokenizer *t, qn_buffer *out) {
 
 // One token per line. Only where line numbers can be ids.
 static qn_status make_vocabulary(const qn_tokenizer *t, qn_buffer *out) {
-    if (t->vocabulary.count != t->vocabulary.size) return QN_OK;
+    if (t->words.kind != QN_MODEL_WORDPIECE || t->vocabulary.count != t->vocabulary.size) return QN_OK;
     for (size_t id = 0; id < t->vocabulary.size; id++) {
         size_t size;
         const char *token = qn_vocabulary_token(&t->vocabulary, (int32_t)id, &size);

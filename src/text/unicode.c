@@ -16,6 +16,31 @@ static const qn_code_range chinese_ranges[] = {
     {0x2A700, 0x2B73F}, {0x2B740, 0x2B81F}, {0x2B920, 0x2CEAF}, {0x2F800, 0x2FA1F},
 };
 
+// What the reference's regular expressions (Unicode 16) call letters, numbers and parts of words, and utf8proc 2.8 and
+// PCRE2 10.42 (14 and 15) do not know yet.
+static const qn_code_range newer_letters[] = {
+    {0x01C89, 0x01C8A}, {0x0A7CB, 0x0A7CD}, {0x0A7DA, 0x0A7DC}, {0x105C0, 0x105F3}, {0x10D4A, 0x10D65},
+    {0x10D6F, 0x10D85}, {0x10EC2, 0x10EC4}, {0x1123F, 0x11240}, {0x11380, 0x11389}, {0x1138B, 0x1138B},
+    {0x1138E, 0x1138E}, {0x11390, 0x113B5}, {0x113B7, 0x113B7}, {0x113D1, 0x113D1}, {0x113D3, 0x113D3},
+    {0x11BC0, 0x11BE0}, {0x11F02, 0x11F02}, {0x11F04, 0x11F10}, {0x11F12, 0x11F33}, {0x1342F, 0x1342F},
+    {0x13441, 0x13446}, {0x13460, 0x143FA}, {0x16100, 0x1611D}, {0x16D40, 0x16D6C}, {0x18CFF, 0x18CFF},
+    {0x1B132, 0x1B132}, {0x1B155, 0x1B155}, {0x1DF25, 0x1DF2A}, {0x1E030, 0x1E06D}, {0x1E4D0, 0x1E4EB},
+    {0x1E5D0, 0x1E5ED}, {0x1E5F0, 0x1E5F0}, {0x2B739, 0x2B739}, {0x2EBF0, 0x2EE5D}, {0x31350, 0x323AF},
+};
+static const qn_code_range newer_numbers[] = {
+    {0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9}, {0x11F50, 0x11F59}, {0x16130, 0x16139},
+    {0x16D70, 0x16D79}, {0x1CCF0, 0x1CCF9}, {0x1D2C0, 0x1D2D3}, {0x1E4F0, 0x1E4F9}, {0x1E5F1, 0x1E5FA},
+};
+static const qn_code_range newer_words[] = {
+    {0x00897, 0x00897}, {0x01C89, 0x01C8A}, {0x0A7CB, 0x0A7CD}, {0x0A7DA, 0x0A7DC}, {0x105C0, 0x105F3},
+    {0x10D40, 0x10D65}, {0x10D69, 0x10D6D}, {0x10D6F, 0x10D85}, {0x10EC2, 0x10EC4}, {0x10EFC, 0x10EFC},
+    {0x11380, 0x11389}, {0x1138B, 0x1138B}, {0x1138E, 0x1138E}, {0x11390, 0x113B5}, {0x113B7, 0x113C0},
+    {0x113C2, 0x113C2}, {0x113C5, 0x113C5}, {0x113C7, 0x113CA}, {0x113CC, 0x113D3}, {0x113E1, 0x113E2},
+    {0x116D0, 0x116E3}, {0x11BC0, 0x11BE0}, {0x11BF0, 0x11BF9}, {0x11F5A, 0x11F5A}, {0x13460, 0x143FA},
+    {0x16100, 0x16139}, {0x16D40, 0x16D6C}, {0x16D70, 0x16D79}, {0x18CFF, 0x18CFF}, {0x1CCF0, 0x1CCF9},
+    {0x1E5D0, 0x1E5FA}, {0x2EBF0, 0x2EE5D},
+};
+
 static bool in_ranges(const qn_code_range *ranges, size_t count, uint32_t code) {
     size_t low = 0, high = count;
     while (low < high) {
@@ -53,6 +78,10 @@ bool qn_unicode_is_mark(uint32_t code) {
     return in_ranges(qn_mark_ranges, COUNT(qn_mark_ranges), code);
 }
 
+bool qn_unicode_is_combining(uint32_t code) {
+    return in_ranges(qn_combining_ranges, COUNT(qn_combining_ranges), code);
+}
+
 bool qn_unicode_is_punctuation(uint32_t code) {
     return in_ranges(qn_punctuation_ranges, COUNT(qn_punctuation_ranges), code);
 }
@@ -78,6 +107,7 @@ bool qn_unicode_is_word(uint32_t code) {
     default:
         break;
     }
+    if (in_ranges(newer_words, COUNT(newer_words), code)) return true;
     // Join controls, and the enclosed letters that are symbols with the property Alphabetic.
     return code == 0x200C || code == 0x200D || (code >= 0x24B6 && code <= 0x24E9) ||
            (code >= 0x1F130 && code <= 0x1F149) || (code >= 0x1F150 && code <= 0x1F169) ||
@@ -93,6 +123,41 @@ size_t qn_unicode_decompose(uint32_t code, uint32_t out[4]) {
     if (count < 1 || count > 4) return 1; // not a scalar value
     for (utf8proc_ssize_t i = 0; i < count; i++) out[i] = (uint32_t)parts[i];
     return (size_t)count;
+}
+
+size_t qn_unicode_decompose_compatible(uint32_t code, uint32_t out[18]) {
+    out[0] = code;
+    if (code < 0xA0 || find_override(code)) return 1;
+    utf8proc_int32_t parts[18];
+    utf8proc_ssize_t count = utf8proc_decompose_char((utf8proc_int32_t)code, parts, 18,
+                                                     UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT | UTF8PROC_STABLE, NULL);
+    if (count < 1 || count > 18) return 1;
+    for (utf8proc_ssize_t i = 0; i < count; i++) out[i] = (uint32_t)parts[i];
+    return (size_t)count;
+}
+
+uint32_t qn_unicode_compose(uint32_t first, uint32_t second) {
+    if (first < 0x3C || second < 0x300) return 0;
+    utf8proc_int32_t pair[2] = {(utf8proc_int32_t)first, (utf8proc_int32_t)second};
+    return utf8proc_normalize_utf32(pair, 2, UTF8PROC_COMPOSE | UTF8PROC_STABLE) == 1 ? (uint32_t)pair[0] : 0;
+}
+
+bool qn_unicode_is_letter(uint32_t code) {
+    if (code < 0x80) return (code | 32) >= 'a' && (code | 32) <= 'z';
+    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
+    return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO) ||
+           in_ranges(newer_letters, COUNT(newer_letters), code);
+}
+
+bool qn_unicode_is_number(uint32_t code) {
+    if (code < 0x80) return code >= '0' && code <= '9';
+    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
+    return (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO) ||
+           in_ranges(newer_numbers, COUNT(newer_numbers), code);
+}
+
+bool qn_unicode_is_numeric(uint32_t code) {
+    return qn_unicode_is_number(code) || (code >= 0x11DE0 && code <= 0x11DE9) || (code >= 0x16FF4 && code <= 0x16FF6);
 }
 
 uint8_t qn_unicode_combining_class(uint32_t code) {
@@ -118,6 +183,14 @@ size_t qn_unicode_lower(uint32_t code, uint32_t out[2]) {
 
 static void visit_ranges(const qn_code_range *ranges, size_t count, qn_range_visitor visit, void *user) {
     for (size_t i = 0; i < count; i++) visit(user, ranges[i].first, ranges[i].last);
+}
+
+void qn_unicode_visit_newer_letters(qn_range_visitor visit, void *user) {
+    visit_ranges(newer_letters, COUNT(newer_letters), visit, user);
+}
+
+void qn_unicode_visit_newer_numbers(qn_range_visitor visit, void *user) {
+    visit_ranges(newer_numbers, COUNT(newer_numbers), visit, user);
 }
 
 void qn_unicode_visit_removed(qn_range_visitor visit, void *user) {

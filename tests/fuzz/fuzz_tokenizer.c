@@ -13,7 +13,8 @@ static void use(const qn_tokenizer *t, const char *text, size_t size) {
         for (size_t i = 0; i < e.count; i++)
             if (!qn_tokenizer_token(t, e.ids[i])) abort();
         char *decoded;
-        if (qn_tokenizer_decode(t, e.ids, e.count, false, &decoded) != QN_OK) abort();
+        qn_status status = qn_tokenizer_decode(t, e.ids, e.count, false, &decoded);
+        if (status != QN_OK && status != QN_ERROR_UNSUPPORTED) abort(); // a pattern that takes too long
         free(decoded);
     }
     qn_encoding_free(&e);
@@ -24,6 +25,10 @@ static void compare_vocabulary(const qn_tokenizer *t) {
     json_t *root;
     if (qn_json_parse(t->json_file.data, t->json_file.size, "again", &root) != QN_OK) abort();
     json_t *vocabulary = json_object_get(json_object_get(root, "model"), "vocab");
+    if (json_is_array(vocabulary) && json_array_size(vocabulary) > 0) { // Unigram's
+        json_decref(root);
+        return;
+    }
     if (json_object_size(vocabulary) == 0) abort();
     for (void *i = json_object_iter(vocabulary); i; i = json_object_iter_next(vocabulary, i)) {
         size_t size = json_object_iter_key_len(i);

@@ -141,6 +141,40 @@ static void test_huge_words(void **state) {
     qn_tokenizer_free(t);
 }
 
+// Protects the bounds on hostile text for each kind: megabytes without a space, and a regular expression that explodes.
+static void test_huge_words_of_all_kinds(void **state) {
+    (void)state;
+    enum { SIZE = 300000 };
+    static const char *const kinds[] = {"gpt2", "llama3", "llama2", "suffix", "unigram", "precompiled", "wordpiece"};
+    static const char *const parts[] = {"a", "the", "\xcc\x81", "\xe2\x96\x81", " ", "\xff", "1", "'s"};
+    qn_encoding e = QN_ENCODING_INIT;
+    char *text = malloc(SIZE);
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        char path[4096];
+        snprintf(path, sizeof path, GOLDEN "%s", kinds[k]);
+        qn_tokenizer *t = load(path);
+        for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+            size_t length = strlen(parts[i]), size = SIZE / length * length;
+            for (size_t j = 0; j < size; j++) text[j] = parts[i][j % length];
+            assert_ok(qn_tokenizer_encode(t, text, size, NULL, 0, NULL, &e));
+            for (size_t j = 1; j < e.count; j++) assert_true(e.starts[j] <= e.ends[j] && e.ends[j] <= (int32_t)size);
+        }
+        qn_tokenizer_free(t);
+    }
+    const char *folder = test_folder();
+    test_write_text(
+        test_path(folder, "tokenizer.json"),
+        "{\"model\": {\"type\": \"WordLevel\", \"unk_token\": \"u\", \"vocab\": {\"u\": 0}}, "
+        "\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": \"(a*)*b\"}, \"behavior\": \"Isolated\"}}");
+    qn_tokenizer *t = load(folder);
+    memset(text, 'a', SIZE);
+    qn_status status = qn_tokenizer_encode(t, text, 64, NULL, 0, NULL, &e);
+    assert_true(status == QN_OK || status == QN_ERROR_UNSUPPORTED);
+    free(text);
+    qn_encoding_free(&e);
+    qn_tokenizer_free(t);
+}
+
 static char *same_file(const char *left, const char *right) {
     size_t left_size, right_size;
     char *a = test_read(left, &left_size), *b = test_read(right, &right_size);
@@ -194,14 +228,27 @@ static void test_bad_files(void **state) {
         {"", QN_ERROR_FORMAT, "tokenizer.json:1"},
         {"[]", QN_ERROR_FORMAT, "not a JSON object"},
         {"{}", QN_ERROR_FORMAT, "model"},
-        {"{\"model\": {\"type\": \"BPE\", \"vocab\": {}}}", QN_ERROR_UNSUPPORTED, "\"BPE\""},
+        {"{\"model\": {\"type\": \"Other\", \"vocab\": {}}}", QN_ERROR_UNSUPPORTED, "\"Other\""},
+        {"{\"model\": {\"type\": \"BPE\", \"vocab\": {}, \"merges\": []}}", QN_ERROR_FORMAT, "empty"},
+        {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}}}", QN_ERROR_FORMAT, "merges"},
+        {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a b\"]}}", QN_ERROR_FORMAT, "merge 0"},
+        {"{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [3]}}", QN_ERROR_FORMAT, "merge 0"},
+        {"{\"model\": {\"type\": \"BPE\", \"dropout\": 0.1, \"vocab\": {\"a\": 0}, \"merges\": []}}",
+         QN_ERROR_UNSUPPORTED, "dropout"},
+        {"{\"model\": {\"type\": \"Unigram\", \"vocab\": [[\"a\", 1], [\"b\"]]}}", QN_ERROR_FORMAT, "\"vocab\"[1]"},
+        {"{\"model\": {\"type\": \"Unigram\", \"unk_id\": 1, \"vocab\": [[\"a\", 1]]}}", QN_ERROR_FORMAT, "unk_id"},
+        {"{" MODEL ", \"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"Regex\": \"(\"}, \"content\": \"\"}}",
+         QN_ERROR_FORMAT, "regular expression"},
+        {"{" MODEL ", \"normalizer\": {\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AAAA\"}}",
+         QN_ERROR_FORMAT, "precompiled map"},
         {"{\"model\": {\"vocab\": {}}}", QN_ERROR_FORMAT, "empty"},
         {"{\"model\": {\"vocab\": {\"a\": 4000000000}}}", QN_ERROR_FORMAT, "out of range"},
         {"{\"model\": {\"vocab\": {\"a\": -1}}}", QN_ERROR_FORMAT, "out of range"},
         {"{\"model\": {\"vocab\": {\"a\": \"b\"}}}", QN_ERROR_FORMAT, "not a whole number"},
-        {"{\"model\": {\"vocab\": {\"a\": 0}}}", QN_ERROR_UNSUPPORTED, "pre_tokenizer"},
+        {"{\"pre_tokenizer\": {\"type\": \"Other\"}, \"model\": {\"vocab\": {\"a\": 0}}}", QN_ERROR_UNSUPPORTED,
+         "pre_tokenizer"},
         {"{\"model\": {\"vocab\": {\"a\": 0}, \"max_input_chars_per_word\": -1}}", QN_ERROR_FORMAT, "max_input"},
-        {"{" MODEL ", \"normalizer\": {\"type\": \"NFC\"}}", QN_ERROR_UNSUPPORTED, "normalizer"},
+        {"{" MODEL ", \"normalizer\": {\"type\": \"Other\"}}", QN_ERROR_UNSUPPORTED, "normalizer"},
         {"{" MODEL ", \"added_tokens\": [{\"id\": 1}]}", QN_ERROR_FORMAT, "content"},
         {"{" MODEL ", \"added_tokens\": [{\"id\": 99999999999, \"content\": \"x\"}]}", QN_ERROR_FORMAT, "id"},
         {"{" MODEL ", \"added_tokens\": [3]}", QN_ERROR_FORMAT, "added_tokens"},
@@ -349,6 +396,7 @@ int main(void) {
         cmocka_unit_test(test_decode),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_huge_words),
+        cmocka_unit_test(test_huge_words_of_all_kinds),
         cmocka_unit_test(test_save),
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_json_forms),
