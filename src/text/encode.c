@@ -202,7 +202,8 @@ static void trim_offsets(const qn_tokenizer *t, qn_encoding *e, const char *text
         }
         if (left == 0 && right == 0) continue;
         int32_t size = e->char_ends[i] - e->char_starts[i], begin = 0;
-        if (left > 0 && (i == from || e->char_starts[i] == 0) && t->trim_keeps_first) left--;
+        // One space may be the one that was set before the text; of more none was.
+        if (left == 1 && (i == from || e->char_starts[i] == 0) && t->trim_keeps_first) left = 0;
         begin = left < size ? left : size;
         int32_t end = right > 0 && e->char_ends[i] >= right ? size - right : size;
         if (end < begin) end = begin;

@@ -1,11 +1,11 @@
 // The normalisers of tokenizer.json. Each rewrites the whole form; most texts are left as they are by most steps, and
 // ASCII by nearly all, which is found out first.
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "text/steps.h"
 #include "text/unicode.h"
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 static bool is_ascii(const qn_form *form) {
     uint8_t bits = 0;
@@ -328,12 +328,12 @@ static qn_status precompiled(const qn_step *step, qn_work *work) {
     while (plain < form->size && is_plain((uint8_t)form->text[plain])) plain++;
     if (plain == form->size && !step->flag) return QN_OK; // flag: the map changes printable ASCII
     for (size_t i = 0; i < form->size;) {
-        utf8proc_int32_t state = 0;
+        int32_t state = 0;
         uint32_t code, next;
         size_t end = i + qn_form_next(form->text + i, &code);
         while (end < form->size) {
             size_t length = qn_form_next(form->text + end, &next);
-            if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)code, (utf8proc_int32_t)next, &state)) break;
+            if (!qn_unicode_joins(code, next, &state)) break;
             code = next;
             end += length;
         }
@@ -400,12 +400,10 @@ qn_status qn_steps_set_precompiled(qn_step *step, const void *map, size_t size, 
     qn_buffer_append(&step->strings, bytes + 4 + array, size - 4 - array);
     qn_buffer_char(&step->strings, 0);
     QN_TRY(qn_buffer_status(&step->strings));
-    const utf8proc_uint8_t *text = (const utf8proc_uint8_t *)step->strings.data;
     for (size_t i = 0; i < step->strings.size;) {
-        utf8proc_int32_t code;
-        utf8proc_ssize_t length = utf8proc_iterate(text + i, (utf8proc_ssize_t)(step->strings.size - i), &code);
-        if (length < 1) return qn_fail(QN_ERROR_FORMAT, "%s: the precompiled map has strings that are not UTF-8", path);
-        i += (size_t)length;
+        int32_t code;
+        i += qn_utf8_next(step->strings.data + i, step->strings.size - i, &code);
+        if (code < 0) return qn_fail(QN_ERROR_FORMAT, "%s: the precompiled map has strings that are not UTF-8", path);
     }
     for (char c = 0x20; c < 0x7F; c++) {
         size_t length;

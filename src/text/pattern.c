@@ -22,49 +22,58 @@ static void put_code_range(void *user, uint32_t first, uint32_t last) {
     qn_buffer_printf(user, "\\x{%X}-\\x{%X}", (unsigned)first, (unsigned)last);
 }
 
-// White space as the reference has it; PCRE2 has U+180E too.
-#define SPACES                                                                                                         \
-    "\\x{9}-\\x{D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
+// Classes of characters as the reference's Unicode has them, whatever PCRE2's is: what stands for them in an
+// expression, and newer characters that belong to them. White space in PCRE2 has U+180E too, and \w neither marks nor
+// the numbers and enclosed letters that are in it here.
+typedef struct {
+    const char *name, *negated; // of one length
+    const char *members;        // of a character class
+    void (*newer)(qn_range_visitor visit, void *user);
+} character_class;
 
-// Words as the reference has them: letters, marks, decimal numbers, connecting punctuation, and the other alphabetic
-// characters; the caller adds the newer letters. PCRE2 leaves out marks.
-#define WORDS                                                                                                          \
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{"    \
-    "1F189}"
+static const character_class classes[] = {
+    {"\\p{L}", "\\P{L}", "\\p{L}", qn_unicode_visit_newer_letters},
+    {"\\p{N}", "\\P{N}", "\\p{N}", qn_unicode_visit_newer_numbers},
+    {"\\s", "\\S",
+     "\\x{9}-\\x{D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}",
+     NULL},
+    {"\\w", "\\W",
+     "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}"
+     "\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}",
+     qn_unicode_visit_newer_words},
+};
 
 static bool begins(const char *text, size_t size, const char *with) {
     return size >= strlen(with) && memcmp(text, with, strlen(with)) == 0;
 }
 
-// The expression with \s, \S, \w, \W, \p{L} and \p{N} as the reference's Unicode has them, whatever PCRE2's is.
+// One class at the beginning of text[0, size); returns the bytes of its name, 0 where there is none. A negated one
+// within brackets stays PCRE2's.
+static size_t put_class(const char *text, size_t size, bool in_brackets, qn_buffer *out) {
+    for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++) {
+        const character_class *class = &classes[i];
+        bool negated = !in_brackets && begins(text, size, class->negated);
+        if (!negated && !begins(text, size, class->name)) continue;
+        qn_buffer_text(out, in_brackets ? "" : negated ? "[^" : "[");
+        qn_buffer_text(out, class->members);
+        if (class->newer) class->newer(put_code_range, out);
+        qn_buffer_text(out, in_brackets ? "" : "]");
+        return strlen(class->name);
+    }
+    return 0;
+}
+
 static void modernize(const char *text, size_t size, qn_buffer *out) {
-    bool in_class = false;
-    for (size_t i = 0; i < size; i++) {
-        bool letters = begins(text + i, size - i, "\\p{L}"), numbers = begins(text + i, size - i, "\\p{N}");
-        if (letters || numbers) {
-            qn_buffer_text(out, in_class ? "" : "[");
-            qn_buffer_append(out, text + i, 5);
-            (letters ? qn_unicode_visit_newer_letters : qn_unicode_visit_newer_numbers)(put_code_range, out);
-            qn_buffer_text(out, in_class ? "" : "]");
-            i += 4;
-        } else if (begins(text + i, size - i, "\\s")) {
-            qn_buffer_text(out, in_class ? SPACES : "[" SPACES "]");
-            i++;
-        } else if (begins(text + i, size - i, "\\S") && !in_class) {
-            qn_buffer_text(out, "[^" SPACES "]");
-            i++;
-        } else if (begins(text + i, size - i, "\\w") || (begins(text + i, size - i, "\\W") && !in_class)) {
-            qn_buffer_text(out, in_class ? WORDS : text[++i] == 'w' ? "[" WORDS : "[^" WORDS);
-            qn_unicode_visit_newer_letters(put_code_range, out);
-            qn_buffer_text(out, in_class ? "" : "]");
-            i += in_class;
-        } else if (text[i] == '\\' && i + 1 < size) {
-            qn_buffer_append(out, text + i++, 2);
-        } else {
-            if (text[i] == '[') in_class = true;
-            if (text[i] == ']') in_class = false;
-            qn_buffer_char(out, text[i]);
+    bool in_brackets = false;
+    for (size_t i = 0; i < size;) {
+        size_t length = put_class(text + i, size - i, in_brackets, out);
+        if (length == 0) {
+            length = text[i] == '\\' && i + 1 < size ? 2 : 1;
+            if (text[i] == '[') in_brackets = true;
+            if (text[i] == ']') in_brackets = false;
+            qn_buffer_append(out, text + i, length);
         }
+        i += length;
     }
 }
 

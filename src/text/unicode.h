@@ -27,11 +27,15 @@ uint8_t qn_unicode_combining_class(uint32_t code);
 // Lower case without context, at most 2 code points (U+0130 gives i and a dot); returns how many.
 size_t qn_unicode_lower(uint32_t code, uint32_t out[2]);
 
+// Whether two neighbours are in one grapheme cluster. *state is 0 at the beginning of a cluster.
+bool qn_unicode_joins(uint32_t first, uint32_t second, int32_t *state);
+
 // Calls visit for each range of the named set, in ascending order. This is how whole tables are filled fast.
 typedef void (*qn_range_visitor)(void *user, uint32_t first, uint32_t last);
-// Letters and numbers that PCRE2's Unicode may not know yet.
+// Letters, numbers and parts of words that PCRE2's Unicode may not know yet.
 void qn_unicode_visit_newer_letters(qn_range_visitor visit, void *user);
 void qn_unicode_visit_newer_numbers(qn_range_visitor visit, void *user);
+void qn_unicode_visit_newer_words(qn_range_visitor visit, void *user);
 void qn_unicode_visit_removed(qn_range_visitor visit, void *user);
 void qn_unicode_visit_marks(qn_range_visitor visit, void *user);
 void qn_unicode_visit_punctuation(qn_range_visitor visit, void *user);
