@@ -22,7 +22,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 BYTES = [f"<0x{i:02X}>" for i in range(256)]
-HOSTILE = ["a" * 3000, "\u0301" * 2000, " " * 2000, "\u2581" * 1000, "ab" * 1500, "\U0001F468\u200D" * 500, "1" * 2000, "\t\r" * 700, "'s" * 500,
+HOSTILE = ["a" * 3000, "\u0301" * 2000, " " * 2000, "\u2581" * 1000, "ab" * 1500, "\U0001F468\u200D" * 500, "1" * 2000, "\r\t" * 700, "'s" * 500,
            "\ufdfa" * 200, "\u1100\u1161\u11a8" * 300, "\ufb01\u2460\u3392" * 200, "<mask><mask> <mask>", " \u00a0\u3000x", "\u0130\u0131\u1e9e", "\u212b\u2126"]
 
 
@@ -228,9 +228,9 @@ def main():
     corpus = glosses + [base.read(t) for t in base.texts(4000, 77)]
     if arguments.golden:
         return write_golden(arguments.golden, corpus)
-    inputs = [t.encode() for t in HOSTILE] + base.texts(arguments.lines - len(HOSTILE), arguments.seed)
+    inputs = [t.encode() for t in HOSTILE] + [g.encode() for g in glosses[: arguments.lines // 10]]
+    inputs += base.texts(max(arguments.lines - len(inputs), 0), arguments.seed)
     random.Random(arguments.seed).shuffle(inputs)
-    inputs[: len(glosses) // 4] = [g.encode() for g in glosses[: len(glosses) // 4]]
     for name, tokenizer in kinds(corpus, 8000):
         if not arguments.only or name in arguments.only:
             compare(name, tokenizer, inputs)
