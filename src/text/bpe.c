@@ -20,7 +20,9 @@ static inline size_t hash_pair(uint64_t pair) {
 
 static inline const qn_merge_slot *find_merge(const qn_bpe *bpe, int32_t left, int32_t right) {
     uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    for (size_t at = hash_pair(pair) & bpe->slot_mask;; at = (at + 1) & bpe->slot_mask) {
+    size_t hash = hash_pair(pair), bit = hash & bpe->filter_mask;
+    if (!(bpe->filter[bit / 64] >> bit % 64 & 1)) return NULL;
+    for (size_t at = hash & bpe->slot_mask;; at = (at + 1) & bpe->slot_mask) {
         const qn_merge_slot *slot = &bpe->slots[at];
         if (slot->pair == pair) return slot;
         if (slot->pair == FREE) return NULL;
@@ -34,6 +36,10 @@ qn_status qn_bpe_reserve(qn_bpe *bpe, size_t merges) {
     if (!bpe->slots) return QN_ERROR_MEMORY;
     for (size_t i = 0; i < slots; i++) bpe->slots[i] = (qn_merge_slot){FREE, -1, 0};
     bpe->slot_mask = slots - 1;
+    size_t bits = 8 * slots;
+    bpe->filter = qn_calloc(bits / 64, sizeof *bpe->filter);
+    if (!bpe->filter) return QN_ERROR_MEMORY;
+    bpe->filter_mask = bits - 1;
     return QN_OK;
 }
 
@@ -52,7 +58,8 @@ qn_status qn_bpe_add_merge(qn_bpe *bpe, const char *path, size_t number, const c
             QN_ERROR_FORMAT, "%s: merge %zu, \"%.*s\" and \"%.*s\", has a token that is not in the vocabulary", path,
             number, (int)(left_size < 100 ? left_size : 100), left, (int)(right_size < 100 ? right_size : 100), right);
     uint64_t pair = (uint64_t)(uint32_t)a << 32 | (uint32_t)b;
-    size_t at = hash_pair(pair) & bpe->slot_mask;
+    size_t hash = hash_pair(pair), bit = hash & bpe->filter_mask, at = hash & bpe->slot_mask;
+    bpe->filter[bit / 64] |= (uint64_t)1 << bit % 64;
     while (bpe->slots[at].pair != FREE && bpe->slots[at].pair != pair) at = (at + 1) & bpe->slot_mask;
     bpe->slots[at] = (qn_merge_slot){pair, id, (uint32_t)number}; // of equal ones the last, as in the reference
     bpe->merge_count++;
@@ -95,6 +102,7 @@ void qn_bpe_clear(qn_bpe *bpe) {
     free(bpe->prefix);
     free(bpe->suffix);
     free(bpe->slots);
+    free(bpe->filter);
     *bpe = (qn_bpe){.unknown = -1};
 }
 

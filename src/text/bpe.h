@@ -18,7 +18,9 @@ typedef struct {
     const qn_vocabulary *vocabulary;
     qn_merge_slot *slots;
     size_t slot_mask, merge_count;
-    int32_t bytes[256];      // tokens <0x00> to <0xFF>, -1
+    uint64_t *filter;   // one bit for each pair's hash: most pairs are found not to merge without touching the slots
+    size_t filter_mask; // of bits
+    int32_t bytes[256]; // tokens <0x00> to <0xFF>, -1
     int32_t characters[256]; // tokens of GPT-2's characters for bytes, -1
     bool all_bytes;          // none of them is -1
     bool splits;             // no token has U+2581 behind another character, so that a word can be cut before it

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_BYTES = 16 };
+enum { KEY_BYTES = 8 * QN_MODEL_CACHE_KEY };
 static const char sign[] = "\xE2\x96\x81";
 
 void qn_word_model_finish(qn_word_model *model) {
@@ -72,12 +72,12 @@ static qn_status encode_new(const qn_word_model *model, qn_model_room *room, con
     return id >= 0 ? put_piece(pieces, id, 0, size) : put_unknown(model->unknown, size, pieces);
 }
 
-static void remember(qn_model_cached *slot, const uint64_t key[2], size_t size, const qn_span_piece *pieces,
-                     size_t count) {
+static void remember(qn_model_cached *slot, const uint64_t key[QN_MODEL_CACHE_KEY], size_t size,
+                     const qn_span_piece *pieces, size_t count) {
     if (count > QN_MODEL_CACHE_PIECES) return;
     for (size_t i = 0; i < count; i++)
         if (pieces[i].start != (i > 0 ? pieces[i - 1].end : 0)) return; // bytes of one character
-    *slot = (qn_model_cached){.key = {key[0], key[1]}, .count = (uint8_t)count, .size = (uint8_t)size};
+    *slot = (qn_model_cached){.key = {key[0], key[1], key[2]}, .count = (uint8_t)count, .size = (uint8_t)size};
     for (size_t i = 0; i < count; i++) {
         slot->ids[i] = pieces[i].id;
         slot->ends[i] = (uint8_t)pieces[i].end;
@@ -87,14 +87,14 @@ static void remember(qn_model_cached *slot, const uint64_t key[2], size_t size, 
 // Adds the pieces of a word that begins at byte `begin` of a larger one.
 static qn_status encode_cached(const qn_word_model *model, qn_model_room *room, const char *word, size_t size,
                                bool bytes, uint32_t begin, qn_pieces *pieces) {
-    uint64_t key[2] = {0, 0};
+    uint64_t key[QN_MODEL_CACHE_KEY] = {0};
     qn_model_cached *slot = NULL;
     if (size <= KEY_BYTES) {
         memcpy(key, word, size);
-        uint64_t hash = (key[0] ^ (key[1] << 29 | key[1] >> 35)) * 0x9E3779B97F4A7C15u;
+        uint64_t hash = (key[0] ^ (key[1] << 29 | key[1] >> 35) ^ (key[2] << 43 | key[2] >> 21)) * 0x9E3779B97F4A7C15u;
         hash = (hash ^ hash >> 29) * 0xBF58476D1CE4E5B9u;
         slot = &room->cache[hash >> 40 & (QN_MODEL_CACHE_WORDS - 1)];
-        if (slot->size == size && slot->key[0] == key[0] && slot->key[1] == key[1]) {
+        if (slot->size == size && slot->key[0] == key[0] && slot->key[1] == key[1] && slot->key[2] == key[2]) {
             QN_TRY(qn_pieces_reserve(pieces, slot->count));
             uint32_t last = begin;
             for (size_t i = 0; i < slot->count; i++) {
@@ -106,6 +106,7 @@ static qn_status encode_cached(const qn_word_model *model, qn_model_room *room, 
         }
     }
     size_t first = pieces->count;
+    QN_TRY(qn_pieces_reserve(pieces, 1)); // a word may have no pieces
     QN_TRY(encode_new(model, room, word, size, bytes, pieces));
     qn_span_piece *found = pieces->pieces + first;
     size_t count = pieces->count - first;

@@ -16,9 +16,10 @@ typedef struct {
     uint64_t serial; // of this model in the process, for caches
 } qn_word_model;
 
-enum { QN_MODEL_CACHE_PIECES = 6, QN_MODEL_CACHE_WORDS = 8192 };
+// Words of up to 24 bytes: one entry fills one line of the processor's cache.
+enum { QN_MODEL_CACHE_PIECES = 7, QN_MODEL_CACHE_WORDS = 16384, QN_MODEL_CACHE_KEY = 3 };
 typedef struct {
-    uint64_t key[2];
+    uint64_t key[QN_MODEL_CACHE_KEY];
     int32_t ids[QN_MODEL_CACHE_PIECES];
     uint8_t ends[QN_MODEL_CACHE_PIECES];
     uint8_t count, size; // size 0: free

@@ -84,8 +84,25 @@ static size_t compose(qn_normal_char *chars, size_t count) {
     return out;
 }
 
+// Letters that every normal form that composes leaves as they are, and that compose with nothing before them; beside
+// these, NFC leaves all below U+0300.
+static bool is_composed(const qn_form *form, bool compatible) {
+    static const uint32_t stable[][2] = {{0x400, 0x482},   {0x48A, 0x52F},   {0x5D0, 0x5EA},   {0x621, 0x64A},
+                                         {0x905, 0x939},   {0xE01, 0xE30},   {0x3041, 0x3096}, {0x30A1, 0x30FA},
+                                         {0x3400, 0x4DBF}, {0x4E00, 0x9FFF}, {0xAC00, 0xD7A3}, {0x1F300, 0x1FAFF}};
+    uint32_t limit = compatible ? 0x80 : 0x300, code;
+    for (size_t i = 0; i < form->size;) {
+        i += qn_form_next(form->text + i, &code);
+        if (code < limit) continue;
+        size_t k = 0;
+        while (k < sizeof stable / sizeof stable[0] && code > stable[k][1]) k++;
+        if (k == sizeof stable / sizeof stable[0] || code < stable[k][0]) return false;
+    }
+    return true;
+}
+
 static qn_status normal_form(qn_work *work, bool composed, bool compatible) {
-    if (is_ascii(&work->form)) return QN_OK;
+    if (composed ? is_composed(&work->form, compatible) : is_ascii(&work->form)) return QN_OK;
     size_t count = 0;
     QN_TRY(decompose(work, compatible, &count));
     QN_TRY(order_marks(work, count));
