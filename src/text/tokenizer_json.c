@@ -289,7 +289,7 @@ qn_status qn_tokenizer_parse_json(qn_tokenizer *tokenizer, const char *path, qn_
     qn_buffer rest = {0};
     json_t *root = NULL;
     reader r = {path, NULL, tokenizer, options, false};
-    qn_status status = qn_vocabulary_scan_json(text->data, text->size, path, largest_id(tokenizer),
+    qn_status status = qn_vocabulary_scan_json(text->data ? text->data : "", text->size, path, largest_id(tokenizer),
                                                &tokenizer->vocabulary, &rest, &r.has_vocabulary);
     if (status == QN_OK && r.has_vocabulary)
         status = qn_json_parse(rest.data, rest.size, path, &root);
