@@ -3,7 +3,7 @@
 GPT-2, RoBERTa and Llama 3 have it, BPE with byte fallback, with a suffix and with a prefix, Unigram, WordLevel, and all normalisers,
 pre-tokenizers and decoders. Vocabularies are learned by the reference from glosses of data/wordnet and generated texts in many scripts.
 
-    python3 scripts/parity/tokenizer_kinds.py [--lines 100000] [--seed 1] [--only KIND ...]
+    python3 scripts/parity/tokenizer_kinds.py [--lines 20000] [--seed 1] [--only KIND ...]
     python3 scripts/parity/tokenizer_kinds.py --golden tests/golden/tokenizer    # writes the small files that the unit tests read
 """
 import argparse
@@ -219,7 +219,7 @@ def write_golden(folder, corpus):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lines", type=int, default=100000)
+    parser.add_argument("--lines", type=int, default=20000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--golden", metavar="DIR")
