@@ -19,10 +19,11 @@ src/formats 4
 src/models 5
 src/data 6
 src/metrics 6
-src/train 7
 src/infer 7
-src/serve 8
-cli 9
+src/tasks 8
+src/train 9
+src/serve 9
+cli 10
 '
 
 find src cli -name '*.[ch]' | sort | xargs awk -v levels="$levels" '

@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/buffer.h"
 #include "data/dataset.h"
+#include "nn/encoder.h"
 
 // Where a source of batches goes on after a batch: plain data, kept in checkpoints. A source fills what it needs.
 typedef struct {
@@ -44,6 +45,11 @@ typedef struct {
     qn_data_position after; // where the source goes on
     size_t token_capacity, sequence_capacity, multi_capacity;
 } qn_batch;
+
+// What the encoder reads of it.
+static inline qn_tokens qn_batch_tokens(const qn_batch *b) {
+    return (qn_tokens){b->tokens, b->ids, b->types, b->positions, {b->sequences, b->offsets}};
+}
 
 void qn_batch_free(qn_batch *batch);
 void qn_batch_clear(qn_batch *batch); // keeps the memory

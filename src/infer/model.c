@@ -82,7 +82,9 @@ static qn_status open_parts(qn_model *m, const char *folder, const qn_model_opti
     m->transformer = inside && *inside ? qn_path_join(folder, inside) : qn_strdup(folder);
     if (!m->transformer) return QN_ERROR_MEMORY;
     QN_TRY(open_network(m));
-    QN_TRY(qn_tokenizer_load(m->transformer, &m->tokenizer));
+    qn_tokenizer *tokenizer = NULL;
+    QN_TRY(qn_tokenizer_load(m->transformer, &tokenizer));
+    m->tokenizer = tokenizer;
     QN_TRY(choose_length(m, options->max_length));
     QN_TRY(choose_prompt(m));
     m->arena = qn_arena_create(1 << 20);
@@ -105,8 +107,27 @@ qn_status qn_model_open(const char *folder, const qn_model_options *options, qn_
     return QN_OK;
 }
 
-void qn_model_close(qn_model *m) {
-    if (!m) return;
+qn_status qn_model_lend(qn_network *network, const qn_tokenizer *tokenizer, const qn_context *c,
+                        const qn_encode_options *encode, qn_model **out) {
+    *out = NULL;
+    qn_model *m = qn_calloc(1, sizeof *m);
+    if (!m) return QN_ERROR_MEMORY;
+    *m = (qn_model){.network = network,
+                    .tokenizer = tokenizer,
+                    .backend = c->backend,
+                    .arena = c->arena,
+                    .records = c->records,
+                    .sbert = qn_sbert_defaults(),
+                    .encode = *encode,
+                    .batch_tokens = BATCH_TOKENS,
+                    .lent = true,
+                    .packed = true,
+                    .head_packed = true};
+    *out = m;
+    return QN_OK;
+}
+
+static void close_own(qn_model *m) {
     if (m->network && m->backend) {
         qn_encoder_unpack(&m->network->encoder, m->backend);
         qn_tensor *word = m->network->encoder.word;
@@ -114,10 +135,15 @@ void qn_model_close(qn_model *m) {
     }
     qn_network_free(m->network);
     qn_backend_destroy(m->backend);
-    qn_tokenizer_free(m->tokenizer);
-    qn_sbert_free(&m->sbert);
+    qn_tokenizer_free((qn_tokenizer *)(uintptr_t)m->tokenizer);
     qn_arena_destroy(m->arena);
     qn_arena_destroy(m->records);
+}
+
+void qn_model_close(qn_model *m) {
+    if (!m) return;
+    if (!m->lent) close_own(m);
+    qn_sbert_free(&m->sbert);
     qn_encoding_free(&m->encoding);
     qn_sequences_free(&m->window);
     free(m->order);

@@ -9,10 +9,11 @@
 struct qn_model {
     char *folder, *transformer; // the folder itself, and where its config.json and weights are
     qn_network *network;
-    qn_tokenizer *tokenizer;
+    const qn_tokenizer *tokenizer;
     qn_sbert sbert;
     qn_backend *backend;
     qn_compute compute;
+    bool lent;                // network, tokenizer, backend and arenas belong to somebody else
     bool packed, head_packed; // the weights of products have their form for the backend: made at first use
     size_t batch_tokens;
     qn_encode_options encode;
@@ -39,6 +40,11 @@ typedef struct {
 } qn_infer_batch;
 
 typedef qn_status (*qn_infer_receiver)(qn_model *model, qn_context *c, const qn_infer_batch *batch, void *user);
+
+// A model over a network in training: the weights are used as they are now, in float32. What is lent stays the
+// caller's, `c` gives the backend and the arenas; close with qn_model_close.
+qn_status qn_model_lend(qn_network *network, const qn_tokenizer *tokenizer, const qn_context *c,
+                        const qn_encode_options *encode, qn_model **out);
 
 // Tokenises one text (as sentence-transformers prepares it when `embedding`) into model->encoding.
 qn_status qn_infer_encode(qn_model *model, const qn_text *text, bool embedding);

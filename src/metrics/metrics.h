@@ -26,6 +26,15 @@ bool qn_metric_better(const qn_metric *candidate, double best);
 // The entry of that name, or NULL. The name may start with "eval_".
 const qn_metric *qn_metric_find(const qn_metric *metrics, size_t n, const char *name);
 
+// One example that a model gets wrong, for people to read. For classes gold and predicted are their names, score the
+// probability of the predicted one and gold_score that of the gold one (NaN: unknown); for numbers the names are NULL
+// and the scores are the values.
+typedef struct {
+    const char *text, *text_pair; // text_pair: NULL for single texts
+    const char *gold, *predicted;
+    double gold_score, score;
+} qn_mistake;
+
 // ---- one label per example ----------------------------------------------------------------------
 
 typedef struct {

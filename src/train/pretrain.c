@@ -2,7 +2,7 @@
 #include "base/file.h"
 #include "data/corpus.h"
 #include "formats/model_folder.h"
-#include "train/outcome.h"
+#include "train/run_files.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -200,7 +200,7 @@ static qn_status finish(qn_trainer *t, char **json) {
     char data[512];
     snprintf(data, sizeof data, "%s, %zu sequences, %zu tokens", t->options->train[0], qn_corpus_sequences(j->train),
              qn_corpus_tokens(j->train));
-    QN_TRY(qn_outcome_report(t, data, t->options->validation, NULL, NULL));
+    QN_TRY(qn_run_report(t, "Masked language modelling", data, t->options->validation, NULL, NULL));
     if (!json) return QN_OK;
     qn_buffer text = {0};
     qn_buffer_printf(&text, "{\"steps\": %lld, \"train_loss\": ", (long long)t->state.step);

@@ -5,15 +5,6 @@
 #include "metrics/metrics.h"
 #include "train/runlog.h"
 
-// One example shown in the table of worst errors. For classification gold and predicted are labels, score the
-// probability of the predicted one and gold_score that of the gold one (NaN: unknown); for regression the texts are
-// NULL and the numbers are the values.
-typedef struct {
-    const char *text, *text_pair; // text_pair: NULL for single texts
-    const char *gold, *predicted;
-    double gold_score, score;
-} qn_report_error;
-
 // A line of a list of facts, or a warning ("invalid UTF-8", "12 bytes in 3 lines were replaced").
 typedef struct {
     const char *name, *value;
@@ -59,7 +50,7 @@ typedef struct {
     const char *const *labels;     // [classes], for classification and multi-label
     const float *gold, *predicted; // [n_points] regression: for the scatter plot
     size_t n_points;
-    const qn_report_error *errors; // worst first; qn_worst_classified, qn_worst_regressed choose them
+    const qn_mistake *errors; // worst first; qn_worst_classified, qn_worst_regressed choose them
     size_t n_errors;
 
     // How it was asked for, and what went wrong.

@@ -262,7 +262,7 @@ static void put_text(const char *text, qn_buffer *out) {
     if (shown < size) qn_buffer_text(out, "\u2026");
 }
 
-static void put_error(const qn_report_error *e, bool labels, qn_buffer *out) {
+static void put_error(const qn_mistake *e, bool labels, qn_buffer *out) {
     qn_buffer_text(out, "<tr><td class=\"text\"><p>");
     if (e->text) put_text(e->text, out);
     qn_buffer_text(out, "</p>");

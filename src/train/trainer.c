@@ -2,7 +2,7 @@
 // and checkpoint. All that decides what follows is in qn_training_state, so a run that goes on from a checkpoint is the
 // same run.
 #include "train/trainer.h"
-#include "train/outcome.h"
+#include "train/run_files.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/rng.h"

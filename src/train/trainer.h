@@ -64,6 +64,3 @@ void qn_trainer_free(qn_trainer *t); // the loop's own
 void qn_trainer_say(qn_trainer *t, const char *format, ...) QN_PRINTF(2, 3);
 // A context for inference with the trainer's backend and arenas (reset).
 qn_context qn_trainer_inference(qn_trainer *t);
-static inline qn_tokens qn_batch_tokens(const qn_batch *b) {
-    return (qn_tokens){b->tokens, b->ids, b->types, b->positions, {b->sequences, b->offsets}};
-}

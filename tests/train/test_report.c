@@ -272,13 +272,13 @@ static void classification_page(void **state) {
     qn_history history = sample_log(false);
     sample_classes s = classify(EXAMPLES, TOPICS, topic_share);
     qn_report r = common_report(&history);
-    qn_report_error errors[12];
+    qn_mistake errors[12];
     size_t worst[12];
     qn_classification_input in = {EXAMPLES, TOPICS, s.gold, s.predicted, s.probability};
     size_t n = qn_worst_classified(&in, worst, 12);
     for (size_t i = 0; i < n; i++) {
         const float *row = s.probability + worst[i] * TOPICS;
-        errors[i] = (qn_report_error){glosses[i % 8],           NULL,
+        errors[i] = (qn_mistake){glosses[i % 8],           NULL,
                                       topics[s.gold[worst[i]]], topics[s.predicted[worst[i]]],
                                       row[s.gold[worst[i]]],    row[s.predicted[worst[i]]]};
     }
@@ -334,10 +334,10 @@ static void other_pages(void **state) {
     qn_regression metrics;
     assert_int_equal(qn_regression_measure(gold, predicted, PAIRS, &metrics), QN_OK);
     size_t worst[8];
-    qn_report_error errors[8];
+    qn_mistake errors[8];
     size_t n = qn_worst_regressed(gold, predicted, PAIRS, worst, 8);
     for (size_t i = 0; i < n; i++)
-        errors[i] = (qn_report_error){glosses[i], glosses[7 - i], NULL, NULL, gold[worst[i]], predicted[worst[i]]};
+        errors[i] = (qn_mistake){glosses[i], glosses[7 - i], NULL, NULL, gold[worst[i]], predicted[worst[i]]};
     r.title = "Similarity of sentence pairs";
     r.task = "Regression";
     r.best_metric = "pearson";
@@ -435,7 +435,7 @@ static void hostile_texts(void **state) {
     longest[100000] = 0;
     const char *labels[] = {bad, longest};
     sample_classes s = classify(50, 2, NULL);
-    qn_report_error errors[] = {{bad, bad, bad, bad, NAN, 0.5}, {longest, NULL, NULL, longest, 0.1, NAN}};
+    qn_mistake errors[] = {{bad, bad, bad, bad, NAN, 0.5}, {longest, NULL, NULL, longest, 0.1, NAN}};
     qn_report_fact facts[] = {{bad, bad}, {longest, NULL}};
     json_t *arguments = json_pack("{s:s, s:[s]}", "<key>&\"", "<value>&\"", "k", "<in list>");
     qn_report r;

@@ -1,5 +1,5 @@
-// See outcome.h.
-#include "train/outcome.h"
+// See run_files.h.
+#include "train/run_files.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include <inttypes.h>
@@ -8,88 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-// --- Scores
-
-// Logits of one example to probabilities, in place; returns -log of the target's.
-static double softmax_row(float *row, size_t labels, int32_t target) {
-    double top = row[0], sum = 0, wanted = row[target];
-    for (size_t c = 1; c < labels; c++) top = fmax(top, row[c]);
-    for (size_t c = 0; c < labels; c++) sum += exp(row[c] - top);
-    for (size_t c = 0; c < labels; c++) row[c] = (float)(exp(row[c] - top) / sum);
-    return log(sum) - (wanted - top);
-}
-
-static qn_status measure_classes(const qn_dataset *d, qn_outcome *o) {
-    o->predicted = qn_calloc(o->count, sizeof *o->predicted);
-    if (!o->predicted) return QN_ERROR_MEMORY;
-    for (size_t i = 0; i < o->count; i++) {
-        float *row = o->scores + i * o->labels;
-        o->loss += softmax_row(row, o->labels, d->classes[i]) / (double)o->count;
-        for (size_t c = 1; c < o->labels; c++)
-            if (row[c] > row[o->predicted[i]]) o->predicted[i] = (int32_t)c;
-    }
-    return qn_classification_measure(
-        &(qn_classification_input){o->count, (int32_t)o->labels, d->classes, o->predicted, o->scores},
-        &o->classification);
-}
-
-static qn_status measure_labels(const qn_dataset *d, qn_outcome *o) {
-    size_t cells = o->count * o->labels;
-    for (size_t i = 0; i < cells; i++) {
-        double x = o->scores[i];
-        o->loss += (fmax(x, 0) - x * d->multi[i] + log1p(exp(-fabs(x)))) / (double)cells;
-        o->scores[i] = (float)(1 / (1 + exp(-x)));
-    }
-    return qn_multilabel_measure(&(qn_multilabel_input){o->count, (int32_t)o->labels, d->multi, o->scores, 0.5},
-                                 &o->multilabel);
-}
-
-static qn_status measure_scores(const qn_dataset *d, qn_outcome *o) {
-    for (size_t i = 0; i < o->count; i++) {
-        double error = (double)o->scores[i] - d->scores[i];
-        o->loss += error * error / (double)o->count;
-    }
-    return qn_regression_measure(d->scores, o->scores, o->count, &o->regression);
-}
-
-qn_status qn_outcome_measure(qn_problem problem, const qn_dataset *dataset, size_t labels, float *logits,
-                             qn_outcome *out) {
-    *out = (qn_outcome){.problem = problem, .count = dataset->sequences.count, .labels = labels, .scores = logits};
-    qn_status status = problem == QN_PROBLEM_SINGLE_LABEL  ? measure_classes(dataset, out)
-                       : problem == QN_PROBLEM_MULTI_LABEL ? measure_labels(dataset, out)
-                                                           : measure_scores(dataset, out);
-    if (status != QN_OK) qn_outcome_free(out);
-    return status;
-}
-
-size_t qn_outcome_scalars(const qn_outcome *o, qn_metric out[QN_METRICS_MAX]) {
-    qn_metric all[QN_METRICS_MAX];
-    size_t count = o->problem == QN_PROBLEM_SINGLE_LABEL  ? qn_classification_scalars(&o->classification, all)
-                   : o->problem == QN_PROBLEM_MULTI_LABEL ? qn_multilabel_scalars(&o->multilabel, all)
-                                                          : qn_regression_scalars(&o->regression, all);
-    out[0] = (qn_metric){"loss", o->loss, true};
-    if (count > QN_METRICS_MAX - 1) count = QN_METRICS_MAX - 1;
-    memcpy(out + 1, all, count * sizeof *all);
-    return count + 1;
-}
-
-void qn_outcome_json(const qn_outcome *o, const char *const *labels, qn_buffer *out) {
-    if (o->problem == QN_PROBLEM_SINGLE_LABEL)
-        qn_classification_json(&o->classification, labels, out);
-    else if (o->problem == QN_PROBLEM_MULTI_LABEL)
-        qn_multilabel_json(&o->multilabel, labels, out);
-    else
-        qn_regression_json(&o->regression, out);
-}
-
-void qn_outcome_free(qn_outcome *o) {
-    free(o->scores);
-    free(o->predicted);
-    qn_classification_free(&o->classification);
-    qn_multilabel_free(&o->multilabel);
-    *o = (qn_outcome){0};
-}
 
 // --- Arguments
 
@@ -164,7 +82,7 @@ qn_status qn_training_save_arguments(const qn_training *o, bool pretraining) {
 
 // --- Report
 
-enum { MOST_ERRORS = 50, FACTS = 12 };
+enum { FACTS = 12 };
 
 typedef struct {
     qn_report_fact facts[FACTS];
@@ -188,36 +106,6 @@ static void model_facts(const qn_network *n, fact_list *list) {
     if (n->heads & QN_HEAD_CLASSIFIER) add_fact(list, "labels", (double)n->config.labels);
 }
 
-static size_t find_errors(const qn_outcome *o, const qn_dataset *d, char *const *labels, qn_report_error *errors) {
-    size_t worst[MOST_ERRORS], count;
-    bool classes = o->problem == QN_PROBLEM_SINGLE_LABEL;
-    if (classes)
-        count = qn_worst_classified(
-            &(qn_classification_input){o->count, (int32_t)o->labels, d->classes, o->predicted, o->scores}, worst,
-            MOST_ERRORS);
-    else if (o->problem == QN_PROBLEM_REGRESSION)
-        count = qn_worst_regressed(d->scores, o->scores, o->count, worst, MOST_ERRORS);
-    else
-        return 0;
-    for (size_t i = 0; i < count; i++) {
-        qn_report_error *e = &errors[i];
-        size_t at = worst[i];
-        *e = (qn_report_error){0};
-        qn_dataset_text(d, at, &e->text, &e->text_pair);
-        if (classes) {
-            const float *row = o->scores + at * o->labels;
-            e->gold = labels[d->classes[at]];
-            e->predicted = labels[o->predicted[at]];
-            e->gold_score = row[d->classes[at]];
-            e->score = row[o->predicted[at]];
-        } else {
-            e->gold_score = d->scores[at];
-            e->score = o->scores[at];
-        }
-    }
-    return count;
-}
-
 // "model name" of /proc/cpuinfo; "unknown" elsewhere.
 static void cpu_name(char *name, size_t size) {
     char line[256];
@@ -232,12 +120,9 @@ static void cpu_name(char *name, size_t size) {
     if (file) fclose(file);
 }
 
-static void fill_report(qn_trainer *t, qn_report *r, const qn_outcome *o, const qn_dataset *d,
-                        qn_report_error *errors) {
+static void fill_report(qn_trainer *t, qn_report *r, const char *task, const qn_outcome *o, const qn_dataset *d) {
     const qn_training *options = t->options;
-    r->task = t->pretraining                          ? "Masked language modelling"
-              : strcmp(options->task, "regress") == 0 ? "Regression"
-                                                      : "Classification";
+    r->task = task;
     const char *slash = strrchr(options->output, '/');
     r->title = slash && slash[1] ? slash + 1 : options->output;
     r->model = options->model;
@@ -262,27 +147,26 @@ static void fill_report(qn_trainer *t, qn_report *r, const qn_outcome *o, const 
     r->dtype = t->context.compute == QN_DTYPE_BF16 ? "bfloat16 products, float32 weights" : "float32";
     if (!o) return;
     r->labels = (const char *const *)t->network->config.label_names;
-    r->classification = o->problem == QN_PROBLEM_SINGLE_LABEL ? &o->classification : NULL;
-    r->multilabel = o->problem == QN_PROBLEM_MULTI_LABEL ? &o->multilabel : NULL;
-    r->regression = o->problem == QN_PROBLEM_REGRESSION ? &o->regression : NULL;
+    r->classification = o->classified ? &o->classification : NULL;
+    r->multilabel = o->multilabelled ? &o->multilabel : NULL;
+    r->regression = o->regressed ? &o->regression : NULL;
     if (r->regression) {
         r->gold = d->scores;
         r->predicted = o->scores;
         r->n_points = o->count;
     }
-    r->errors = errors;
-    r->n_errors = find_errors(o, d, t->network->config.label_names, errors);
+    r->errors = o->mistakes;
+    r->n_errors = o->mistake_count;
 }
 
-qn_status qn_outcome_report(qn_trainer *t, const char *data, const char *eval_name, const qn_outcome *outcome,
-                            const qn_dataset *dataset) {
+qn_status qn_run_report(qn_trainer *t, const char *task, const char *data, const char *eval_name,
+                        const qn_outcome *outcome, const qn_dataset *dataset) {
     qn_report r;
     qn_report_init(&r);
-    qn_report_error *errors = qn_calloc(MOST_ERRORS, sizeof *errors);
     char *log = qn_path_join(t->options->output, "log.jsonl"), *path = qn_path_join(t->options->output, "report.html");
     json_t *arguments = qn_training_json(t->options, t->pretraining);
     qn_history history = {0};
-    qn_status status = errors && log && path && arguments ? qn_history_read(log, &history) : QN_ERROR_MEMORY;
+    qn_status status = log && path && arguments ? qn_history_read(log, &history) : QN_ERROR_MEMORY;
     if (status == QN_OK) {
         char cpu[256], date[64];
         time_t now = time(NULL) - (time_t)t->state.seconds;
@@ -291,7 +175,7 @@ qn_status qn_outcome_report(qn_trainer *t, const char *data, const char *eval_na
         cpu_name(cpu, sizeof cpu);
         strftime(date, sizeof date, "%Y-%m-%d %H:%M", localtime_r(&now, &local));
         model_facts(t->network, &facts);
-        fill_report(t, &r, outcome, dataset, errors);
+        fill_report(t, &r, task, outcome, dataset);
         r.cpu = cpu;
         r.date = date;
         r.facts = facts.facts;
@@ -304,7 +188,6 @@ qn_status qn_outcome_report(qn_trainer *t, const char *data, const char *eval_na
     }
     qn_history_free(&history);
     json_decref(arguments);
-    free(errors);
     free(log);
     free(path);
     return status;

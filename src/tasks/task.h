@@ -1,0 +1,65 @@
+// A task: what a model is fine-tuned for and measured by. One file and one entry in the table of tasks.c for each; the
+// training loop, the command and the report know nothing of any.
+#pragma once
+#include "data/batch.h"
+#include "infer/model.h"
+#include "metrics/metrics.h"
+
+// What a model's outputs for a data set are worth. Only what the task has is there.
+typedef struct {
+    qn_metric metrics[QN_METRICS_MAX]; // "loss" first
+    size_t metric_count;
+    qn_buffer json;                            // the metrics as one object
+    bool classified, multilabelled, regressed; // which of these three is there
+    qn_classification classification;
+    qn_multilabel multilabel;
+    qn_regression regression;
+    float *scores;        // [count, labels] probabilities, or the values of a regression
+    size_t count;         // of `scores`
+    qn_mistake *mistakes; // worst first; the strings are the data set's and the model's
+    size_t mistake_count;
+} qn_outcome;
+void qn_outcome_free(qn_outcome *outcome);
+
+typedef struct qn_task qn_task;
+
+// A task at work. The caller fills in the first part; start with zeros, end with qn_job_free.
+typedef struct {
+    const qn_task *task;
+    const qn_training *training; // NULL where a model is only measured
+    const qn_data_options *data; // NULL: the defaults
+    const qn_tokenizer *tokenizer;
+    qn_encode_options encode;
+    // The task's.
+    qn_labels labels;
+    float *class_weights; // [labels] or NULL
+} qn_job;
+void qn_job_free(qn_job *job);
+
+struct qn_task {
+    const char *name;  // "classify", as --task says
+    const char *title; // "Classification", as the report says
+    unsigned heads;    // QN_HEAD_..., that it trains
+    qn_problem problem;
+    const char *best_metric; // chooses the best checkpoint unless the user names another
+    // Options that this task has no use for are errors. May be NULL.
+    qn_status (*check)(const qn_training *training);
+    // Reads and tokenises files. `training`: the first call, whose labels are collected; texts are kept otherwise.
+    qn_status (*read)(qn_job *job, const char *const *paths, size_t count, bool training, qn_dataset *out);
+    // Puts what was read from the training data into the configuration of the network to be made.
+    qn_status (*configure)(const qn_job *job, qn_model_config *config);
+    // Forward pass of a batch; puts the loss's gradient (scaled by c->loss_scale) on the tape's ends.
+    qn_status (*loss)(const qn_job *job, qn_network *network, qn_context *c, const qn_batch *batch, double *loss);
+    // Measures the model. The outcome starts with zeros and is freed by the caller, also after a failure.
+    qn_status (*measure)(const qn_job *job, qn_model *model, const qn_dataset *dataset, qn_outcome *out);
+};
+
+// The task of a name, which may be NULL for the one that the training's other options ask for; an error lists the
+// names.
+qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out);
+// The task that a model's head is for; an error where it has none.
+qn_status qn_task_of(const qn_model *model, const qn_task **out);
+extern const qn_task qn_task_classify, qn_task_multilabel, qn_task_regress;
+
+// The data options that all tasks share.
+qn_status qn_job_reader(const qn_job *job, qn_reader_options *out);

@@ -1,0 +1,89 @@
+// The table of tasks, and measuring a model by the task of its head.
+#include "tasks/task.h"
+#include "base/buffer.h"
+#include <stdlib.h>
+#include <string.h>
+
+static const qn_task *const tasks[] = {&qn_task_classify, &qn_task_multilabel, &qn_task_regress};
+enum { TASKS = sizeof tasks / sizeof *tasks };
+
+qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out) {
+    qn_buffer known = {0};
+    for (size_t i = 0; i < TASKS; i++) {
+        const qn_task *t = tasks[i];
+        if (name && strcmp(t->name, name) == 0 && (t->problem == QN_PROBLEM_MULTI_LABEL) == multi_label) {
+            qn_buffer_free(&known);
+            *out = t;
+            return QN_OK;
+        }
+        if (i == 0 || strcmp(t->name, tasks[i - 1]->name) != 0)
+            qn_buffer_printf(&known, "%s%s", known.size ? ", " : "", t->name);
+    }
+    qn_status status = multi_label && name && strcmp(name, qn_task_classify.name) != 0
+                           ? qn_fail(QN_ERROR_ARGUMENT, "several labels per example are for the task classify")
+                           : qn_fail(QN_ERROR_ARGUMENT, "task is \"%s\" (expected one of %s)", name ? name : "",
+                                     known.data ? known.data : "");
+    qn_buffer_free(&known);
+    return status;
+}
+
+qn_status qn_task_of(const qn_model *model, const qn_task **out) {
+    QN_TRY(qn_infer_need_labels(model));
+    for (size_t i = 0; i < TASKS; i++)
+        if (tasks[i]->heads & QN_HEAD_CLASSIFIER && tasks[i]->problem == model->network->config.problem)
+            return *out = tasks[i], QN_OK;
+    return qn_fail(QN_ERROR_UNSUPPORTED, "%s: no task measures this head", model->network->config.source);
+}
+
+qn_status qn_job_reader(const qn_job *job, qn_reader_options *out) {
+    const qn_data_options *data = job->data;
+    *out = (qn_reader_options){0};
+    if (!data) return QN_OK;
+    *out = (qn_reader_options){.text_column = data->text_column,
+                               .pair_column = data->pair_column,
+                               .label_column = data->label_column,
+                               .score_column = data->score_column,
+                               .columns = data->columns};
+    return data->format ? qn_format_parse(data->format, &out->format) : QN_OK;
+}
+
+void qn_job_free(qn_job *job) {
+    qn_labels_free(&job->labels);
+    free(job->class_weights);
+    *job = (qn_job){0};
+}
+
+void qn_outcome_free(qn_outcome *o) {
+    qn_buffer_free(&o->json);
+    if (o->classified) qn_classification_free(&o->classification);
+    if (o->multilabelled) qn_multilabel_free(&o->multilabel);
+    free(o->scores);
+    free(o->mistakes);
+    *o = (qn_outcome){0};
+}
+
+static qn_status evaluate(qn_model *m, qn_job *job, const char *path, char **json) {
+    qn_dataset dataset = {0};
+    qn_outcome outcome = {0};
+    qn_status status = QN_OK;
+    if (qn_model_task(m) != QN_TASK_REGRESS)
+        status = qn_labels_set(&job->labels, (const char *const *)m->network->config.label_names, qn_model_labels(m));
+    if (status == QN_OK) status = job->task->read(job, &path, 1, false, &dataset);
+    if (status == QN_OK) status = job->task->measure(job, m, &dataset, &outcome);
+    if (status == QN_OK) {
+        *json = outcome.json.data;
+        outcome.json = (qn_buffer){0};
+    }
+    qn_outcome_free(&outcome);
+    qn_dataset_free(&dataset);
+    return status;
+}
+
+qn_status qn_evaluate(qn_model *m, const char *path, const qn_data_options *data, char **json) {
+    *json = NULL;
+    qn_job job = {.data = data, .tokenizer = m->tokenizer, .encode = m->encode};
+    qn_status status = qn_task_of(m, &job.task);
+    if (status == QN_OK) status = evaluate(m, &job, path, json);
+    qn_job_free(&job);
+    return status;
+}
