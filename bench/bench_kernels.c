@@ -173,6 +173,17 @@ static work run_dequantize(const qn_kernels *k) {
     k->dequantize(n < 1 << 16 ? n : 1 << 16, sums, &row, &columns, y);
     return (work){(double)n, 16.0 * (double)n, 3.0 * (double)n};
 }
+static work run_gemm_groups(const qn_kernels *k) { // of four bits
+    size_t groups = WIDTH / QN_GROUP, rows = n / WIDTH;
+    memset(x, 1, rows * qn_group_row(groups));
+    k->gemm_groups(&(qn_group_gemm){rows, WIDTH, groups, (const int8_t *)x, (const uint8_t *)panels, true, y, WIDTH});
+    return (work){(double)(rows * WIDTH), (double)(WIDTH / QN_GROUP_PANEL * qn_group_panel(groups, true)),
+                  2.0 * (double)rows * WIDTH * WIDTH};
+}
+static work run_quantize_groups(const qn_kernels *k) {
+    k->quantize_groups(n / QN_GROUP * QN_GROUP, x, (int8_t *)y);
+    return (work){(double)n, 5.25 * (double)n, 4.0 * (double)n};
+}
 static work run_finish(const qn_kernels *k) {
     k->finish(QN_ACTIVATION_GELU, n, x, z, y);
     return (work){(double)n, 12.0 * (double)n, 2.0 * (double)n};

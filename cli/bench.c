@@ -30,7 +30,7 @@ static const option options[] = {
     HEADING("What is measured"),
     {"measure", FIELD(settings, measures), "WHAT",
      .help = "bulk, latency, batch, length, threads or all; may be repeated", .fallback = "bulk and latency"},
-    {"dtype", FIELD(settings, dtype), "TYPE", .help = "of products", .choices = "f32|bf16|int8|all", .fallback = "f32"},
+    {"dtype", FIELD(settings, dtype), "TYPE", .help = "of products", .choices = "f32|bf16|int8|q8|q4|all", .fallback = "f32"},
     {"max-texts", FIELD(settings, texts), "N", .help = "the first so many texts are used", .min = 1, .max = 4096},
     {"lengths", FIELD(settings, lengths), "N", .help = "tokens of the texts of latency and length; may be repeated",
      .fallback = "chosen"},

@@ -49,7 +49,7 @@ typedef struct {
          FIELD(structure, use.options.dtype),                                                                          \
          "TYPE",                                                                                                       \
          .help = "of products",                                                                                        \
-         .choices = "f32|bf16|int8",                                                                                   \
+         .choices = "f32|bf16|int8|q8|q4",                                                                                   \
          .fallback = "f32"},                                                                                           \
         {"batch-tokens",                                                                                               \
          FIELD(structure, use.options.batch_tokens),                                                                   \

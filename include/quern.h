@@ -190,7 +190,8 @@ typedef struct qn_model qn_model;
 
 typedef struct {
     int threads;         /* 0: all processors of this process */
-    const char *dtype;   /* of products: "f32" (NULL), "bf16" or "int8"; refused where this CPU would only emulate it */
+    const char *dtype;   /* of products: "f32" (NULL), "bf16" or "int8", refused where this CPU would only emulate it; "q8" or "q4": weights in
+                          * groups of 32 with a scale each, which take a quarter and a seventh of the memory */
     size_t batch_tokens; /* tokens computed at once; 0: a size that suits the caches. Memory grows with it, results do not change */
     size_t max_length;   /* tokens per text, special ones included; 0: what the folder says. Longer texts are cut at the end */
 } qn_model_options;

@@ -28,9 +28,10 @@ typedef struct {
     const void *packed;
 } qn_weight;
 
-// The dtype of what products read; their sums and all else are float32 (int32 for int8).
-typedef enum { QN_DTYPE_F32, QN_DTYPE_BF16, QN_DTYPE_INT8 } qn_compute;
-const char *qn_compute_name(qn_compute compute);               // "f32", "bf16", "int8"
+// The dtype of what products read; their sums and all else are float32 (int32 for int8). In q8 and q4 each group of 32
+// inputs of a weight has a scale of its own, which suits products of few rows, where reading the weight is the time.
+typedef enum { QN_DTYPE_F32, QN_DTYPE_BF16, QN_DTYPE_INT8, QN_DTYPE_Q8, QN_DTYPE_Q4 } qn_compute;
+const char *qn_compute_name(qn_compute compute);               // "f32", "bf16", "int8", "q8", "q4"
 qn_status qn_compute_parse(const char *name, qn_compute *out); // NULL: float32
 
 // Products in int8 leave out of the bytes a few channels of x and multiply them in float32: outlier channels (Dettmers
@@ -53,13 +54,27 @@ typedef struct {
 // One row of a weight: q [in] and the scale that is returned. On the host (int8.c).
 float qn_int8_quantize(size_t in, const float *row, const qn_exact *exact, int8_t *q);
 
-// What to pack: a weight [out, in], for int8 with its exact channels or already quantized.
+// One row of a weight in groups, on the host (groups.c): q [in], and for each group a scale and with four bits a minimum,
+// all of them numbers that float16 has. w ~ scale q, q in -127 .. 127, or with four bits scale q + minimum, q in 0 .. 15.
+enum { QN_GROUP = 32 };
+void qn_groups_quantize(size_t in, const float *row, bool four, int8_t *q, float *scale, float *minimum);
+
+// A weight that comes in groups. `read` is called for each row once, from any thread; q [in filled up to whole groups]
+// is zero before.
+typedef struct {
+    void (*read)(void *user, size_t row, int8_t *q, float *scale, float *minimum);
+    void *user;
+} qn_grouped_weight;
+
+// What to pack: a weight [out, in], for int8 with its exact channels or already quantized, for q8 and q4 perhaps already
+// in groups.
 typedef struct {
     size_t out, in;
     qn_compute compute;
     const float *weight;
     qn_exact exact;
     const qn_int8_weight *quantized; // in place of the two, or NULL
+    const qn_grouped_weight *grouped; // in place of `weight`, or NULL
 } qn_pack_args;
 
 typedef struct {

@@ -2,7 +2,7 @@
 #include "backend/backend.h"
 #include <string.h>
 
-static const char *const names[] = {[QN_DTYPE_F32] = "f32", [QN_DTYPE_BF16] = "bf16", [QN_DTYPE_INT8] = "int8"};
+static const char *const names[] = {[QN_DTYPE_F32] = "f32", [QN_DTYPE_BF16] = "bf16", [QN_DTYPE_INT8] = "int8", [QN_DTYPE_Q8] = "q8", [QN_DTYPE_Q4] = "q4"};
 
 const char *qn_compute_name(qn_compute compute) {
     return names[compute];
@@ -16,5 +16,5 @@ qn_status qn_compute_parse(const char *name, qn_compute *out) {
             *out = (qn_compute)i;
             return QN_OK;
         }
-    return qn_fail(QN_ERROR_ARGUMENT, "dtype \"%s\" is not known (expected f32, bf16 or int8)", name);
+    return qn_fail(QN_ERROR_ARGUMENT, "dtype \"%s\" is not known (expected f32, bf16, int8, q8 or q4)", name);
 }

@@ -417,7 +417,7 @@ typedef struct {
 static attention_values new_attention_values(qn_context *c, const qn_encoder *e, size_t rows) {
     size_t d = e->config.hidden;
     attention_values v = {0};
-    if (e->compute != QN_DTYPE_F32 && !e->bias.weight && d / e->config.heads % 2 == 0 &&
+    if ((e->compute == QN_DTYPE_BF16 || e->compute == QN_DTYPE_INT8) && !e->bias.weight && d / e->config.heads % 2 == 0 &&
         c->backend->ops->computes(c->backend, QN_DTYPE_BF16))
         v.narrow_qkv = qn_new_narrow(c, rows, 3 * d);
     else

@@ -51,7 +51,8 @@ qn_status qn_training_check(const qn_training *o) {
 #undef CHECK
     qn_compute compute;
     QN_TRY(qn_compute_parse(o->dtype, &compute));
-    if (compute == QN_DTYPE_INT8) return qn_fail(QN_ERROR_ARGUMENT, "dtype int8 does not train (expected f32 or bf16)");
+    if (compute != QN_DTYPE_F32 && compute != QN_DTYPE_BF16)
+        return qn_fail(QN_ERROR_ARGUMENT, "dtype %s does not train (expected f32 or bf16)", o->dtype);
     qn_schedule_kind kind;
     return qn_schedule_parse(o->schedule, &kind);
 }

@@ -2,6 +2,7 @@
 // page begins, so that reading or writing one element too many is a crash, and they have a guard in front.
 #include "backend/cpu/constants.h"
 #include "backend/cpu/ref/ref.h"
+#include "base/half.h"
 #include "base/rng.h"
 #include <float.h>
 #include <math.h>
@@ -852,6 +853,51 @@ static void check_gemm_bf16(const qn_kernels *k) {
 static void check_gemm_int8(const qn_kernels *k) {
     if (k->gemm_int8) check_narrow_products(k, true);
     check_highest_byte(k);
+}
+
+// Whole numbers are exact, and a group's are added by the same operations everywhere: equal bits.
+static void check_gemm_groups(const qn_kernels *k) {
+    for (size_t m = 0; m <= 19; m++)
+        for (size_t n = 1; n <= 50; n += 7)
+            for (size_t groups = 1; groups <= 3; groups++)
+                for (int four = 0; four < 2; four++) {
+                    size_t row = qn_group_row(groups), c_row = n + m % 2, panels = (n + 15) / 16;
+                    size_t bytes = panels * qn_group_panel(groups, four);
+                    int8_t *a = (int8_t *)take(m * row / 4);
+                    uint8_t *b = (uint8_t *)take((bytes + 3) / 4);
+                    for (size_t i = 0; i < bytes; i++) b[i] = (uint8_t)qn_rng_below(&rng, 256);
+                    for (size_t i = 0; i < bytes && !four; i++) b[i] = b[i] == 128 ? 129 : b[i];
+                    for (size_t p = 0; p < panels * groups; p++) // scales and minima that are numbers
+                        for (size_t i = 0; i < (four ? 32 : 16); i++) {
+                            uint8_t *at = b + (p + 1) * qn_group_panel(1, four) - (four ? 64 : 32) + 2 * i;
+                            uint16_t half = qn_f32_to_f16(uniform(-2, 2));
+                            memcpy(at, &half, 2);
+                        }
+                    float *x = random_array(groups * 32, -3, 3);
+                    for (size_t i = 0; i < m; i++) {
+                        for (size_t p = 0; p < groups * 32; p++) x[p] = uniform(-3, 3);
+                        ref.quantize_groups(groups * 32, x, a + i * row);
+                    }
+                    float *c = random_array(m * c_row, -1, 1), *expected = copy_of(c, m * c_row);
+                    k->gemm_groups(&(qn_group_gemm){m, n, groups, a, b, four, c, c_row});
+                    ref.gemm_groups(&(qn_group_gemm){m, n, groups, a, b, four, expected, c_row});
+                    assert_same(k->name, "gemm_groups", m * c_row, c, expected);
+                    give_back(k->name, "gemm_groups");
+                }
+}
+
+static void check_quantize_groups(const qn_kernels *k) {
+    for (size_t n = 1; n <= 100; n++) {
+        size_t groups = (n + 31) / 32, row = qn_group_row(groups);
+        float *x = random_array(n, -5, 5);
+        if (n % 3 == 0)
+            for (size_t i = 0; i < n && i < 32; i++) x[i] = n % 2 ? 0 : 1e-35f;
+        int8_t *got = (int8_t *)take(row / 4), *expected = (int8_t *)take(row / 4);
+        k->quantize_groups(n, x, got);
+        ref.quantize_groups(n, x, expected);
+        assert_memory_equal(got, expected, row);
+        give_back(k->name, "quantize_groups");
+    }
 }
 
 static void check_softmax(const qn_kernels *k) {

@@ -80,6 +80,7 @@ static void fill_tables(void) {
 #if QN_KERNELS_X86
         if (v->fill == qn_kernels_avx512 && found.bf16) qn_kernels_avx512_bf16(&v->table);
         if (v->fill == qn_kernels_avx512 && found.int8) qn_kernels_avx512_int8(&v->table);
+        if (v->fill == qn_kernels_avx512 && found.int8) qn_kernels_avx512_vnni(&v->table);
 #endif
     }
 }

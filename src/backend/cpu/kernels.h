@@ -60,6 +60,31 @@ typedef struct {
     qn_byte_columns columns;  // gemm_int8
 } qn_gemm;
 
+// Weights in groups of 32 inputs, as the blocks of GGUF: w ~ scale q, q in -127 .. 127, or with four bits w ~ scale q +
+// minimum, q in 0 .. 15. Panels of 16 outputs lie one after the other; a panel is, group by group,
+//   8 bits: [8 steps][16 outputs][4 inputs] of q, then [16] scales in float16;
+//   4 bits: [4 steps][16 outputs][4 bytes], inputs 0 .. 15 of the group in the low halves of the bytes and 16 .. 31 in
+//   the high ones, then [16] scales and [16] minima in float16.
+// Activations are rows of bytes, x ~ scale q, q in -127 .. 127, group by group, and after them each group's scale
+// (float32) and its sum of q (int32).
+//   C[i, j] = sum over groups g of fma(sum over p of q[i, p] q[j, p] scale[j, g], scale[i, g], minimum[j, g] scale[i, g]
+//   sum[i, g]), in the order of the groups, each element by itself.
+enum { QN_GROUP_PANEL = 16 };
+typedef struct {
+    size_t m, n, groups;
+    const int8_t *a; // [m] rows of qn_group_row(groups) bytes
+    const uint8_t *b;
+    bool four; // bits
+    float *c;
+    size_t c_row;
+} qn_group_gemm;
+static inline size_t qn_group_row(size_t groups) {
+    return groups * (QN_GROUP + sizeof(float) + sizeof(int32_t));
+}
+static inline size_t qn_group_panel(size_t groups, bool four) { // bytes
+    return groups * QN_GROUP_PANEL * (four ? QN_GROUP / 2 + 2 * sizeof(uint16_t) : QN_GROUP + sizeof(uint16_t));
+}
+
 // Dropout keeps element i (0-based from the start of the call) when 16-bit lane i % 8 of philox(seed, stream, counter +
 // i / 8) is >= round(p * 65536); lanes are the low, then the high half of v[0], v[1], v[2], v[3]. Kept values are
 // multiplied by 1 / (1 - p).
@@ -108,6 +133,9 @@ typedef struct {
     /* From sums to values as at the end of gemm_int8 */                                                               \
     X(dequantize, void,                                                                                                \
       (size_t n, const int32_t *sum, const qn_byte_row *row, const qn_byte_columns *columns, float *y))                \
+    X(gemm_groups, void, (const qn_group_gemm *g))                                                                     \
+    /* A row of activations for gemm_groups, filled up with zeros to whole groups; finite x */                         \
+    X(quantize_groups, void, (size_t n, const float *x, int8_t *row))                                                  \
     X(finish, void,                                                                                                    \
       (qn_activation f, size_t n, const float *x, const float *bias,                                                   \
        float *y)) /* y = f(x + bias), bias may be NULL; y may be x */                                                  \
@@ -137,6 +165,7 @@ void qn_kernels_avx2(qn_kernels *table);
 void qn_kernels_avx512(qn_kernels *table);
 void qn_kernels_avx512_bf16(qn_kernels *table); // their products alone
 void qn_kernels_avx512_int8(qn_kernels *table);
+void qn_kernels_avx512_vnni(qn_kernels *table); // faster products of what all CPUs have
 
 // Whether this CPU has AMX, whose products in narrow dtypes oneDNN knows best.
 bool qn_cpu_has_amx(void);

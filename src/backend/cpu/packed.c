@@ -3,6 +3,7 @@
 //   bf16:    rows of words of two bf16, the last filled up with 0; panels of words.
 //   int8:    w ~ q scale with q in -127 .. 127, one scale per output; x ~ (u - zero) scale with u in 0 .. 255, by rows;
 //            exact channels beside them.
+//   q8, q4:  groups.c
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/onednn.h"
 #include "base/memory.h"
@@ -99,12 +100,12 @@ static qn_status pack_onednn(qn_cpu *cpu, qn_packed *weight, const qn_pack_args 
 // has the dtype, for tests and comparisons.
 static bool wants_onednn(qn_compute compute) {
     const char *forced = getenv("QUERN_ONEDNN");
-    return compute != QN_DTYPE_F32 && ((forced && strcmp(forced, "1") == 0) || qn_cpu_has_amx());
+    return (compute == QN_DTYPE_BF16 || compute == QN_DTYPE_INT8) && ((forced && strcmp(forced, "1") == 0) || qn_cpu_has_amx());
 }
 
 bool qn_cpu_computes(const qn_backend *b, qn_compute compute) {
     const qn_kernels *k = ((const qn_cpu *)b)->kernels;
-    return compute == QN_DTYPE_F32 || (compute == QN_DTYPE_BF16 ? k->gemm_bf16 : k->gemm_int8) != NULL;
+    return compute == QN_DTYPE_F32 || qn_in_groups(compute) || (compute == QN_DTYPE_BF16 ? k->gemm_bf16 : k->gemm_int8) != NULL;
 }
 
 static qn_status check_dtype(const qn_cpu *cpu, qn_compute compute) {
@@ -123,6 +124,7 @@ static qn_status make_columns(qn_packed *weight) {
 
 static qn_status pack(qn_cpu *cpu, qn_packed *weight, const qn_pack_args *a) {
     QN_TRY(check_dtype(cpu, weight->compute));
+    if (qn_in_groups(weight->compute)) return qn_cpu_pack_groups(cpu, weight, a);
     if (weight->compute == QN_DTYPE_INT8) QN_TRY(make_columns(weight));
     if (wants_onednn(weight->compute)) return pack_onednn(cpu, weight, a);
     weight->panels = qn_aligned_alloc(qn_packed_words(cpu, weight) * sizeof(qn_word));
@@ -136,7 +138,8 @@ void *qn_cpu_pack(qn_backend *b, const qn_pack_args *a) {
     qn_packed *weight = qn_calloc(1, sizeof *weight);
     if (!weight) return NULL;
     *weight = (qn_packed){.compute = a->compute, .out = a->out, .in = a->in};
-    weight->words = (a->in + values_per_word[a->compute] - 1) / values_per_word[a->compute];
+    weight->words = qn_in_groups(a->compute) ? qn_cpu_group_words(a->in)
+                                             : (a->in + values_per_word[a->compute] - 1) / values_per_word[a->compute];
     if (a->compute == QN_DTYPE_INT8) weight->exact = a->quantized ? a->quantized->exact : a->exact;
     if (pack(qn_cpu_of(b), weight, a) == QN_OK) return weight;
     qn_cpu_unpack(b, weight);
@@ -157,7 +160,9 @@ void qn_cpu_narrow(const qn_cpu *cpu, const qn_packed *weight, size_t rows, cons
     for (size_t r = 0; r < rows; r++) {
         qn_word *row = words + r * weight->words;
         row[weight->words - 1] = 0;
-        if (weight->compute == QN_DTYPE_BF16)
+        if (qn_in_groups(weight->compute))
+            cpu->kernels->quantize_groups(weight->in, x + r * weight->in, (int8_t *)(void *)row);
+        else if (weight->compute == QN_DTYPE_BF16)
             cpu->kernels->to_bf16(weight->in, x + r * weight->in, (uint16_t *)(void *)row);
         else
             cpu->kernels->quantize(weight->in, x + r * weight->in, &weight->exact, (uint8_t *)(void *)row, bytes + r);
@@ -167,6 +172,10 @@ void qn_cpu_narrow(const qn_cpu *cpu, const qn_packed *weight, size_t rows, cons
 void qn_cpu_multiply(const qn_cpu *cpu, const qn_product *p) {
     const qn_kernels *k = cpu->kernels;
     const qn_packed *weight = p->weight;
+    if (qn_in_groups(weight->compute)) {
+        qn_cpu_multiply_groups(cpu, p);
+        return;
+    }
     void (*const gemm[])(const qn_gemm *) = {
         [QN_DTYPE_F32] = k->gemm, [QN_DTYPE_BF16] = k->gemm_bf16, [QN_DTYPE_INT8] = k->gemm_int8};
     gemm[weight->compute](&(qn_gemm){
