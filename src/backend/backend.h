@@ -162,6 +162,24 @@ typedef struct {
     float *dbias;                  // [buckets, heads], added to (+=); NULL when frozen
 } qn_attention_args;
 
+// Attention with keys and values that are kept, for decoding. The new tokens of sequence i are rows offsets[i] ..
+// offsets[i+1]-1; their keys and values go into its cache behind the lengths[i] that are there, and their queries see
+// them: with `causal` each those up to its own place, otherwise all. Heads / key_heads query heads share a key head.
+typedef struct {
+    size_t sequences;       // n
+    const int32_t *offsets; // [n+1], on the host
+    const int32_t *lengths; // [n] tokens in the cache before, on the host
+    const size_t *capacity; // [n] tokens it has room for, at least lengths and new ones
+    float *const *cache;    // [n] device memory of cache_floats(capacity, key_heads, head_width) floats
+    size_t heads, key_heads, head_width;
+    const float *query;       // [T, heads * head_width], rows query_stride apart; NULL: only fills the cache
+    const float *key, *value; // [T, key_heads * head_width], rows `stride` apart; NULL: nothing new
+    size_t query_stride, stride;
+    float scale;
+    bool causal;
+    float *out; // [T, heads * head_width], dense
+} qn_cache_args;
+
 // sum = x + dropout(sub); out = (sum - mean) / sqrt(variance + eps) * gamma + beta (Ba, Kiros, Hinton 2016; variance
 // over d, biased).
 typedef struct {
@@ -293,6 +311,8 @@ typedef struct {
                                 float *dx); // =, dx may be dy
     void (*attention_forward)(qn_backend *b, const qn_attention_args *a);
     void (*attention_backward)(qn_backend *b, const qn_attention_args *a);
+    size_t (*cache_floats)(const qn_backend *b, size_t capacity, size_t key_heads, size_t head_width);
+    void (*cache_attention)(qn_backend *b, const qn_cache_args *a);
     void (*norm_forward)(qn_backend *b, const qn_norm_args *a);
     void (*norm_backward)(qn_backend *b, const qn_norm_args *a);
     void (*dropout)(qn_backend *b, qn_dropout f, size_t rows, size_t d, const float *x, float *y,

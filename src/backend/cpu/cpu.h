@@ -115,6 +115,9 @@ void qn_cpu_onednn_forward(qn_cpu *cpu, const qn_linear_forward_args *a);
 // attention.c
 void qn_cpu_attention_forward(qn_backend *b, const qn_attention_args *a);
 void qn_cpu_attention_backward(qn_backend *b, const qn_attention_args *a);
+// cache.c
+size_t qn_cpu_cache_floats(const qn_backend *b, size_t capacity, size_t key_heads, size_t head_width);
+void qn_cpu_cache_attention(qn_backend *b, const qn_cache_args *a);
 // norm.c
 void qn_cpu_norm_forward(qn_backend *b, const qn_norm_args *a);
 void qn_cpu_norm_backward(qn_backend *b, const qn_norm_args *a);
