@@ -63,18 +63,16 @@ static const qn_backend_operations operations = {
     .adamw_idle = qn_cpu_adamw_idle,
 };
 
+// Twice what is asked for, so that growing lengths do not come here each time; memory that is not used is not taken.
 static bool reserve(qn_cpu *cpu, qn_scratch *scratch, size_t count) {
     if (count * sizeof(float) <= scratch->bytes) return true;
-    size_t bytes = qn_round_up(count + count / 4, 1024) *
-                   sizeof(float); // some room, so that growing lengths do not reallocate each time
-    float *memory = qn_aligned_alloc(bytes);
-    if (!memory) {
-        cpu->base.status = QN_ERROR_MEMORY;
-        return false;
-    }
+    size_t bytes = qn_round_up(2 * count, 1024) * sizeof(float);
     qn_aligned_free(scratch->memory);
-    *scratch = (qn_scratch){memory, bytes};
-    return true;
+    *scratch = (qn_scratch){qn_aligned_alloc(bytes), bytes};
+    if (scratch->memory) return true;
+    *scratch = (qn_scratch){0};
+    cpu->base.status = QN_ERROR_MEMORY;
+    return false;
 }
 
 float *qn_cpu_shared_scratch(qn_cpu *cpu, size_t count) {
