@@ -291,7 +291,7 @@ static qn_tensor *attend(qn_context *c, qn_encoder *e, qn_encoder_layer *l, qn_t
 static qn_tensor *feed_forward(qn_context *c, qn_encoder *e, qn_encoder_layer *l, qn_tensor *x) {
     qn_tensor *wide = qn_linear(c, x, l->up.weight, l->up.bias, e->config.activation);
     qn_tensor *y = qn_linear(c, wide, l->down.weight, l->down.bias, QN_ACTIVATION_NONE);
-    if (wide && wide->pre) qn_forget_value(c, wide); // the largest of all: computed again
+    qn_forget_for_now(c, wide); // the largest of all
     return y;
 }
 
@@ -299,6 +299,7 @@ static qn_tensor *add_norm(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor
                            qn_tensor **sum) {
     qn_tensor *y = qn_add_norm(c, x, sub, norm->weight, norm->bias, e->config.norm_eps, e->config.hidden_dropout, sum);
     qn_forget_value(c, sub); // a linear layer's result, which is in the sum now
+    if (sub && !sum) qn_forget_for_now(c, x); // and so is x, whose only other readers are linear layers
     return y;
 }
 
@@ -383,12 +384,15 @@ static qn_tensor *last_layer(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tens
         qn_tensor *normed = add_norm(c, e, x, *sub, &l->attention_norm, &x);
         qn_tensor *mixed = attend_rows(c, e, l, normed, batch, rows, queries);
         x = qn_gather(c, x, rows.count, rows.index);
+        qn_forget_for_now(c, normed);
         normed = add_norm(c, e, x, mixed, &l->feed_forward_norm, &x);
         *sub = feed_forward(c, e, l, normed);
         return x;
     }
     qn_tensor *mixed = attend_rows(c, e, l, x, batch, rows, queries);
-    x = add_norm(c, e, qn_gather(c, x, rows.count, rows.index), mixed, &l->attention_norm, NULL);
+    qn_tensor *picked = qn_gather(c, x, rows.count, rows.index);
+    qn_forget_for_now(c, x);
+    x = add_norm(c, e, picked, mixed, &l->attention_norm, NULL);
     return add_norm(c, e, x, feed_forward(c, e, l, x), &l->feed_forward_norm, NULL);
 }
 
@@ -491,8 +495,10 @@ qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens
         if (pre) {
             qn_tensor *normed = add_norm(c, e, x, sub, &l->attention_norm, &x);
             qn_tensor *mixed = attend(c, e, l, normed, tokens->ragged);
+            qn_forget_for_now(c, normed);
             normed = add_norm(c, e, x, mixed, &l->feed_forward_norm, &x);
             sub = feed_forward(c, e, l, normed);
+            qn_forget_for_now(c, normed);
         } else {
             x = add_norm(c, e, x, attend(c, e, l, x, tokens->ragged), &l->attention_norm, NULL);
             x = add_norm(c, e, x, feed_forward(c, e, l, x), &l->feed_forward_norm, NULL);

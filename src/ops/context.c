@@ -81,11 +81,15 @@ void qn_forget_value(qn_context *c, qn_tensor *t) {
     t->data = NULL;
 }
 
+void qn_forget_for_now(qn_context *c, qn_tensor *t) {
+    if (t && t->again) qn_forget_value(c, t);
+}
+
 float *qn_value(qn_context *c, qn_tensor *t) {
-    if (t->data || !t->pre) return t->data;
+    if (t->data || !t->again) return t->data;
     t->data = qn_arena_alloc(c->arena, qn_count(t), sizeof *t->data);
     if (!t->data) return qn_fail_operation(c, QN_ERROR_MEMORY);
-    c->backend->ops->activation_forward(c->backend, t->function, qn_count(t), t->pre, t->data);
+    t->again(c, t->record, t);
     return t->data;
 }
 

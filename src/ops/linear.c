@@ -8,6 +8,12 @@ typedef struct {
     float *pre; // z, kept where f needs it
 } record;
 
+static void activate_again(void *context, void *content, qn_tensor *y) {
+    qn_context *c = context;
+    const record *r = content;
+    c->backend->ops->activation_forward(c->backend, r->f, qn_count(y), r->pre, y->data);
+}
+
 static void backward(void *context, void *content) {
     qn_context *c = context;
     record *r = content;
@@ -54,8 +60,6 @@ qn_tensor *qn_linear(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *
     if (y->requires_grad && f != QN_ACTIVATION_NONE) {
         r.pre = qn_arena_alloc(c->arena, rows * out, sizeof(float));
         if (!r.pre) return qn_fail_operation(c, QN_ERROR_MEMORY);
-        y->pre = r.pre;
-        y->function = f;
     }
     c->backend->ops->linear_forward(c->backend,
                                     &(qn_linear_forward_args){.rows = rows,
@@ -66,6 +70,9 @@ qn_tensor *qn_linear(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *
                                                               .compute = c->compute,
                                                               .pre = r.pre,
                                                               .y = y->data});
-    if (y->requires_grad && !qn_new_record(c, sizeof r, backward, &r)) return NULL;
+    if (!y->requires_grad) return y;
+    y->record = qn_new_record(c, sizeof r, backward, &r);
+    if (!y->record) return NULL;
+    if (f != QN_ACTIVATION_NONE) y->again = activate_again;
     return y;
 }

@@ -40,10 +40,13 @@ float *qn_gradient(qn_context *c, qn_tensor *t, bool *accumulate);
 // qn_gradient_written then adds. NULL when t needs no gradient.
 float *qn_gradient_to_write(qn_context *c, qn_tensor *t);
 void qn_gradient_written(qn_context *c, qn_tensor *t, float *where);
-// A model promises that nobody reads t's value again: no later operation, and not the backward of t's own, as is true
-// of qn_linear, or it has `pre`. While recording, its memory then serves what comes next.
+// A model promises that no later operation reads t's value again, nor the backward of an operation that was given t but
+// through qn_value, where t can be computed `again`, nor the backward of t's own, as is true of qn_linear and
+// qn_add_norm. While recording, its memory then serves what comes next.
 void qn_forget_value(qn_context *c, qn_tensor *t);
-// t's value for a backward, computed again when it was forgotten and is f of something that was kept.
+// The same where t can be computed again; otherwise it stays.
+void qn_forget_for_now(qn_context *c, qn_tensor *t);
+// t's value for a backward, computed again when it was forgotten.
 float *qn_value(qn_context *c, qn_tensor *t);
 // Adds `from` (dense, of t's size) to t's gradient.
 void qn_add_gradient(qn_context *c, qn_tensor *t, const float *from);

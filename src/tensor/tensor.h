@@ -15,8 +15,9 @@ struct qn_tensor { // qn_tensor is quern.h's
     const void *packed;        // the backend's own form of a weight (inference), or NULL
     struct qn_tensor *sibling; // another result of the same operation, while recording
     struct qn_used_rows *used; // a table whose gradient has only the rows in use (used_rows.h), or NULL
-    const float *pre;       // of y = f(pre) while recording: a value that was forgotten is computed again
-    qn_activation function; // f
+    // While recording: computes the value again where it was forgotten, from what `record` keeps; NULL: cannot.
+    void (*again)(void *context, void *record, struct qn_tensor *t);
+    void *record;
     float *moments; // [2, count] for the optimizer, where qn_parameter_create made it; a parameter set has its own
 };
 
