@@ -85,6 +85,22 @@ static work run_activation_backward(const qn_kernels *k) {
     k->activation_backward(QN_ACTIVATION_GELU, n, x, z, y);
     return (work){(double)n, 12.0 * (double)n, (double)n};
 }
+static work run_glu_forward(const qn_kernels *k) {
+    k->glu_forward(QN_ACTIVATION_GELU, n, x, z, y);
+    return (work){(double)n, 12.0 * (double)n, (double)n};
+}
+static work run_glu_backward(const qn_kernels *k) {
+    k->glu_backward(QN_ACTIVATION_GELU, n / 2, x, z, w, y, y + n / 2);
+    return (work){(double)n / 2, 20.0 * (double)n / 2, (double)n};
+}
+static work run_rotate(const qn_kernels *k) {
+    k->rotate(n / 64, 64, 32, z, z + 32, 1, y);
+    return (work){(double)n, 8.0 * (double)n, 3.0 * (double)n};
+}
+static work run_rotate_bf16(const qn_kernels *k) {
+    k->rotate_bf16(n / 64, 64, 32, z, z + 32, 1, (uint16_t *)(void *)y);
+    return (work){(double)n, 4.0 * (double)n, 3.0 * (double)n};
+}
 static work run_dropout(const qn_kernels *k) {
     k->dropout((qn_dropout){0.1f, 1, 2}, 0, n, x, y, false);
     return (work){(double)n, 8.0 * (double)n, (double)n};

@@ -482,9 +482,15 @@ QN_API qn_tensor *qn_self_attention(qn_context *context, qn_tensor *qkv, size_t 
 QN_API qn_tensor *qn_attention(qn_context *context, qn_tensor *query, qn_ragged queries, qn_tensor *kv, qn_ragged batch, size_t heads,
                                float dropout);
 /* The layer norm (Ba, Kiros, Hinton 2016) of x + dropout(sub): x, sub [T, d] (sub NULL: x alone), gamma, beta [d] -> [T, d].
- * *sum gets x + dropout(sub); `sum` NULL: not wanted. */
+ * beta NULL: zeros. *sum gets x + dropout(sub); `sum` NULL: not wanted. */
 QN_API qn_tensor *qn_add_norm(qn_context *context, qn_tensor *x, qn_tensor *sub, qn_tensor *gamma, qn_tensor *beta, float eps,
                               float dropout, qn_tensor **sum);
+/* The same as RMSNorm (Zhang, Sennrich 2019): the mean counts as 0, and there is no beta. */
+QN_API qn_tensor *qn_add_rms_norm(qn_context *context, qn_tensor *x, qn_tensor *sub, qn_tensor *gamma, float eps, float dropout,
+                                  qn_tensor **sum);
+/* A gated linear unit (GeGLU, SwiGLU: Shazeer 2020): x [T, 2 n] holds gate and value side by side, the gate first or last;
+ * f(gate) value -> [T, n] */
+QN_API qn_tensor *qn_glu(qn_context *context, qn_tensor *x, qn_activation f, bool gate_last);
 /* f(x), any shape */
 QN_API qn_tensor *qn_activate(qn_context *context, qn_tensor *x, qn_activation f);
 /* x keep / (1 - p), any shape; x itself where dropout is off or p is 0 (Srivastava et al. 2014) */

@@ -54,8 +54,9 @@ typedef struct {
 // One row of a weight: q [in] and the scale that is returned. On the host (int8.c).
 float qn_int8_quantize(size_t in, const float *row, const qn_exact *exact, int8_t *q);
 
-// One row of a weight in groups, on the host (groups.c): q [in], and for each group a scale and with four bits a minimum,
-// all of them numbers that float16 has. w ~ scale q, q in -127 .. 127, or with four bits scale q + minimum, q in 0 .. 15.
+// One row of a weight in groups, on the host (groups.c): q [in], and for each group a scale and with four bits a
+// minimum, all of them numbers that float16 has. w ~ scale q, q in -127 .. 127, or with four bits scale q + minimum, q
+// in 0 .. 15.
 enum { QN_GROUP = 32 };
 void qn_groups_quantize(size_t in, const float *row, bool four, int8_t *q, float *scale, float *minimum);
 
@@ -66,14 +67,14 @@ typedef struct {
     void *user;
 } qn_grouped_weight;
 
-// What to pack: a weight [out, in], for int8 with its exact channels or already quantized, for q8 and q4 perhaps already
-// in groups.
+// What to pack: a weight [out, in], for int8 with its exact channels or already quantized, for q8 and q4 perhaps
+// already in groups.
 typedef struct {
     size_t out, in;
     qn_compute compute;
     const float *weight;
     qn_exact exact;
-    const qn_int8_weight *quantized; // in place of the two, or NULL
+    const qn_int8_weight *quantized;  // in place of the two, or NULL
     const qn_grouped_weight *grouped; // in place of `weight`, or NULL
 } qn_pack_args;
 
@@ -112,20 +113,55 @@ typedef struct {
     uint16_t *narrow; // [T, width] in bf16, or NULL; never both
 } qn_block_value;
 
-typedef enum { QN_STEP_LINEAR, QN_STEP_NORM } qn_step_kind;
+// Rotary position embeddings (Su et al. 2021) as two tables over positions: in each head the pairs (x[i], x[i + half]),
+// i < half, turn by an angle whose cosine and sine are table[position * half + i]. What follows 2 half in a head stays.
+typedef struct {
+    size_t half;
+    const float *cosine, *sine;
+} qn_rotary;
+
+// Rows of several heads of one width that stand side by side, turned in place.
+typedef struct {
+    size_t rows, heads, head_width;
+    size_t stride; // floats from row to row
+    float *x;
+    const int32_t *positions; // [T], on the host
+    qn_rotary rotary;
+    bool back; // the other way, as gradients turn
+} qn_rotate_args;
+
+// A gated linear unit (Dauphin et al. 2017; Shazeer 2020): x [T, 2 n] holds gate and value side by side, the gate first
+// or last; y = f(gate) value.
+typedef struct {
+    size_t rows, n;
+    qn_activation activation;
+    bool gate_last;
+    const float *x; // [T, 2 n]
+    float *y;       // [T, n]
+    // backward only
+    const float *dy; // [T, n]
+    float *dx;       // [T, 2 n], written (=); may be x
+} qn_glu_args;
+
+typedef enum { QN_STEP_LINEAR, QN_STEP_NORM, QN_STEP_GLU, QN_STEP_ROTATE } qn_step_kind;
 typedef struct {
     qn_step_kind kind;
-    int from, to;      // places in the array of values
-    int sub;           // norm: the value that is added to `from` first, or -1
-    int sum;           // norm: gets that sum, or -1
-    const float *bias; // linear: [out] or NULL; norm: beta [d]
-    qn_weight weight;  // linear, packed
-    qn_activation activation;
-    const float *gamma; // norm: [d]
+    int from, to;             // places in the array of values
+    int sub;                  // norm: the value that is added to `from` first, or -1
+    int sum;                  // norm: gets that sum, or -1
+    const float *bias;        // linear: [out] or NULL; norm: beta [d]
+    qn_weight weight;         // linear, packed
+    qn_activation activation; // linear, glu
+    const float *gamma;       // norm: [d]
     float eps;
+    bool rms;                 // norm
+    bool gate_last;           // glu: from [T, 2 n], to [T, n]
+    size_t heads, head_width; // rotate: of the first columns of `from`, which is `to`
+    const int32_t *positions; // rotate: [T]
+    qn_rotary rotary;         // rotate
 } qn_block_step;
 
-enum { QN_BLOCK_VALUES = 8 };
+enum { QN_BLOCK_VALUES = 10 };
 typedef struct {
     size_t rows; // T
     size_t values, steps;
@@ -150,7 +186,9 @@ typedef struct {
     const float *bias;              // [buckets, heads], added to the scaled scores by distance; NULL: none
     size_t buckets, bias_reach;     // no sequence is longer than bias_reach + 1
     const int32_t *bias_bucket;     // [2 bias_reach + 1] the row of `bias` for key - query + bias_reach, on the host
-    const int32_t *query_positions; // [Tq] with a bias: places in the sequence, on the host; NULL: all, in order
+    const int32_t *query_positions; // [Tq] with a bias or a window: places in the sequence, on the host; NULL: all, in
+                                    // order
+    size_t window;          // queries see keys at distances up to it, and the work is in proportion; 0: all keys
     const uint16_t *narrow; // inference: queries, keys and values in bf16, in place of the three; [T, stride], where
                             // keys and values follow the queries at distances of heads * head_width, which is even
     uint16_t *narrow_out;   // in place of out
@@ -181,14 +219,16 @@ typedef struct {
 } qn_cache_args;
 
 // sum = x + dropout(sub); out = (sum - mean) / sqrt(variance + eps) * gamma + beta (Ba, Kiros, Hinton 2016; variance
-// over d, biased).
+// over d, biased). With `rms` (Zhang, Sennrich 2019) the mean counts as 0: out = sum / sqrt(mean square + eps) * gamma
+// + beta.
 typedef struct {
     size_t rows, d;
     float eps;
+    bool rms;
     const float *x;            // [T, d]
     const float *sub;          // [T, d], or NULL: sum is x itself
     qn_dropout dropout;        // of sub
-    const float *gamma, *beta; // [d]
+    const float *gamma, *beta; // [d]; beta may be NULL: zeros
     float *sum;                // [T, d]; NULL when sub is NULL or nobody needs it (inference)
     float *mean, *rstd;        // [T]; NULL in inference
     float *out;                // [T, d]
@@ -198,7 +238,7 @@ typedef struct {
     float *dx;             // [T, d]
     bool accumulate;       // of dx
     float *dsub;           // [T, d], written (=); NULL when sub is NULL
-    float *dgamma, *dbeta; // [d], added to (+=); NULL when frozen
+    float *dgamma, *dbeta; // [d], added to (+=); NULL when frozen or absent
 } qn_norm_args;
 
 #define QN_EMBEDDING_TABLES 3
@@ -309,6 +349,9 @@ typedef struct {
     void (*activation_forward)(qn_backend *b, qn_activation f, size_t count, const float *x, float *y);
     void (*activation_backward)(qn_backend *b, qn_activation f, size_t count, const float *x, const float *dy,
                                 float *dx); // =, dx may be dy
+    void (*glu_forward)(qn_backend *b, const qn_glu_args *a);
+    void (*glu_backward)(qn_backend *b, const qn_glu_args *a);
+    void (*rotate)(qn_backend *b, const qn_rotate_args *a);
     void (*attention_forward)(qn_backend *b, const qn_attention_args *a);
     void (*attention_backward)(qn_backend *b, const qn_attention_args *a);
     size_t (*cache_floats)(const qn_backend *b, size_t capacity, size_t key_heads, size_t head_width);

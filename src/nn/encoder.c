@@ -10,37 +10,70 @@
 
 enum { NAME_SIZE = 512 };
 
-qn_status qn_dense_add(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool optional,
-                       qn_dense *dense) {
+qn_status qn_dense_add_plain(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool optional,
+                             qn_dense *dense) {
     char full[NAME_SIZE];
     bool norm = in == 0;
     snprintf(full, sizeof full, "%s.weight", name);
+    *dense = (qn_dense){0};
     dense->weight =
         qn_parameters_add(set, full, norm ? 0 : out, norm ? out : in,
                           (qn_parameter_options){norm ? QN_INIT_ONES : QN_INIT_NORMAL, !norm, optional, layer, false});
-    if (!dense->weight) return QN_ERROR_MEMORY;
+    return dense->weight ? QN_OK : QN_ERROR_MEMORY;
+}
+
+qn_status qn_dense_add(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool optional,
+                       qn_dense *dense) {
+    char full[NAME_SIZE];
+    QN_TRY(qn_dense_add_plain(set, name, out, in, layer, optional, dense));
     snprintf(full, sizeof full, "%s.bias", name);
     dense->bias =
         qn_parameters_add(set, full, 0, out, (qn_parameter_options){QN_INIT_ZEROS, false, optional, layer, false});
     return dense->bias ? QN_OK : QN_ERROR_MEMORY;
 }
 
-// Query, key and value stand behind each other so that one product computes all three.
-static qn_status add_qkv(qn_encoder_layer *l, size_t d, const char *prefix, const qn_encoder_names *names, int layer,
-                         qn_parameters *set) {
-    const char *parts[3] = {names->query, names->key, names->value};
+static qn_status add_dense(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool plain,
+                           qn_dense *dense) {
+    return (plain ? qn_dense_add_plain : qn_dense_add)(set, name, out, in, layer, false, dense);
+}
+
+// Matrices that one product computes together stand behind each other: weights, then biases.
+static qn_status add_joined(qn_parameters *set, const char *prefix, const char *const *parts, size_t count, size_t out,
+                            size_t in, int layer, bool plain, qn_dense *first) {
     char full[NAME_SIZE];
-    for (int bias = 0; bias < 2; bias++)
-        for (int i = 0; i < 3; i++) {
+    for (int bias = 0; bias < 2 - plain; bias++)
+        for (size_t i = 0; i < count; i++) {
             snprintf(full, sizeof full, "%s%s.%s", prefix, parts[i], bias ? "bias" : "weight");
             qn_tensor *t = qn_parameters_add(
-                set, full, bias ? 0 : d, d,
+                set, full, bias ? 0 : out, bias ? out : in,
                 (qn_parameter_options){bias ? QN_INIT_ZEROS : QN_INIT_NORMAL, !bias, false, layer, i > 0});
             if (!t) return QN_ERROR_MEMORY;
-            if (i == 0) *(bias ? &l->query_bias : &l->query_weight) = t;
-            if (i == 1) *(bias ? &l->key_bias : &l->key_weight) = t;
+            if (i == 0) *(bias ? &first->bias : &first->weight) = t;
         }
     return QN_OK;
+}
+
+static qn_status add_qkv(qn_encoder_layer *l, const qn_encoder_config *f, const char *prefix,
+                         const qn_encoder_names *names, int layer, qn_parameters *set) {
+    const char *parts[3] = {names->query, names->key, names->value};
+    char full[NAME_SIZE];
+    size_t d = f->hidden;
+    bool plain = f->plain & QN_PLAIN_QKV;
+    if (!names->qkv) return add_joined(set, prefix, parts, 3, d, d, layer, plain, &l->first);
+    snprintf(full, sizeof full, "%s%s", prefix, names->qkv);
+    return add_dense(set, full, 3 * d, d, layer, plain, &l->first);
+}
+
+// Without a gate [n, d]; gate and value [2 n, d], which may be two tensors.
+static qn_status add_up(qn_encoder_layer *l, const qn_encoder_config *f, const char *prefix,
+                        const qn_encoder_names *names, int layer, qn_parameters *set) {
+    const char *parts[2] = {names->gate, names->up};
+    char full[NAME_SIZE];
+    bool plain = f->plain & QN_PLAIN_UP;
+    if (f->gated && names->gate)
+        return add_joined(set, prefix, parts, 2, f->intermediate, f->hidden, layer, plain, &l->gate);
+    snprintf(full, sizeof full, "%s%s", prefix, names->up);
+    return add_dense(set, full, f->gated ? 2 * f->intermediate : f->intermediate, f->hidden, layer, plain, &l->up);
 }
 
 // How many sets of parameters the layers have, and which one layer i uses. ALBERT (Lan et al. 2020): the layers of its
@@ -77,21 +110,24 @@ static qn_status add_layer(qn_encoder *e, size_t index, const qn_encoder_names *
         snprintf(prefix, sizeof prefix, names->layer, index / f->inner, index % f->inner);
     else
         snprintf(prefix, sizeof prefix, names->layer, index);
-    QN_TRY(add_qkv(l, f->hidden, prefix, names, depth, set));
+    QN_TRY(add_qkv(l, f, prefix, names, depth, set));
     const struct {
         const char *name;
         size_t out, in;
+        unsigned plain;
         qn_dense *dense;
     } rest[] = {
-        {names->attention_output, f->hidden, f->hidden, &l->attention_output},
-        {names->attention_norm, f->hidden, 0, &l->attention_norm},
-        {names->up, f->intermediate, f->hidden, &l->up},
-        {names->down, f->hidden, f->intermediate, &l->down},
-        {names->feed_forward_norm, f->hidden, 0, &l->feed_forward_norm},
+        {names->attention_output, f->hidden, f->hidden, QN_PLAIN_ATTENTION_OUTPUT, &l->attention_output},
+        {names->attention_norm, f->hidden, 0, QN_PLAIN_NORMS, &l->attention_norm},
+        {names->up, 0, 0, 0, NULL},
+        {names->down, f->hidden, f->intermediate, QN_PLAIN_DOWN, &l->down},
+        {names->feed_forward_norm, f->hidden, 0, QN_PLAIN_NORMS, &l->feed_forward_norm},
     };
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) {
+        if (!rest[i].dense) QN_TRY(add_up(l, f, prefix, names, depth, set));
+        if (!rest[i].dense || (f->unnormed_start && index == 0 && rest[i].dense == &l->attention_norm)) continue;
         snprintf(full, sizeof full, "%s%s", prefix, rest[i].name);
-        QN_TRY(qn_dense_add(set, full, rest[i].out, rest[i].in, depth, false, rest[i].dense));
+        QN_TRY(add_dense(set, full, rest[i].out, rest[i].in, depth, f->plain & rest[i].plain, rest[i].dense));
     }
     return QN_OK;
 }
@@ -117,7 +153,7 @@ qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const q
         e->type = add_table(set, names->type, f->types, width);
         if (!e->type) return QN_ERROR_MEMORY;
     }
-    QN_TRY(qn_dense_add(set, names->embedding_norm, width, 0, 0, false, &e->embedding_norm));
+    QN_TRY(add_dense(set, names->embedding_norm, width, 0, 0, f->plain & QN_PLAIN_NORMS, &e->embedding_norm));
     if (f->project) QN_TRY(qn_dense_add(set, names->projection, f->hidden, width, 0, false, &e->projection));
     for (size_t i = 0; i < sets; i++) QN_TRY(add_layer(e, i, names, set));
     if (f->relative_buckets) {
@@ -125,67 +161,66 @@ qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const q
                                            (qn_parameter_options){QN_INIT_NORMAL, true, false, (int)f->layers, false});
         if (!e->bias.weight) return QN_ERROR_MEMORY;
     }
-    if (f->pre_norm) QN_TRY(qn_dense_add(set, names->final_norm, f->hidden, 0, (int)f->layers, false, &e->final_norm));
-    return QN_OK;
-}
-
-// table[pos, 2 i] = sin(pos / 10000^(2 i / d)), table[pos, 2 i + 1] = cos(the same) (Vaswani et al. 2017, section 3.5)
-static void fill_sinusoid(size_t rows, size_t d, float *table) {
-    for (size_t p = 0; p < rows; p++)
-        for (size_t i = 0; i < d; i++) {
-            double angle = (double)p / pow(10000.0, (double)(i / 2 * 2) / (double)d);
-            table[p * d + i] = (float)(i % 2 ? cos(angle) : sin(angle));
-        }
-}
-
-static qn_status make_sinusoid(qn_encoder *e) {
-    size_t rows = e->config.max_positions + e->config.position_offset, d = e->config.embedding;
-    float *table = qn_aligned_alloc(rows * d * sizeof *table);
-    if (!table) return QN_ERROR_MEMORY;
-    fill_sinusoid(rows, d, table);
-    e->sinusoid = (qn_tensor){.rank = 2, .shape = {rows, d}, .data = table};
-    return QN_OK;
-}
-
-// The bucket of a distance (Raffel et al. 2020, as in Song et al. 2020): half of 32 for keys after the query; of each
-// half, 8 for the distances 0 .. 7 and 8 for logarithmic steps up to 128. In single precision, as the reference rounds.
-static int32_t distance_bucket(int64_t key_minus_query) {
-    int32_t half = key_minus_query > 0 ? QN_RELATIVE_BUCKETS / 2 : 0, exact = QN_RELATIVE_BUCKETS / 4;
-    int64_t n = key_minus_query < 0 ? -key_minus_query : key_minus_query;
-    if (n < exact) return half + (int32_t)n;
-    float steps = logf((float)n / (float)exact) / (float)log(128.0 / exact) * (float)(QN_RELATIVE_BUCKETS / 2 - exact);
-    int32_t last = QN_RELATIVE_BUCKETS / 2 - 1;
-    return half + (steps < (float)(last - exact) ? exact + (int32_t)steps : last);
-}
-
-static qn_status make_buckets(qn_encoder *e) {
-    int64_t reach = (int64_t)e->config.max_positions - 1;
-    e->buckets = qn_malloc((size_t)(2 * reach + 1), sizeof *e->buckets);
-    if (!e->buckets) return QN_ERROR_MEMORY;
-    for (int64_t i = -reach; i <= reach; i++) e->buckets[i + reach] = distance_bucket(i);
-    e->bias.bucket = e->buckets;
-    e->bias.reach = (size_t)reach;
-    return QN_OK;
+    if (!f->pre_norm) return QN_OK;
+    return add_dense(set, names->final_norm, f->hidden, 0, (int)f->layers, f->plain & QN_PLAIN_NORMS, &e->final_norm);
 }
 
 void qn_encoder_initialize(qn_encoder *e) {
     if (e->position && e->config.sinusoidal_start)
-        fill_sinusoid(e->position->shape[0], e->config.embedding, e->position->data);
+        qn_fill_sinusoid(e->position->shape[0], e->config.embedding, e->position->data);
+}
+
+// Rows first .. first + count - 1 of a matrix, or that part of a vector; without data where there is none.
+static qn_tensor part(const qn_tensor *t, size_t first, size_t count) {
+    qn_tensor view = *t;
+    size_t width = t->rank == 2 ? t->shape[1] : 1;
+    view.packed = NULL;
+    view.shape[0] = count;
+    if (t->rank == 1) view.shape[1] = count;
+    if (t->data) view.data += first * width;
+    if (t->grad) view.grad += first * width;
+    return view;
+}
+
+static qn_tensor joined_view(const qn_parameters *set, const qn_tensor *first, size_t count, const qn_tensor *old) {
+    qn_tensor view = first ? qn_parameters_view(set, first, count) : (qn_tensor){0};
+    view.packed = old->packed;
+    return view;
+}
+
+static qn_status bind_positions(qn_encoder *e) {
+    const qn_encoder_config *f = &e->config;
+    size_t h = f->hidden / f->heads;
+    if (f->positions == QN_POSITIONS_SINUSOIDAL && !e->sinusoid.data)
+        QN_TRY(qn_make_sinusoid(f->max_positions + f->position_offset, f->embedding, &e->sinusoid));
+    for (size_t i = 0; i < 2 && f->positions == QN_POSITIONS_ROTARY; i++)
+        if (f->rotary[i].theta > 0 && !e->rotary[i].cosine)
+            QN_TRY(qn_rotary_create(&f->rotary[i], f->rotary_width ? f->rotary_width : h, f->max_positions,
+                                    &e->rotary[i]));
+    if (f->positions == QN_POSITIONS_ALIBI && !e->buckets)
+        e->buckets = qn_make_alibi(f->max_positions, f->heads, &e->alibi, &e->bias);
+    else if (e->bias.weight && !e->buckets)
+        e->buckets = qn_make_buckets(f->max_positions, &e->bias);
+    return e->bias.weight && !e->buckets ? QN_ERROR_MEMORY : QN_OK;
 }
 
 qn_status qn_encoder_bind(qn_encoder *e, const qn_parameters *set) {
+    size_t d = e->config.hidden;
     for (size_t i = 0; i < count_sets(&e->config); i++) {
         qn_encoder_layer *l = &e->layers[i];
-        const void *packed = l->qkv_weight.packed;
-        l->qkv_weight = qn_parameters_view(set, l->query_weight, 3);
-        l->qkv_bias = qn_parameters_view(set, l->query_bias, 3);
-        l->qkv_weight.packed = packed;
-        l->kv_weight = qn_parameters_view(set, l->key_weight, 2);
-        l->kv_bias = qn_parameters_view(set, l->key_bias, 2);
+        size_t parts = l->first.weight->shape[0] == 3 * d ? 1 : 3;
+        l->qkv_weight = joined_view(set, l->first.weight, parts, &l->qkv_weight);
+        l->qkv_bias = joined_view(set, l->first.bias, parts, &l->qkv_bias);
+        l->query_weight = part(&l->qkv_weight, 0, d);
+        l->query_bias = part(&l->qkv_bias, 0, d);
+        l->kv_weight = part(&l->qkv_weight, d, 2 * d);
+        l->kv_bias = part(&l->qkv_bias, d, 2 * d);
+        if (!l->gate.weight) continue;
+        l->gate_up_weight = joined_view(set, l->gate.weight, 2, &l->gate_up_weight);
+        l->gate_up_bias = joined_view(set, l->gate.bias, 2, &l->gate_up_bias);
+        l->up = (qn_dense){&l->gate_up_weight, l->gate.bias ? &l->gate_up_bias : NULL};
     }
-    if (e->config.positions == QN_POSITIONS_SINUSOIDAL && !e->sinusoid.data) QN_TRY(make_sinusoid(e));
-    if (e->bias.weight && !e->buckets) return make_buckets(e);
-    return QN_OK;
+    return bind_positions(e);
 }
 
 // The weights of products, in the order of the sets of parameters.
@@ -273,34 +308,73 @@ void qn_encoder_unpack(qn_encoder *e, qn_backend *backend) {
 void qn_encoder_free(qn_encoder *e) {
     free(e->layers);
     qn_aligned_free(e->sinusoid.data);
+    qn_aligned_free(e->alibi.data);
+    for (size_t i = 0; i < 2; i++) qn_rotary_free(&e->rotary[i]);
     free(e->buckets);
     *e = (qn_encoder){0};
 }
 
-static const qn_attention_bias *bias_of(const qn_encoder *e) {
-    return e->bias.weight ? &e->bias : NULL;
+static bool is_local(const qn_encoder_config *f, size_t layer) {
+    return f->local[layer / 64] >> layer % 64 & 1;
 }
 
-static qn_tensor *attend(qn_context *c, qn_encoder *e, qn_encoder_layer *l, qn_tensor *x, qn_ragged batch) {
-    qn_tensor *qkv = qn_linear(c, x, &l->qkv_weight, &l->qkv_bias, QN_ACTIVATION_NONE);
-    qn_tensor *mixed =
-        qn_self_attention_biased(c, qkv, e->config.heads, batch, e->config.attention_dropout, bias_of(e));
-    return qn_linear(c, mixed, l->attention_output.weight, l->attention_output.bias, QN_ACTIVATION_NONE);
+// How layer i attends.
+static qn_attention_form form_of(const qn_encoder *e, size_t i) {
+    return (qn_attention_form){.heads = e->config.heads,
+                               .dropout = e->config.attention_dropout,
+                               .bias = e->bias.weight ? &e->bias : NULL,
+                               .window = is_local(&e->config, i) ? e->config.window : 0};
+}
+
+// The tables by which layer i turns queries and keys, or NULL.
+static const qn_rotary *rotary_of(const qn_encoder *e, size_t i) {
+    return e->config.positions == QN_POSITIONS_ROTARY ? &e->rotary[is_local(&e->config, i)].rotary : NULL;
+}
+
+static qn_tensor *rotate(qn_context *c, const qn_encoder *e, size_t i, qn_tensor *x, size_t heads,
+                         const int32_t *positions) {
+    const qn_rotary *rotary = rotary_of(e, i);
+    return rotary ? qn_rotate(c, x, heads, e->config.hidden / e->config.heads, positions, rotary) : x;
+}
+
+static qn_tensor *present(qn_tensor *t) {
+    return t->data ? t : NULL;
+}
+
+static qn_tensor *dense(qn_context *c, qn_tensor *x, const qn_dense *l) {
+    return qn_linear(c, x, l->weight, l->bias, QN_ACTIVATION_NONE);
+}
+
+static qn_tensor *attend(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, const qn_tokens *tokens) {
+    qn_encoder_layer *l = layer_at(e, i);
+    qn_attention_form form = form_of(e, i);
+    qn_tensor *qkv = qn_linear(c, x, &l->qkv_weight, present(&l->qkv_bias), QN_ACTIVATION_NONE);
+    qkv = rotate(c, e, i, qkv, 2 * e->config.heads, tokens->positions);
+    return dense(c, qn_self_attention_of(c, qkv, tokens->ragged, &form), &l->attention_output);
 }
 
 static qn_tensor *feed_forward(qn_context *c, qn_encoder *e, qn_encoder_layer *l, qn_tensor *x) {
-    qn_tensor *wide = qn_linear(c, x, l->up.weight, l->up.bias, e->config.activation);
-    qn_tensor *y = qn_linear(c, wide, l->down.weight, l->down.bias, QN_ACTIVATION_NONE);
-    qn_forget_for_now(c, wide); // the largest of all
+    const qn_encoder_config *f = &e->config;
+    qn_tensor *wide = qn_linear(c, x, l->up.weight, l->up.bias, f->gated ? QN_ACTIVATION_NONE : f->activation), *in;
+    in = f->gated ? qn_glu(c, wide, f->activation, f->gate_last) : wide;
+    if (f->drops != QN_DROPS_RESULT) in = qn_drop(c, in, f->hidden_dropout);
+    qn_tensor *y = dense(c, in, &l->down);
+    qn_forget_for_now(c, in); // the largest of all, or with a gate its half
     return y;
 }
 
 static qn_tensor *add_norm(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor *sub, const qn_dense *norm,
-                           qn_tensor **sum) {
-    qn_tensor *y = qn_add_norm(c, x, sub, norm->weight, norm->bias, e->config.norm_eps, e->config.hidden_dropout, sum);
+                           float dropout, qn_tensor **sum) {
+    if (!norm->weight && !sub) return x; // a model that begins without a norm
+    qn_tensor *y = qn_add_norm(c, x, sub, norm->weight, norm->bias, e->config.norm_eps, dropout, sum);
     qn_forget_value(c, sub); // a linear layer's result, which is in the sum now
     if (sub && !sum) qn_forget_for_now(c, x); // and so is x, whose only other readers are linear layers
     return y;
+}
+
+// The dropout of a feed-forward network's result.
+static float result_dropout(const qn_encoder *e) {
+    return e->config.drops == QN_DROPS_INSIDE ? 0 : e->config.hidden_dropout;
 }
 
 static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
@@ -317,6 +391,7 @@ static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
         }
         count++;
     }
+    if (!e->position && !e->sinusoid.data) return qn_embedding(c, tokens->tokens, count, tables, ids);
     tables[count] = e->position ? e->position : &e->sinusoid;
     ids[count] = tokens->positions;
     if (e->config.position_offset) {
@@ -329,28 +404,27 @@ static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
     return qn_embedding(c, tokens->tokens, count + 1, tables, ids);
 }
 
-// The place of each row in its sequence; NULL without a bias, which alone asks, or after a failure.
-static const int32_t *places_of_rows(qn_context *c, const qn_encoder *e, qn_ragged batch, qn_rows_read rows,
-                                     qn_ragged queries) {
-    if (!e->bias.weight) return NULL;
-    int32_t *places = qn_arena_alloc(c->records, rows.count ? rows.count : 1, sizeof *places);
-    if (!places) return qn_fail_operation(c, QN_ERROR_MEMORY);
-    for (size_t i = 0; i < batch.sequences; i++)
-        for (int32_t k = queries.offsets[i]; k < queries.offsets[i + 1]; k++)
-            places[k] = rows.index[k] - batch.offsets[i];
-    return places;
+// The position of each row that is read; NULL after a failure.
+static const int32_t *positions_of_rows(qn_context *c, const qn_tokens *tokens, qn_rows_read rows) {
+    int32_t *positions = qn_arena_alloc(c->records, rows.count ? rows.count : 1, sizeof *positions);
+    if (!positions) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    for (size_t k = 0; k < rows.count; k++) positions[k] = tokens->positions[rows.index[k]];
+    return positions;
 }
 
-static qn_tensor *attend_rows(qn_context *c, qn_encoder *e, qn_encoder_layer *l, qn_tensor *x, qn_ragged batch,
+static qn_tensor *attend_rows(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, const qn_tokens *tokens,
                               qn_rows_read rows, qn_ragged queries) {
-    qn_tensor *kv = qn_linear(c, x, &l->kv_weight, &l->kv_bias, QN_ACTIVATION_NONE);
+    qn_encoder_layer *l = layer_at(e, i);
+    qn_attention_form form = form_of(e, i);
+    const int32_t *positions = positions_of_rows(c, tokens, rows);
+    if (!positions) return NULL;
+    qn_tensor *kv = qn_linear(c, x, &l->kv_weight, present(&l->kv_bias), QN_ACTIVATION_NONE);
+    kv = rotate(c, e, i, kv, form.heads, tokens->positions);
     qn_tensor *picked = qn_gather(c, x, rows.count, rows.index);
-    qn_tensor *query = qn_linear(c, picked, l->query_weight, l->query_bias, QN_ACTIVATION_NONE);
-    const int32_t *places = places_of_rows(c, e, batch, rows, queries);
-    if (e->bias.weight && !places) return NULL;
-    qn_tensor *mixed = qn_attention_biased(c, query, queries, places, kv, batch, e->config.heads,
-                                           e->config.attention_dropout, bias_of(e));
-    return qn_linear(c, mixed, l->attention_output.weight, l->attention_output.bias, QN_ACTIVATION_NONE);
+    qn_tensor *query = qn_linear(c, picked, &l->query_weight, present(&l->query_bias), QN_ACTIVATION_NONE);
+    query = rotate(c, e, i, query, form.heads, positions);
+    qn_tensor *mixed = qn_attention_of(c, query, queries, positions, kv, tokens->ragged, &form);
+    return dense(c, mixed, &l->attention_output);
 }
 
 // How many of the rows that are read stand in each sequence: offsets [n + 1]. NULL offsets after a failure.
@@ -375,25 +449,27 @@ static qn_ragged rows_by_sequence(qn_context *c, qn_ragged batch, qn_rows_read r
 
 // The last layer for the rows that are read: keys and values of all tokens, everything else of those rows alone. *sub
 // is the pre-norm residual that is not yet added, as in the loop below.
-static qn_tensor *last_layer(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor **sub, qn_ragged batch,
+static qn_tensor *last_layer(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor **sub, const qn_tokens *tokens,
                              qn_rows_read rows) {
-    qn_encoder_layer *l = layer_at(e, e->config.layers - 1);
-    qn_ragged queries = rows_by_sequence(c, batch, rows);
+    size_t last = e->config.layers - 1;
+    float drop = e->config.hidden_dropout, drop_result = result_dropout(e);
+    qn_encoder_layer *l = layer_at(e, last);
+    qn_ragged queries = rows_by_sequence(c, tokens->ragged, rows);
     if (!queries.offsets) return NULL;
     if (e->config.pre_norm) {
-        qn_tensor *normed = add_norm(c, e, x, *sub, &l->attention_norm, &x);
-        qn_tensor *mixed = attend_rows(c, e, l, normed, batch, rows, queries);
+        qn_tensor *normed = add_norm(c, e, x, *sub, &l->attention_norm, drop_result, &x), *starts = x;
+        qn_tensor *mixed = attend_rows(c, e, last, normed, tokens, rows, queries);
         x = qn_gather(c, x, rows.count, rows.index);
-        qn_forget_for_now(c, normed);
-        normed = add_norm(c, e, x, mixed, &l->feed_forward_norm, &x);
+        if (starts != normed) qn_forget_for_now(c, normed);
+        normed = add_norm(c, e, x, mixed, &l->feed_forward_norm, drop, &x);
         *sub = feed_forward(c, e, l, normed);
         return x;
     }
-    qn_tensor *mixed = attend_rows(c, e, l, x, batch, rows, queries);
+    qn_tensor *mixed = attend_rows(c, e, last, x, tokens, rows, queries);
     qn_tensor *picked = qn_gather(c, x, rows.count, rows.index);
     qn_forget_for_now(c, x);
-    x = add_norm(c, e, picked, mixed, &l->attention_norm, NULL);
-    return add_norm(c, e, x, feed_forward(c, e, l, x), &l->feed_forward_norm, NULL);
+    x = add_norm(c, e, picked, mixed, &l->attention_norm, drop, NULL);
+    return add_norm(c, e, x, feed_forward(c, e, l, x), &l->feed_forward_norm, drop_result, NULL);
 }
 
 // --- Inference with packed weights: a layer is one attention and one block of steps on rows, which ends with the next
@@ -402,14 +478,33 @@ static qn_tensor *last_layer(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tens
 // Post-norm: x = norm(x + sub). Pre-norm: x = x + sub, normed = norm(x).
 static int norm_step(qn_block *b, qn_encoder *e, int x, int sub, const qn_dense *norm) {
     bool pre = e->config.pre_norm;
+    if (!norm->weight) return x;
     int normed = pre ? qn_block_inside(b, e->config.hidden) : x;
-    qn_block_norm(b, x, sub, pre && sub >= 0 ? x : -1, norm->weight, norm->bias, e->config.norm_eps, normed);
+    qn_block_norm_form form = {.gamma = norm->weight, .beta = norm->bias, .eps = e->config.norm_eps};
+    qn_block_norm(b, x, sub, pre && sub >= 0 ? x : -1, &form, normed);
     return normed;
 }
 
 static int linear_step(qn_block *b, int from, const qn_dense *dense, qn_activation f, int to) {
     qn_block_linear(b, from, dense->weight, dense->bias, f, to);
     return to;
+}
+
+static void feed_forward_steps(qn_block *b, const qn_encoder *e, const qn_encoder_layer *l, int normed, int to) {
+    const qn_encoder_config *f = &e->config;
+    int wide = qn_block_inside(b, f->gated ? 2 * f->intermediate : f->intermediate), in = wide;
+    linear_step(b, normed, &l->up, f->gated ? QN_ACTIVATION_NONE : f->activation, wide);
+    if (f->gated) qn_block_glu(b, wide, f->activation, f->gate_last, in = qn_block_inside(b, f->intermediate));
+    linear_step(b, in, &l->down, QN_ACTIVATION_NONE, to);
+}
+
+// Queries, keys and values of layer i.
+static void qkv_steps(qn_block *b, qn_encoder *e, size_t i, int normed, int qkv, const int32_t *positions) {
+    qn_encoder_layer *l = layer_at(e, i);
+    const qn_rotary *rotary = rotary_of(e, i);
+    size_t heads = e->config.heads;
+    qn_block_linear(b, normed, &l->qkv_weight, present(&l->qkv_bias), QN_ACTIVATION_NONE, qkv);
+    if (rotary) qn_block_rotate(b, qkv, 2 * heads, e->config.hidden / heads, positions, rotary);
 }
 
 // What an attention reads and writes; in bf16 where products are narrow.
@@ -421,7 +516,7 @@ typedef struct {
 static attention_values new_attention_values(qn_context *c, const qn_encoder *e, size_t rows) {
     size_t d = e->config.hidden;
     attention_values v = {0};
-    if ((e->compute == QN_DTYPE_BF16 || e->compute == QN_DTYPE_INT8) && !e->bias.weight && d / e->config.heads % 2 == 0 &&
+    if ((e->compute == QN_DTYPE_BF16 || e->compute == QN_DTYPE_INT8) && d / e->config.heads % 2 == 0 &&
         c->backend->ops->computes(c->backend, QN_DTYPE_BF16))
         v.narrow_qkv = qn_new_narrow(c, rows, 3 * d);
     else
@@ -433,16 +528,17 @@ static attention_values new_attention_values(qn_context *c, const qn_encoder *e,
     return v;
 }
 
-static void attention_step(qn_context *c, const qn_encoder *e, attention_values *v, qn_ragged batch) {
-    if (v->narrow_qkv) {
-        qn_narrow_attention(c, v->narrow_qkv, e->config.heads, batch, v->narrow_mixed, v->mixed);
-        return;
-    }
-    v->mixed = qn_self_attention_biased(c, v->qkv, e->config.heads, batch, 0, bias_of(e));
+static void attention_step(qn_context *c, const qn_encoder *e, size_t i, attention_values *v, qn_ragged batch) {
+    qn_attention_form form = form_of(e, i);
+    if (v->narrow_qkv)
+        qn_narrow_attention(c, v->narrow_qkv, &form, batch, v->narrow_mixed, v->mixed);
+    else
+        v->mixed = qn_self_attention_of(c, v->qkv, batch, &form);
 }
 
 // Layers 0 .. end-1 on x, in place. Pre-norm: *sub is what is still to be added to x.
-static void infer_layers(qn_context *c, qn_encoder *e, qn_tensor *x, qn_ragged batch, size_t end, qn_tensor **sub) {
+static void infer_layers(qn_context *c, qn_encoder *e, qn_tensor *x, const qn_tokens *tokens, size_t end,
+                         qn_tensor **sub) {
     bool pre = e->config.pre_norm;
     size_t d = e->config.hidden, rows = qn_rows(x);
     attention_values v = new_attention_values(c, e, rows);
@@ -454,21 +550,19 @@ static void infer_layers(qn_context *c, qn_encoder *e, qn_tensor *x, qn_ragged b
         int in = qn_block_tensor(&b, x), normed = in, delta = -1;
         if (i > 0) { // the rest of layer i - 1
             qn_encoder_layer *l = layer_at(e, i - 1);
-            attention_step(c, e, &v, batch);
-            int wide = qn_block_inside(&b, e->config.intermediate);
+            attention_step(c, e, i - 1, &v, tokens->ragged);
             int mixed = v.narrow_mixed ? qn_block_narrow(&b, v.narrow_mixed) : qn_block_tensor(&b, v.mixed);
             delta = pre && i == end ? qn_block_tensor(&b, *sub) : qn_block_inside(&b, d);
             linear_step(&b, mixed, &l->attention_output, QN_ACTIVATION_NONE, delta);
             normed = norm_step(&b, e, in, delta, pre ? &l->feed_forward_norm : &l->attention_norm);
-            linear_step(&b, linear_step(&b, normed, &l->up, e->config.activation, wide), &l->down, QN_ACTIVATION_NONE,
-                        delta);
+            feed_forward_steps(&b, e, l, normed, delta);
             if (!pre) normed = norm_step(&b, e, in, delta, &l->feed_forward_norm);
         }
         if (i < end) {
             qn_encoder_layer *l = layer_at(e, i);
             if (pre) normed = norm_step(&b, e, in, delta, &l->attention_norm);
             int qkv = v.narrow_qkv ? qn_block_narrow(&b, v.narrow_qkv) : qn_block_tensor(&b, v.qkv);
-            qn_block_linear(&b, normed, &l->qkv_weight, &l->qkv_bias, QN_ACTIVATION_NONE, qkv);
+            qkv_steps(&b, e, i, normed, qkv, tokens->positions);
         }
         qn_block_run(&b);
         qn_arena_restore(c->arena, mark);
@@ -479,30 +573,60 @@ qn_tensor *qn_encoder_forward(qn_context *c, qn_encoder *e, const qn_tokens *tok
     return qn_encoder_forward_rows(c, e, tokens, (qn_rows_read){0, NULL});
 }
 
+static void extend_rotary(qn_encoder *e, qn_ragged batch) {
+    size_t longest = 0;
+    for (size_t i = 0; i < batch.sequences; i++) {
+        size_t length = (size_t)(batch.offsets[i + 1] - batch.offsets[i]);
+        if (length > longest) longest = length;
+    }
+    for (size_t i = 0; i < 2; i++)
+        if (e->rotary[i].cosine) qn_rotary_extend(&e->rotary[i], longest);
+}
+
+static bool too_long(qn_context *c, const qn_encoder *e, qn_ragged batch) {
+    for (size_t i = 0; i < batch.sequences; i++)
+        if ((size_t)(batch.offsets[i + 1] - batch.offsets[i]) > e->config.max_positions) {
+            qn_fail(QN_ERROR_ARGUMENT, "encoder: a sequence of %d tokens (expected at most %zu)",
+                    batch.offsets[i + 1] - batch.offsets[i], e->config.max_positions);
+            qn_fail_operation(c, QN_ERROR_ARGUMENT);
+            return true;
+        }
+    return false;
+}
+
+// One layer on every row. *sub: see last_layer.
+static qn_tensor *layer(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, qn_tensor **sub,
+                        const qn_tokens *tokens) {
+    qn_encoder_layer *l = layer_at(e, i);
+    float drop = e->config.hidden_dropout, drop_result = result_dropout(e);
+    if (e->config.pre_norm) {
+        qn_tensor *normed = add_norm(c, e, x, *sub, &l->attention_norm, drop_result, &x);
+        qn_tensor *mixed = attend(c, e, i, normed, tokens);
+        if (normed != x) qn_forget_for_now(c, normed);
+        normed = add_norm(c, e, x, mixed, &l->feed_forward_norm, drop, &x);
+        *sub = feed_forward(c, e, l, normed);
+        qn_forget_for_now(c, normed);
+        return x;
+    }
+    x = add_norm(c, e, x, attend(c, e, i, x, tokens), &l->attention_norm, drop, NULL);
+    return add_norm(c, e, x, feed_forward(c, e, l, x), &l->feed_forward_norm, drop_result, NULL);
+}
+
 qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens *tokens, qn_rows_read rows) {
     size_t whole = e->config.layers - (rows.index && e->config.layers > 0); // layers that compute every row
     bool pre = e->config.pre_norm;
-    qn_tensor *x = add_norm(c, e, embed(c, e, tokens), NULL, &e->embedding_norm, NULL);
+    if (e->config.positions >= QN_POSITIONS_ROTARY && too_long(c, e, tokens->ragged)) return NULL;
+    extend_rotary(e, tokens->ragged);
+    qn_tensor *x = add_norm(c, e, embed(c, e, tokens), NULL, &e->embedding_norm, 0, NULL);
     x = qn_drop(c, x, e->config.hidden_dropout);
-    if (e->config.project) x = qn_linear(c, x, e->projection.weight, e->projection.bias, QN_ACTIVATION_NONE);
+    if (e->config.project) x = dense(c, x, &e->projection);
     qn_tensor *sub = NULL; // pre-norm: the previous feed-forward's output, not yet added
     bool packed = whole > 0 && !qn_taping(c) && !c->dropout && e->layers[0].qkv_weight.packed;
-    if (x && packed) infer_layers(c, e, x, tokens->ragged, whole, &sub);
+    if (x && packed) infer_layers(c, e, x, tokens, whole, &sub);
     qn_tensor *carry = pre && !qn_taping(c) && !packed && x ? qn_new_tensor(c, x->rank, x->shape, false) : NULL;
     for (size_t i = 0; x && !packed && i < whole; i++) {
-        qn_encoder_layer *l = layer_at(e, i);
         qn_arena_mark mark = qn_arena_save(c->arena);
-        if (pre) {
-            qn_tensor *normed = add_norm(c, e, x, sub, &l->attention_norm, &x);
-            qn_tensor *mixed = attend(c, e, l, normed, tokens->ragged);
-            qn_forget_for_now(c, normed);
-            normed = add_norm(c, e, x, mixed, &l->feed_forward_norm, &x);
-            sub = feed_forward(c, e, l, normed);
-            qn_forget_for_now(c, normed);
-        } else {
-            x = add_norm(c, e, x, attend(c, e, l, x, tokens->ragged), &l->attention_norm, NULL);
-            x = add_norm(c, e, x, feed_forward(c, e, l, x), &l->feed_forward_norm, NULL);
-        }
+        x = layer(c, e, i, x, &sub, tokens);
         if (qn_taping(c)) continue;
         // Without a tape the norms wrote into x's own memory: what the block used beyond it is free again.
         if (carry && sub) {
@@ -512,9 +636,9 @@ qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens
         qn_arena_restore(c->arena, mark);
     }
     if (x && whole < e->config.layers)
-        x = last_layer(c, e, x, &sub, tokens->ragged, rows);
+        x = last_layer(c, e, x, &sub, tokens, rows);
     else if (rows.index)
         x = qn_gather(c, x, rows.count, rows.index);
-    if (x && pre) x = add_norm(c, e, x, sub, &e->final_norm, NULL);
+    if (x && pre) x = add_norm(c, e, x, sub, &e->final_norm, result_dropout(e), NULL);
     return x;
 }

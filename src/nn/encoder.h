@@ -1,12 +1,33 @@
 // The transformer encoder: embeddings and N blocks with N sets of parameters, driven by a configuration and a table of
 // names.
 #pragma once
+#include "nn/positions.h"
 #include "ops/ops.h"
 #include "tensor/parameters.h"
 
-typedef enum { QN_POSITIONS_LEARNED, QN_POSITIONS_SINUSOIDAL } qn_positions;
+// How a token knows its place. The first two are added to the word; rotary positions turn queries and keys; ALiBi is a
+// bias of scores; NONE leaves it to a bias that is learned.
+typedef enum {
+    QN_POSITIONS_LEARNED,
+    QN_POSITIONS_SINUSOIDAL,
+    QN_POSITIONS_ROTARY,
+    QN_POSITIONS_ALIBI,
+    QN_POSITIONS_NONE
+} qn_positions;
 
-enum { QN_RELATIVE_BUCKETS = 32 }; // of distances, whatever more rows a table has
+// Parts without a bias.
+enum {
+    QN_PLAIN_NORMS = 1,
+    QN_PLAIN_QKV = 2,
+    QN_PLAIN_ATTENTION_OUTPUT = 4,
+    QN_PLAIN_UP = 8,
+    QN_PLAIN_DOWN = 16,
+};
+
+// Where hidden_dropout acts in a feed-forward network: on its result, on what `down` reads, or on both.
+typedef enum { QN_DROPS_RESULT, QN_DROPS_INSIDE, QN_DROPS_BOTH } qn_feed_forward_drops;
+
+enum { QN_MOST_LAYERS = 1024 };
 
 typedef struct {
     size_t vocabulary, hidden, layers, heads, intermediate, max_positions, types;
@@ -17,6 +38,14 @@ typedef struct {
     bool sinusoidal_start;   // learned positions begin as sinusoids
     size_t relative_buckets; // rows of a table of attention biases by distance, for all layers; 0: none
     qn_positions positions;
+    size_t rotary_width;                 // of a head that turns; 0: all of it
+    qn_rotary_config rotary[2];          // of layers that see all keys; of local ones
+    size_t window;                       // local layers see keys at distances up to it
+    uint64_t local[QN_MOST_LAYERS / 64]; // bit i: layer i is local
+    unsigned plain;                      // QN_PLAIN_...
+    bool gated, gate_last; // feed-forward: down(f(gate) value), where `up` makes both, the gate first or last
+    bool unnormed_start;   // pre-norm: the first attention reads the embeddings as they are
+    qn_feed_forward_drops drops;
     bool pre_norm; // x + f(norm(x)) and a last norm, instead of norm(x + f(x))
     qn_activation activation;
     float norm_eps, hidden_dropout, attention_dropout;
@@ -28,7 +57,10 @@ typedef struct {
 typedef struct {
     const char *word, *position, *type, *embedding_norm, *projection, *relative_bias, *final_norm;
     const char *layer;
-    const char *query, *key, *value, *attention_output, *attention_norm, *up, *down, *feed_forward_norm;
+    const char *qkv; // one tensor in place of the next three
+    const char *query, *key, *value, *attention_output, *attention_norm;
+    const char *gate; // gated: a tensor of its own, and `up` the value; NULL: `up` is both
+    const char *up, *down, *feed_forward_norm;
 } qn_encoder_names;
 
 typedef struct {
@@ -36,10 +68,12 @@ typedef struct {
 } qn_dense;
 
 typedef struct {
-    qn_tensor qkv_weight, qkv_bias; // views over query, key, value: [3 d, d], [3 d]
-    qn_tensor kv_weight, kv_bias;   // views over key, value: [2 d, d], [2 d]
-    qn_tensor *query_weight, *query_bias, *key_weight, *key_bias;
-    qn_dense attention_output, attention_norm, up, down, feed_forward_norm;
+    qn_dense first;                 // query's, or all of qkv's: where the views begin
+    qn_tensor qkv_weight, qkv_bias; // views over query, key, value: [3 d, d], [3 d]; a bias may be without data
+    qn_tensor query_weight, query_bias, kv_weight, kv_bias; // parts of them: [d, d], [d], [2 d, d], [2 d]
+    qn_dense gate;                                          // the first of two tensors that `up` is then a view over
+    qn_tensor gate_up_weight, gate_up_bias;
+    qn_dense attention_output, attention_norm, up, down, feed_forward_norm; // `weight` NULL: no such norm
 } qn_encoder_layer;
 
 typedef struct {
@@ -47,8 +81,10 @@ typedef struct {
     qn_tensor *word, *position, *type; // [vocabulary, d], [positions, d], [types, d]
     qn_tensor sinusoid;                // in place of `position`, not a parameter
     qn_dense embedding_norm, projection, final_norm;
-    qn_attention_bias bias;   // weight NULL: none
-    int32_t *buckets;         // [2 max_positions - 1], its buckets
+    qn_attention_bias bias; // weight NULL: none
+    qn_tensor alibi;        // its weight where that is no parameter
+    int32_t *buckets;       // [2 max_positions - 1], its buckets
+    qn_rotary_tables rotary[2];
     qn_encoder_layer *layers; // [sets of parameters]: one for each layer, or fewer that several layers share
     qn_compute compute;       // of the packed weights
 } qn_encoder;
@@ -62,6 +98,8 @@ typedef struct {
 } qn_tokens;
 
 // Adds a dense layer [out, in] or a norm (in 0) "name.weight", "name.bias" to the set.
+qn_status qn_dense_add_plain(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool optional,
+                             qn_dense *dense); // without a bias
 qn_status qn_dense_add(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool optional,
                        qn_dense *dense);
 // Adds the encoder's parameters to the set. Call qn_encoder_bind once the set's memory is there.

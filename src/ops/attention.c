@@ -1,6 +1,8 @@
 // O = softmax(Q K^T / sqrt(h)) V for each head inside each sequence (Vaswani et al. 2017, equation 1); heads of width
 // h = d / heads stand side by side. Self-attention: qkv [T, 3 d] with Q, K, V side by side, O [T, d]. Attention of
 // other rows: queries [Tq, d], kv [T, 2 d] with K, V side by side, O [Tq, d]. Backward: see backend/cpu/attention.c.
+//
+// A bias by distance is added to the scores; a window leaves out keys further away.
 #include "ops/ops.h"
 #include <math.h>
 
@@ -37,8 +39,7 @@ static void backward(void *context, void *content) {
 }
 
 // Adds the bias to what a record computes. False, with the failure kept, when it does not fit.
-static bool use_bias(qn_context *c, record *r, const qn_attention_bias *bias, const int32_t *positions,
-                     qn_ragged batch) {
+static bool use_bias(qn_context *c, record *r, const qn_attention_bias *bias, qn_ragged batch) {
     const qn_tensor *w = bias->weight;
     size_t heads = r->args.heads;
     bool good = w->rank == 2 && qn_width(w) == heads;
@@ -56,23 +57,21 @@ static bool use_bias(qn_context *c, record *r, const qn_attention_bias *bias, co
     r->args.buckets = w->shape[0];
     r->args.bias_bucket = bias->bucket;
     r->args.bias_reach = bias->reach;
-    r->args.query_positions = positions;
     return true;
 }
 
 typedef struct {
     qn_ragged queries, batch;
     size_t key, d; // the column of the keys in kv; the width
-    size_t heads;
-    float dropout;
-    const qn_attention_bias *bias;
+    const qn_attention_form *form;
     const int32_t *positions;
 } setting;
 
 static qn_tensor *attend(qn_context *c, qn_tensor *query, qn_tensor *kv, const setting *s) {
-    size_t rows = qn_rows(query), heads = s->heads, d = s->d;
+    const qn_attention_form *form = s->form;
+    size_t rows = qn_rows(query), heads = form->heads, d = s->d;
     qn_ragged queries = s->queries, batch = s->batch;
-    bool trains = query->requires_grad || kv->requires_grad || (s->bias && s->bias->weight->requires_grad);
+    bool trains = query->requires_grad || kv->requires_grad || (form->bias && form->bias->weight->requires_grad);
     if (heads == 0 || d % heads != 0) {
         qn_fail(QN_ERROR_ARGUMENT, "attention: width %zu with %zu heads (expected heads dividing the width)", d, heads);
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
@@ -92,9 +91,11 @@ static qn_tensor *attend(qn_context *c, qn_tensor *query, qn_tensor *kv, const s
                                  .value = kv->data + s->key + d,
                                  .stride = qn_width(kv),
                                  .scale = 1.0f / sqrtf((float)(d / heads)),
+                                 .query_positions = s->positions,
+                                 .window = form->window,
                                  .out = r.out->data};
-    if (s->bias && !use_bias(c, &r, s->bias, s->positions, batch)) return NULL;
-    if (c->dropout && s->dropout > 0) r.args.dropout = (qn_dropout){s->dropout, c->seed, c->stream++};
+    if (form->bias && !use_bias(c, &r, form->bias, batch)) return NULL;
+    if (c->dropout && form->dropout > 0) r.args.dropout = (qn_dropout){form->dropout, c->seed, c->stream++};
     if (r.out->requires_grad) {
         r.args.lse = qn_arena_alloc(c->arena, rows * heads, sizeof(float));
         if (!r.args.lse) return qn_fail_operation(c, QN_ERROR_MEMORY);
@@ -104,24 +105,22 @@ static qn_tensor *attend(qn_context *c, qn_tensor *query, qn_tensor *kv, const s
     return r.out;
 }
 
-qn_tensor *qn_self_attention_biased(qn_context *c, qn_tensor *qkv, size_t heads, qn_ragged batch, float dropout,
-                                    const qn_attention_bias *bias) {
+qn_tensor *qn_self_attention_of(qn_context *c, qn_tensor *qkv, qn_ragged batch, const qn_attention_form *form) {
     if (!qkv) return NULL;
     size_t width = qn_width(qkv), d = width / 3;
     if (d * 3 != width || d == 0) {
         qn_fail(QN_ERROR_ARGUMENT, "attention: [%zu, %zu] (expected [T, 3 d])", qn_rows(qkv), width);
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
     }
-    return attend(c, qkv, qkv, &(setting){batch, batch, d, d, heads, dropout, bias, NULL});
+    return attend(c, qkv, qkv, &(setting){batch, batch, d, d, form, NULL});
 }
 
 qn_tensor *qn_self_attention(qn_context *c, qn_tensor *qkv, size_t heads, qn_ragged batch, float dropout) {
-    return qn_self_attention_biased(c, qkv, heads, batch, dropout, NULL);
+    return qn_self_attention_of(c, qkv, batch, &(qn_attention_form){.heads = heads, .dropout = dropout});
 }
 
-qn_tensor *qn_attention_biased(qn_context *c, qn_tensor *query, qn_ragged queries, const int32_t *positions,
-                               qn_tensor *kv, qn_ragged batch, size_t heads, float dropout,
-                               const qn_attention_bias *bias) {
+qn_tensor *qn_attention_of(qn_context *c, qn_tensor *query, qn_ragged queries, const int32_t *positions, qn_tensor *kv,
+                           qn_ragged batch, const qn_attention_form *form) {
     if (!query || !kv) return NULL;
     size_t d = qn_width(query);
     if (qn_width(kv) != 2 * d || queries.sequences != batch.sequences) {
@@ -130,27 +129,30 @@ qn_tensor *qn_attention_biased(qn_context *c, qn_tensor *query, qn_ragged querie
                 qn_rows(query), d, queries.sequences, qn_rows(kv), qn_width(kv), batch.sequences);
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
     }
-    return attend(c, query, kv, &(setting){queries, batch, 0, d, heads, dropout, bias, positions});
+    return attend(c, query, kv, &(setting){queries, batch, 0, d, form, positions});
 }
 
 qn_tensor *qn_attention(qn_context *c, qn_tensor *query, qn_ragged queries, qn_tensor *kv, qn_ragged batch,
                         size_t heads, float dropout) {
-    return qn_attention_biased(c, query, queries, NULL, kv, batch, heads, dropout, NULL);
+    return qn_attention_of(c, query, queries, NULL, kv, batch,
+                           &(qn_attention_form){.heads = heads, .dropout = dropout});
 }
 
-void qn_narrow_attention(qn_context *c, const qn_narrow_tensor *qkv, size_t heads, qn_ragged batch,
+void qn_narrow_attention(qn_context *c, const qn_narrow_tensor *qkv, const qn_attention_form *form, qn_ragged batch,
                          qn_narrow_tensor *narrow_out, qn_tensor *out) {
     if (c->status != QN_OK || !qn_check_ragged(c, "attention", batch, qkv->rows)) return;
-    size_t h = qkv->width / 3 / heads;
-    c->backend->ops->attention_forward(c->backend,
-                                       &(qn_attention_args){.sequences = batch.sequences,
-                                                            .offsets = batch.offsets,
-                                                            .query_offsets = batch.offsets,
-                                                            .heads = heads,
-                                                            .head_width = h,
-                                                            .stride = qkv->width,
-                                                            .scale = 1.0f / sqrtf((float)h),
-                                                            .narrow = qkv->data,
-                                                            .narrow_out = narrow_out ? narrow_out->data : NULL,
-                                                            .out = out ? out->data : NULL});
+    size_t h = qkv->width / 3 / form->heads;
+    record r = {.args = {.sequences = batch.sequences,
+                         .offsets = batch.offsets,
+                         .query_offsets = batch.offsets,
+                         .heads = form->heads,
+                         .head_width = h,
+                         .stride = qkv->width,
+                         .scale = 1.0f / sqrtf((float)h),
+                         .window = form->window,
+                         .narrow = qkv->data,
+                         .narrow_out = narrow_out ? narrow_out->data : NULL,
+                         .out = out ? out->data : NULL}};
+    if (form->bias && !use_bias(c, &r, form->bias, batch)) return;
+    c->backend->ops->attention_forward(c->backend, &r.args);
 }

@@ -57,9 +57,8 @@ void qn_block_linear(qn_block *b, int from, const qn_tensor *weight, const qn_te
              fits);
 }
 
-void qn_block_norm(qn_block *b, int from, int sub, int sum, const qn_tensor *gamma, const qn_tensor *beta, float eps,
-                   int to) {
-    size_t d = qn_count(gamma);
+void qn_block_norm(qn_block *b, int from, int sub, int sum, const qn_block_norm_form *form, int to) {
+    size_t d = qn_count(form->gamma);
     bool fits = b->value[from].width == d && b->value[to].width == d && (sub < 0 || b->value[sub].width == d) &&
                 (sum < 0 || b->value[sum].width == d);
     add_step(b,
@@ -68,10 +67,34 @@ void qn_block_norm(qn_block *b, int from, int sub, int sum, const qn_tensor *gam
                               .to = to,
                               .sub = sub,
                               .sum = sum,
-                              .bias = beta->data,
-                              .gamma = gamma->data,
-                              .eps = eps},
+                              .bias = form->beta ? form->beta->data : NULL,
+                              .gamma = form->gamma->data,
+                              .eps = form->eps,
+                              .rms = form->rms},
              fits);
+}
+
+void qn_block_glu(qn_block *b, int from, qn_activation f, bool gate_last, int to) {
+    add_step(
+        b,
+        &(qn_block_step){
+            .kind = QN_STEP_GLU, .from = from, .to = to, .sub = -1, .sum = -1, .activation = f, .gate_last = gate_last},
+        b->value[from].width == 2 * b->value[to].width);
+}
+
+void qn_block_rotate(qn_block *b, int value, size_t heads, size_t head_width, const int32_t *positions,
+                     const qn_rotary *rotary) {
+    add_step(b,
+             &(qn_block_step){.kind = QN_STEP_ROTATE,
+                              .from = value,
+                              .to = value,
+                              .sub = -1,
+                              .sum = -1,
+                              .heads = heads,
+                              .head_width = head_width,
+                              .positions = positions,
+                              .rotary = *rotary},
+             heads * head_width <= b->value[value].width && 2 * rotary->half <= head_width);
 }
 
 void qn_block_run(qn_block *b) {

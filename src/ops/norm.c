@@ -1,6 +1,7 @@
 // sum = x + dropout(sub), y = (sum - mean) / sqrt(variance + eps) gamma + beta by rows        x, sub, sum, y [T, d];
 // gamma, beta [d] (Ba, Kiros, Hinton 2016.) With n = (sum - mean) rstd and g = dy gamma: dsum = rstd (g - mean(g) - n
 // mean(g n)) + what reaches sum elsewhere; dx = dsum, dsub = dropout(dsum); dgamma = sum dy n, dbeta = sum dy
+// Without beta it is 0. RMSNorm (Zhang, Sennrich 2019): y = sum / sqrt(mean(sum^2) + eps) gamma, and mean(g) drops out.
 #include "ops/ops.h"
 
 typedef struct {
@@ -42,22 +43,24 @@ static void backward(void *context, void *content) {
     }
     if (c->status != QN_OK) return;
     r->args.dgamma = r->gamma->requires_grad ? r->gamma->grad : NULL;
-    r->args.dbeta = r->beta->requires_grad ? r->beta->grad : NULL;
+    r->args.dbeta = r->beta && r->beta->requires_grad ? r->beta->grad : NULL;
     c->backend->ops->norm_backward(c->backend, &r->args);
     if (r->sub) qn_gradient_written(c, r->sub, r->args.dsub);
 }
 
-qn_tensor *qn_add_norm(qn_context *c, qn_tensor *x, qn_tensor *sub, qn_tensor *gamma, qn_tensor *beta, float eps,
-                       float dropout, qn_tensor **sum) {
-    if (!x || !gamma || !beta) return NULL;
+static qn_tensor *add_norm(qn_context *c, qn_tensor *x, qn_tensor *sub, qn_tensor *gamma, qn_tensor *beta, bool rms,
+                           float eps, float dropout, qn_tensor **sum) {
+    if (!x || !gamma) return NULL;
     size_t rows = qn_rows(x), d = qn_width(x);
-    if ((sub && (qn_rows(sub) != rows || qn_width(sub) != d)) || qn_count(gamma) != d || qn_count(beta) != d) {
+    if ((sub && (qn_rows(sub) != rows || qn_width(sub) != d)) || qn_count(gamma) != d ||
+        (beta && qn_count(beta) != d)) {
         qn_fail(QN_ERROR_ARGUMENT, "norm: x is [%zu, %zu], gamma [%zu] (expected equal shapes)", rows, d,
                 qn_width(gamma));
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
     }
     if (!qn_check_parameter(c, "norm", gamma) || !qn_check_parameter(c, "norm", beta)) return NULL;
-    bool trains = x->requires_grad || (sub && sub->requires_grad) || gamma->requires_grad || beta->requires_grad;
+    bool trains =
+        x->requires_grad || (sub && sub->requires_grad) || gamma->requires_grad || (beta && beta->requires_grad);
     bool keep = qn_taping(c) && trains;
     record r = {.x = x, .sub = sub, .gamma = gamma, .beta = beta};
     bool own = keep || c->keep; // else x's memory is reused: for the sum where it is wanted, for the result otherwise
@@ -74,10 +77,11 @@ qn_tensor *qn_add_norm(qn_context *c, qn_tensor *x, qn_tensor *sub, qn_tensor *g
     r.args = (qn_norm_args){.rows = rows,
                             .d = d,
                             .eps = eps,
+                            .rms = rms,
                             .x = x->data,
                             .sub = sub ? sub->data : NULL,
                             .gamma = gamma->data,
-                            .beta = beta->data,
+                            .beta = beta ? beta->data : NULL,
                             .sum = r.sum ? r.sum->data : NULL,
                             .out = r.y->data};
     if (sub && c->dropout && dropout > 0) r.args.dropout = (qn_dropout){dropout, c->seed, c->stream++};
@@ -93,4 +97,14 @@ qn_tensor *qn_add_norm(qn_context *c, qn_tensor *x, qn_tensor *sub, qn_tensor *g
     if (!r.y->record) return NULL;
     r.y->again = norm_again;
     return r.y;
+}
+
+qn_tensor *qn_add_norm(qn_context *c, qn_tensor *x, qn_tensor *sub, qn_tensor *gamma, qn_tensor *beta, float eps,
+                       float dropout, qn_tensor **sum) {
+    return add_norm(c, x, sub, gamma, beta, false, eps, dropout, sum);
+}
+
+qn_tensor *qn_add_rms_norm(qn_context *c, qn_tensor *x, qn_tensor *sub, qn_tensor *gamma, float eps, float dropout,
+                           qn_tensor **sum) {
+    return add_norm(c, x, sub, gamma, NULL, true, eps, dropout, sum);
 }

@@ -66,13 +66,24 @@ typedef struct {
     size_t reach;          // a sequence has at most reach + 1 tokens
 } qn_attention_bias;
 
-// As quern.h's qn_self_attention and qn_attention; `bias` may be NULL. `positions` are those of the queries, each in
-// its sequence.
-qn_tensor *qn_self_attention_biased(qn_context *c, qn_tensor *qkv, size_t heads, qn_ragged batch, float dropout,
-                                    const qn_attention_bias *bias);
-qn_tensor *qn_attention_biased(qn_context *c, qn_tensor *query, qn_ragged queries, const int32_t *positions,
-                               qn_tensor *kv, qn_ragged batch, size_t heads, float dropout,
-                               const qn_attention_bias *bias);
+typedef struct {
+    size_t heads;
+    float dropout;
+    const qn_attention_bias *bias; // or NULL
+    size_t window;                 // queries see keys at distances up to it; 0: all
+} qn_attention_form;
+
+// As quern.h's qn_self_attention and qn_attention, in any form. `positions` are those of the queries, each in its
+// sequence; only a bias or a window needs them.
+qn_tensor *qn_self_attention_of(qn_context *c, qn_tensor *qkv, qn_ragged batch, const qn_attention_form *form);
+qn_tensor *qn_attention_of(qn_context *c, qn_tensor *query, qn_ragged queries, const int32_t *positions, qn_tensor *kv,
+                           qn_ragged batch, const qn_attention_form *form);
+
+// --- Rotary positions (rotate.c) of the first `heads` heads of each row of x, in place; returns x. Its maker must not
+// need x's value in backward, as is true of qn_linear without an activation. `positions` and the tables must stand
+// until backward.
+qn_tensor *qn_rotate(qn_context *c, qn_tensor *x, size_t heads, size_t head_width, const int32_t *positions,
+                     const qn_rotary *rotary);
 
 // --- Steps on rows in inference (block.c): what stands between two attentions, run in one go; see qn_block_args. A
 // value is named by its place. Nothing is recorded: only without a tape and with packed weights.
@@ -84,8 +95,8 @@ typedef struct {
 } qn_narrow_tensor;
 
 qn_narrow_tensor *qn_new_narrow(qn_context *c, size_t rows, size_t width);
-// qkv [T, 3 d] to out [T, d] of either dtype (the other NULL), as qn_self_attention.
-void qn_narrow_attention(qn_context *c, const qn_narrow_tensor *qkv, size_t heads, qn_ragged batch,
+// qkv [T, 3 d] to out [T, d] of either dtype (the other NULL), as qn_self_attention_of.
+void qn_narrow_attention(qn_context *c, const qn_narrow_tensor *qkv, const qn_attention_form *form, qn_ragged batch,
                          qn_narrow_tensor *narrow_out, qn_tensor *out);
 
 typedef struct {
@@ -100,7 +111,15 @@ int qn_block_tensor(qn_block *b, qn_tensor *t); // a value in memory
 int qn_block_narrow(qn_block *b, qn_narrow_tensor *t);
 int qn_block_inside(qn_block *b, size_t width); // a value that is gone afterwards
 void qn_block_linear(qn_block *b, int from, const qn_tensor *weight, const qn_tensor *bias, qn_activation f, int to);
-// sum = from + sub (sub -1: from alone; sum -1: not kept), to = norm(sum)
-void qn_block_norm(qn_block *b, int from, int sub, int sum, const qn_tensor *gamma, const qn_tensor *beta, float eps,
-                   int to);
+// sum = from + sub (sub -1: from alone; sum -1: not kept), to = norm(sum); beta may be NULL
+typedef struct {
+    const qn_tensor *gamma, *beta;
+    float eps;
+    bool rms;
+} qn_block_norm_form;
+void qn_block_norm(qn_block *b, int from, int sub, int sum, const qn_block_norm_form *form, int to);
+void qn_block_glu(qn_block *b, int from, qn_activation f, bool gate_last, int to); // [T, 2 n] to [T, n]
+// As qn_rotate.
+void qn_block_rotate(qn_block *b, int value, size_t heads, size_t head_width, const int32_t *positions,
+                     const qn_rotary *rotary);
 void qn_block_run(qn_block *b);

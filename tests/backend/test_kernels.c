@@ -523,6 +523,76 @@ static void check_dot(const qn_kernels *k) {
     }
 }
 
+// The product of an activation and a value, and its two slopes, also in place.
+static void check_glu_forward(const qn_kernels *k) {
+    for (size_t s = 0; s < SIZES; s++)
+        for (int f = 0; f <= QN_ACTIVATION_TANH; f++) {
+            size_t n = size_at(s);
+            float *gate = random_array(n, -4, 4), *value = random_array(n, -2, 2), *y = take(n), *expected = take(n);
+            k->activation_forward((qn_activation)f, n, gate, expected);
+            for (size_t i = 0; i < n; i++) expected[i] *= value[i];
+            k->glu_forward((qn_activation)f, n, gate, value, y);
+            assert_same(k->name, "glu_forward", n, y, expected);
+            give_back(k->name, "glu_forward");
+        }
+}
+
+static void check_glu_backward(const qn_kernels *k) {
+    for (size_t s = 0; s < SIZES; s++)
+        for (int f = 0; f <= QN_ACTIVATION_TANH; f++) {
+            size_t n = size_at(s);
+            float *gate = random_array(n, -4, 4), *value = random_array(n, -2, 2), *dy = random_array(n, -2, 2);
+            float *dgate = take(n), *dvalue = take(n), *expected = take(n), *active = take(n);
+            for (size_t i = 0; i < n; i++) expected[i] = dy[i] * value[i];
+            k->activation_backward((qn_activation)f, n, gate, expected, expected);
+            k->activation_forward((qn_activation)f, n, gate, active);
+            for (size_t i = 0; i < n; i++) active[i] *= dy[i];
+            k->glu_backward((qn_activation)f, n, gate, value, dy, dgate, dvalue);
+            assert_same(k->name, "glu_backward dgate", n, dgate, expected);
+            assert_same(k->name, "glu_backward dvalue", n, dvalue, active);
+            k->glu_backward((qn_activation)f, n, gate, value, dy, gate, value);
+            assert_same(k->name, "glu_backward in place", n, gate, expected);
+            assert_same(k->name, "glu_backward in place", n, value, active);
+            give_back(k->name, "glu_backward");
+        }
+}
+
+// Every instruction set turns to the same bits; turning back restores, and what follows the pairs stays.
+static void check_rotate(const qn_kernels *k) {
+    for (size_t half = 0; half < 40; half++)
+        for (size_t rest = 0; rest < 4; rest += 3) {
+            size_t heads = 3, step = 2 * half + rest, n = heads * step;
+            float *x = random_array(n, -2, 2), *before = copy_of(x, n), *expected = copy_of(x, n);
+            float *cosine = take(half), *sine = take(half);
+            for (size_t i = 0; i < half; i++) {
+                float angle = uniform(-100, 100);
+                cosine[i] = cosf(angle);
+                sine[i] = sinf(angle);
+            }
+            k->rotate(heads, step, half, cosine, sine, 1, x);
+            qn_ref_rotate(heads, step, half, cosine, sine, 1, expected);
+            assert_same(k->name, "rotate", n, x, expected);
+            k->rotate(heads, step, half, cosine, sine, -1, x);
+            assert_near(k->name, "rotate back", n, x, before, 0, 1e-6);
+            give_back(k->name, "rotate");
+        }
+}
+
+static void check_rotate_bf16(const qn_kernels *k) {
+    for (size_t half = 1; half < 40; half++) {
+        size_t heads = 2, step = 2 * half, n = heads * step;
+        float *x = random_array(n, -2, 2), *cosine = random_array(half, -1, 1), *sine = random_array(half, -1, 1);
+        float *memory = take(half * 2), *expected = take(half * 2); // n values of 16 bits
+        uint16_t *narrow = (uint16_t *)(void *)memory, *wanted = (uint16_t *)(void *)expected;
+        qn_ref_to_bf16(n, x, narrow);
+        qn_ref_to_bf16(n, x, wanted);
+        k->rotate_bf16(heads, step, half, cosine, sine, 1, narrow);
+        qn_ref_rotate_bf16(heads, step, half, cosine, sine, 1, wanted);
+        assert_memory_equal(narrow, wanted, n * sizeof *narrow);
+        give_back(k->name, "rotate_bf16");
+    }
+}
+
 static void check_score_backward(const qn_kernels *k) {
     for (size_t s = 0; s < SIZES; s++) {
         size_t n = size_at(s);

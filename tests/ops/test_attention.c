@@ -8,6 +8,7 @@ enum { MOST = 160 };
 typedef struct {
     size_t heads, h, d;
     float dropout;
+    size_t window;           // 0: all keys
     const float *qkv, *dout; // [T, 3 d], [T, d]
     double *out, *dqkv;
 } problem;
@@ -36,7 +37,8 @@ static void reference(const problem *a, size_t first, size_t s, size_t head) {
         float keep[MOST];
         draw_mask(a, first + i, head, s, keep);
         for (size_t j = 0; j < s; j++) {
-            p[j] = scale * dot(q, a->qkv + (first + j) * w + d + column, h);
+            bool seen = a->window == 0 || (i <= j + a->window && j <= i + a->window);
+            p[j] = seen ? scale * dot(q, a->qkv + (first + j) * w + d + column, h) : -INFINITY;
             top = fmax(top, p[j]);
         }
         for (size_t j = 0; j < s; j++) sum += p[j] = exp(p[j] - top);
@@ -71,7 +73,7 @@ static void compare(const char *what, const char *isa, const problem *a, const f
                  a->h, a->dropout, worst, top);
 }
 
-static void check(qn_ragged batch, size_t heads, size_t h, float dropout) {
+static void check(qn_ragged batch, size_t heads, size_t h, float dropout, size_t window) {
     size_t rows = (size_t)batch.offsets[batch.sequences], d = heads * h;
     qn_tensor *qkv = random_matrix(rows, 3 * d, heads);
     float *dout = malloc((rows * d + 1) * sizeof *dout);
@@ -80,6 +82,7 @@ static void check(qn_ragged batch, size_t heads, size_t h, float dropout) {
                  h,
                  d,
                  dropout,
+                 window,
                  qkv->data,
                  dout,
                  calloc(rows * d + 1, sizeof(double)),
@@ -92,7 +95,8 @@ static void check(qn_ragged batch, size_t heads, size_t h, float dropout) {
         if (!c) continue;
         qn_context_dropout(c, true, 5);
         qn_recording_begin(c);
-        qn_tensor *out = qn_self_attention(c, qkv, heads, batch, dropout);
+        qn_attention_form form = {.heads = heads, .dropout = dropout, .window = window};
+        qn_tensor *out = qn_self_attention_of(c, qkv, batch, &form);
         weighed(c, out);
         compare("attention", all_isas[k % 3], &a, out->data, a.out, rows * d);
         assert_ok(qn_backward(c));
@@ -113,7 +117,17 @@ static void test_reference(void **state) {
     static const size_t shapes[][2] = {{1, 1}, {1, 64}, {3, 5}, {2, 8}, {2, 20}, {4, 32}};
     static const qn_ragged batches[] = {{1, none}, {1, one}, {7, mixed}, {3, longer}};
     for (size_t i = 0; i < 6; i++)
-        for (size_t k = 0; k < 8; k++) check(batches[k / 2], shapes[i][0], shapes[i][1], k % 2 ? 0.2f : 0);
+        for (size_t k = 0; k < 8; k++) check(batches[k / 2], shapes[i][0], shapes[i][1], k % 2 ? 0.2f : 0, 0);
+}
+
+// Keys beyond the window are neither seen nor changed.
+static void test_window(void **state) {
+    (void)state;
+    static const int32_t mixed[] = {0, 0, 1, 1, 34, 36, 36, 100}, longer[] = {0, 48, 97, 97 + MOST};
+    static const qn_ragged batches[] = {{7, mixed}, {3, longer}};
+    static const size_t windows[] = {1, 2, 7, 16, 63, 200};
+    for (size_t i = 0; i < 6; i++)
+        for (size_t k = 0; k < 2; k++) check(batches[k], 2, 20, 0, windows[i]);
 }
 
 // Scores of hundreds do not overflow: the largest is taken off before the exponential.
@@ -137,6 +151,7 @@ static void test_large_scores(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_reference), cmocka_unit_test(test_large_scores)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_reference), cmocka_unit_test(test_window),
+                                       cmocka_unit_test(test_large_scores)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,6 +108,63 @@ static void test_attention(void **state) {
         }
 }
 
+// A window, of every kind of attention, and rotary positions before it.
+static double windowed(qn_context *c, qn_tensor **p) {
+    static float cosine[19 * 2], sine[19 * 2];
+    static int32_t positions[19];
+    for (size_t i = 0; i < 38; i++) cosine[i] = cosf(0.3f * (float)i), sine[i] = sinf(0.3f * (float)i);
+    for (size_t i = 0; i < now.batch.sequences; i++)
+        for (int32_t t = now.batch.offsets[i]; t < now.batch.offsets[i + 1]; t++)
+            positions[t] = t - now.batch.offsets[i];
+    qn_rotary rotary = {2, cosine, sine};
+    qn_attention_form form = {.heads = now.heads, .dropout = now.dropout, .window = 2};
+    qn_tensor *qkv = qn_linear(c, p[0], p[1], NULL, QN_ACTIVATION_NONE);
+    qn_tensor *x = qn_rotate(c, qkv, 2 * now.heads, qn_width(p[0]) / now.heads, positions, &rotary);
+    return weighed(c, qn_self_attention_of(c, x, now.batch, &form));
+}
+
+static void test_windowed(void **state) {
+    (void)state;
+    for (size_t i = 0; i < BATCHES; i++)
+        for (int k = 0; k < 2; k++) {
+            size_t d = 2 * 5;
+            now.heads = 2;
+            now.batch = ragged(i);
+            now.dropout = k ? 0.3f : 0;
+            qn_tensor *p[] = {random_matrix(batches[i].tokens, d, 1), random_matrix(3 * d, d, 2)};
+            for (size_t e = 0; e < 3 * d * d; e++) p[1]->data[e] *= 0.3f; // scores of a few units, not of tens
+            check_gradients("windowed attention of turned queries and keys", windowed, p, 2, TOLERANCE);
+        }
+}
+
+static double gated(qn_context *c, qn_tensor **p) {
+    return weighed(c, qn_glu(c, p[0], now.f, now.bias)) + weighed(c, qn_glu(c, p[0], now.f, !now.bias));
+}
+
+static double rms_norm(qn_context *c, qn_tensor **p) {
+    qn_tensor *sum;
+    double j = weighed(c, qn_add_rms_norm(c, p[0], p[2], p[1], 1e-5f, now.dropout, &sum));
+    return j + weighed(c, sum) + weighed(c, qn_add_norm(c, p[0], NULL, p[1], NULL, 1e-5f, 0, NULL));
+}
+
+static void test_gated_and_rms(void **state) {
+    (void)state;
+    static const size_t rows[] = {0, 1, 6}, widths[] = {3, 7, 33};
+    for (size_t i = 0; i < 3; i++) {
+        for (int f = 0; f <= QN_ACTIVATION_TANH; f++) {
+            now.f = (qn_activation)f;
+            now.bias = i % 2;
+            if (f == QN_ACTIVATION_RELU) continue; // a corner may lie anywhere
+            qn_tensor *p[] = {random_matrix(rows[i], 2 * widths[i], 1)};
+            check_gradients("gated linear unit", gated, p, 1, TOLERANCE);
+        }
+        now.dropout = i ? 0.2f : 0;
+        qn_tensor *p[] = {random_matrix(rows[i], widths[i], 1), random_parameter(0, widths[i], 2),
+                          random_matrix(rows[i], widths[i], 3)};
+        check_gradients("RMS norm, and a norm without beta", rms_norm, p, 3, TOLERANCE);
+    }
+}
+
 static double norm(qn_context *c, qn_tensor **p) {
     qn_tensor *sum = NULL;
     double j =
@@ -254,10 +311,13 @@ static void test_losses(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear),    cmocka_unit_test(test_activation),       cmocka_unit_test(test_linear_relu),
-        cmocka_unit_test(test_embedding), cmocka_unit_test(test_attention),        cmocka_unit_test(test_norm),
-        cmocka_unit_test(test_shared),    cmocka_unit_test(test_shared_attention), cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_pooling),   cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_linear),        cmocka_unit_test(test_activation),
+        cmocka_unit_test(test_linear_relu),   cmocka_unit_test(test_embedding),
+        cmocka_unit_test(test_attention),     cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_shared),        cmocka_unit_test(test_shared_attention),
+        cmocka_unit_test(test_rows),          cmocka_unit_test(test_pooling),
+        cmocka_unit_test(test_losses),        cmocka_unit_test(test_windowed),
+        cmocka_unit_test(test_gated_and_rms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

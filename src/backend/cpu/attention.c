@@ -8,6 +8,9 @@
 //
 // A bias by distance (Raffel et al. 2020): S_ij += b[j - i]; db[j - i] = sum dS_ij. Scores begin as b / scale, to which
 // the product adds.
+//
+// A window (Beltagy et al. 2020, Longformer): a block of queries meets only the keys that one of them sees, in whole
+// panels, and scores outside a query's own window begin so low that their probability is 0.
 #include "backend/cpu/cpu.h"
 #include <math.h>
 #include <string.h>
@@ -27,9 +30,54 @@ static void spread_bias(const qn_attention_args *a, size_t head, size_t s, float
     for (size_t i = 0; i + 1 < 2 * s; i++) values[i] = a->bias[(size_t)bucket[i] * a->heads + head] / a->scale;
 }
 
+// Queries q .. q + rows - 1 of a sequence, counted in it, and the keys low .. high - 1 that they meet.
+typedef struct {
+    size_t q, rows, low, high;
+    size_t ld; // of their scores
+} span;
+
+static size_t place_of(const qn_attention_args *a, size_t token, size_t begin) {
+    return a->query_positions ? (size_t)a->query_positions[token] : token - begin;
+}
+
 // Where the distances of one query begin in an array of that kind.
 static size_t first_distance(const qn_attention_args *a, size_t token, size_t begin, size_t s) {
-    return s - 1 - (a->query_positions ? (size_t)a->query_positions[token] : token - begin);
+    return s - 1 - place_of(a, token, begin);
+}
+
+// The next block: of rows that stand near each other where there is a window. `low` begins a panel.
+static span span_at(const qn_attention_args *a, size_t q, size_t queries, size_t begin, size_t s, size_t width) {
+    span f = {.q = q, .rows = qn_smaller(queries - q, QUERY_BLOCK), .high = s};
+    if (a->window) {
+        size_t first = place_of(a, begin + q, begin), last = first, reach = QUERY_BLOCK + 2 * a->window;
+        for (size_t i = 1; i < f.rows; i++) {
+            size_t place = place_of(a, begin + q + i, begin);
+            if (place >= first + reach) f.rows = i;
+            if (place < first + reach) last = place;
+        }
+        f.low = first > a->window ? (first - a->window) / width * width : 0;
+        f.high = qn_smaller(qn_round_up(last + a->window + 1, width), s);
+    }
+    f.ld = qn_round_up(f.high - f.low, width);
+    return f;
+}
+
+// What scores begin with, where there is a bias or a window; false: nothing, they are written.
+static bool begin_scores(const qn_attention_args *a, const span *f, size_t begin, size_t s, const float *bias,
+                         float *scores) {
+    const float unseen = -1e30f;
+    if (!a->bias && !a->window) return false;
+    for (size_t i = 0; i < f->rows; i++) {
+        size_t token = begin + f->q + i, n = f->high - f->low, place = place_of(a, token, begin);
+        float *row = scores + i * f->ld;
+        if (a->bias)
+            memcpy(row, bias + first_distance(a, token, begin, s) + f->low, n * sizeof *row);
+        else
+            memset(row, 0, n * sizeof *row);
+        for (size_t j = 0; a->window && j < n; j++)
+            if (f->low + j + a->window < place || f->low + j > place + a->window) row[j] = unseen;
+    }
+    return true;
 }
 
 // Dropout of one row of probabilities; a row's counters start at (token * heads + head) * 2^20, enough for 8 million
@@ -45,7 +93,7 @@ static void forward_task(void *context, size_t index, int worker) {
     const qn_kernels *k = job->cpu->kernels;
     size_t head = index % a->heads, sequence = index / a->heads, h = a->head_width, d = a->heads * h, column = head * h;
     size_t first = (size_t)a->offsets[sequence], s = (size_t)a->offsets[sequence + 1] - first;
-    size_t width = k->panel_width, ld = qn_round_up(s, width);
+    size_t width = k->panel_width;
     size_t begin = (size_t)a->query_offsets[sequence], queries = (size_t)a->query_offsets[sequence + 1] - begin;
     float *keys = job->cpu->per_worker[worker].memory, *scores = keys + job->padded * h;
     float *bias = scores + QUERY_BLOCK * job->padded;
@@ -56,40 +104,41 @@ static void forward_task(void *context, size_t index, int worker) {
     }
     k->pack(s, h, a->key + first * a->stride + column, a->stride, keys);
     if (a->bias) spread_bias(a, head, s, bias);
-    for (size_t q = 0; q < queries; q += QUERY_BLOCK) {
-        size_t rows = queries - q < QUERY_BLOCK ? queries - q : QUERY_BLOCK, token = begin + q;
-        for (size_t i = 0; a->bias && i < rows; i++)
-            memcpy(scores + i * ld, bias + first_distance(a, token + i, begin, s), s * sizeof *bias);
+    for (size_t q = 0; q < queries;) {
+        span f = span_at(a, q, queries, begin, s, width);
+        size_t rows = f.rows, token = begin + q, ld = f.ld, n = f.high - f.low;
+        bool begun = begin_scores(a, &f, begin, s, bias, scores);
         k->gemm(&(qn_gemm){.m = rows,
-                           .n = s,
+                           .n = n,
                            .k = h,
                            .a = a->query + token * a->query_stride + column,
                            .a_row = a->query_stride,
                            .a_step = 1,
-                           .b = keys,
+                           .b = keys + f.low * h,
                            .b_row = width,
                            .b_panel = h * width,
                            .b_packed = true,
                            .c = scores,
                            .c_row = ld,
-                           .accumulate = a->bias != NULL});
+                           .accumulate = begun});
         float lse[QUERY_BLOCK];
-        k->softmax(rows, s, a->scale, scores, ld, lse, NULL, 0);
+        k->softmax(rows, n, a->scale, scores, ld, lse, NULL, 0);
         for (size_t i = 0; i < rows; i++) {
             if (a->lse) a->lse[(token + i) * a->heads + head] = lse[i];
-            if (a->dropout.p > 0) drop_row(job, token + i, head, s, scores + i * ld, scores + i * ld);
+            if (a->dropout.p > 0) drop_row(job, token + i, head, n, scores + i * ld, scores + i * ld);
         }
         k->gemm(&(qn_gemm){.m = rows,
                            .n = h,
-                           .k = s,
+                           .k = n,
                            .a = scores,
                            .a_row = ld,
                            .a_step = 1,
-                           .b = a->value + first * a->stride + column,
+                           .b = a->value + (first + f.low) * a->stride + column,
                            .b_row = a->stride,
                            .b_panel = width,
                            .c = a->out + token * d + column,
                            .c_row = d});
+        q += rows;
     }
 }
 
@@ -101,37 +150,42 @@ static void narrow_task(void *context, size_t index, int worker) {
     const qn_kernels *k = job->cpu->kernels;
     size_t head = index % a->heads, sequence = index / a->heads, h = a->head_width, d = a->heads * h, column = head * h;
     size_t first = (size_t)a->offsets[sequence], s = (size_t)a->offsets[sequence + 1] - first;
-    size_t width = k->panel_width, ld = qn_round_up(s, width), pairs = (s + 1) / 2;
+    size_t width = k->panel_width, pairs = (s + 1) / 2;
     const uint16_t *query = a->narrow + first * a->stride + column, *key = query + d, *value = key + d;
     float *keys = job->cpu->per_worker[worker].memory, *values = keys + job->padded * h;
     float *scores = values + job->padded * qn_round_up(h, width);
+    float *bias = scores + 2 * QUERY_BLOCK * job->padded;
     uint16_t *p = (uint16_t *)(void *)(scores + QUERY_BLOCK * job->padded);
     if (s == 0) return;
     k->pack(s, h / 2, (const qn_word *)(const void *)key, a->stride / 2, keys);
     k->pack_pairs(s, h, value, a->stride, values);
+    if (a->bias) spread_bias(a, head, s, bias);
     for (size_t q = 0; q < s; q += QUERY_BLOCK) {
-        size_t rows = s - q < QUERY_BLOCK ? s - q : QUERY_BLOCK, out = (first + q) * d + column;
+        span f = span_at(a, q, s, first, s, width);
+        size_t rows = f.rows, ld = f.ld, n = f.high - f.low, out = (first + q) * d + column;
+        bool begun = begin_scores(a, &f, first, s, bias, scores);
         k->gemm_bf16(&(qn_gemm){.m = rows,
-                                .n = s,
+                                .n = n,
                                 .k = h / 2,
                                 .a = (const qn_word *)(const void *)(query + q * a->stride),
                                 .a_row = a->stride / 2,
                                 .a_step = 1,
-                                .b = keys,
+                                .b = keys + f.low * (h / 2),
                                 .b_row = width,
                                 .b_panel = h / 2 * width,
                                 .b_packed = true,
                                 .c = scores,
-                                .c_row = ld});
-        k->softmax(rows, s, a->scale, scores, ld, NULL, p, ld);
-        for (size_t i = 0; i < rows && s % 2; i++) p[i * ld + s] = 0;
+                                .c_row = ld,
+                                .accumulate = begun});
+        k->softmax(rows, n, a->scale, scores, ld, NULL, p, ld);
+        for (size_t i = 0; i < rows && n % 2; i++) p[i * ld + n] = 0;
         k->gemm_bf16(&(qn_gemm){.m = rows,
                                 .n = h,
-                                .k = pairs,
+                                .k = (n + 1) / 2,
                                 .a = (const qn_word *)(const void *)p,
                                 .a_row = ld / 2,
                                 .a_step = 1,
-                                .b = values,
+                                .b = values + f.low / 2 * width,
                                 .b_row = width,
                                 .b_panel = pairs * width,
                                 .b_packed = true,
@@ -155,12 +209,12 @@ static void backward_task(void *context, size_t index, int worker) {
     const qn_kernels *k = job->cpu->kernels;
     size_t head = index % a->heads, sequence = index / a->heads, h = a->head_width, d = a->heads * h, column = head * h;
     size_t first = (size_t)a->offsets[sequence], s = (size_t)a->offsets[sequence + 1] - first;
-    size_t width = k->panel_width, ld = qn_round_up(s, width), start = first * a->stride + column;
+    size_t width = k->panel_width, start = first * a->stride + column;
     float *keys = job->cpu->per_worker[worker].memory, *values = keys + job->padded * h, *p = values + job->padded * h;
     float *dp = p + QUERY_BLOCK * job->padded, *dropped = dp + QUERY_BLOCK * job->padded;
     float *bias = dropped + QUERY_BLOCK * job->padded, *dbias = bias + 2 * job->padded;
     size_t begin = (size_t)a->query_offsets[sequence], queries = (size_t)a->query_offsets[sequence + 1] - begin;
-    if (queries == 0) zero_rows(a->dkey + start, a->dvalue + start, s, a->stride, h); // nobody looked
+    if (queries == 0 || a->window) zero_rows(a->dkey + start, a->dvalue + start, s, a->stride, h); // nobody looked yet
     if (s == 0) zero_rows(a->dquery + begin * a->query_stride + column, NULL, queries, a->query_stride, h);
     if (s == 0 || queries == 0) return;
     k->pack(s, h, a->key + start, a->stride, keys);
@@ -169,32 +223,32 @@ static void backward_task(void *context, size_t index, int worker) {
         spread_bias(a, head, s, bias);
         memset(dbias, 0, 2 * s * sizeof *dbias);
     }
-    for (size_t q = 0; q < queries; q += QUERY_BLOCK) {
-        size_t rows = queries - q < QUERY_BLOCK ? queries - q : QUERY_BLOCK, token = begin + q;
-        size_t at = token * a->query_stride + column;
+    for (size_t q = 0; q < queries;) {
+        span f = span_at(a, q, queries, begin, s, width);
+        size_t rows = f.rows, token = begin + q, ld = f.ld, n = f.high - f.low, at = token * a->query_stride + column;
+        size_t seen = start + f.low * a->stride; // the first key that they meet
+        bool begun = begin_scores(a, &f, begin, s, bias, p), written = q > 0 || a->window;
         const float *out = a->out + token * d + column, *dout = a->dout + token * d + column;
-        for (size_t i = 0; a->bias && i < rows; i++)
-            memcpy(p + i * ld, bias + first_distance(a, token + i, begin, s), s * sizeof *bias);
         k->gemm(&(qn_gemm){.m = rows,
-                           .n = s,
+                           .n = n,
                            .k = h,
                            .a = a->query + at,
                            .a_row = a->query_stride,
                            .a_step = 1,
-                           .b = keys,
+                           .b = keys + f.low * h,
                            .b_row = width,
                            .b_panel = h * width,
                            .b_packed = true,
                            .c = p,
                            .c_row = ld,
-                           .accumulate = a->bias != NULL});
+                           .accumulate = begun});
         k->gemm(&(qn_gemm){.m = rows,
-                           .n = s,
+                           .n = n,
                            .k = h,
                            .a = dout,
                            .a_row = d,
                            .a_step = 1,
-                           .b = values,
+                           .b = values + f.low * h,
                            .b_row = width,
                            .b_panel = h * width,
                            .b_packed = true,
@@ -203,13 +257,13 @@ static void backward_task(void *context, size_t index, int worker) {
         float *used = a->dropout.p > 0 ? dropped : p; // the probabilities that met the values
         for (size_t i = 0; i < rows; i++) {
             float *row = p + i * ld, *drow = dp + i * ld;
-            k->exp_sum(s, row, a->scale, a->lse[(token + i) * a->heads + head], row);
+            k->exp_sum(n, row, a->scale, a->lse[(token + i) * a->heads + head], row);
             if (a->dropout.p > 0) {
-                drop_row(job, token + i, head, s, row, dropped + i * ld);
-                drop_row(job, token + i, head, s, drow, drow);
+                drop_row(job, token + i, head, n, row, dropped + i * ld);
+                drop_row(job, token + i, head, n, drow, drow);
             }
         }
-        k->gemm(&(qn_gemm){.m = s,
+        k->gemm(&(qn_gemm){.m = n,
                            .n = h,
                            .k = rows,
                            .a = used,
@@ -218,15 +272,15 @@ static void backward_task(void *context, size_t index, int worker) {
                            .b = dout,
                            .b_row = d,
                            .b_panel = width,
-                           .c = a->dvalue + start,
+                           .c = a->dvalue + seen,
                            .c_row = a->stride,
-                           .accumulate = q > 0});
+                           .accumulate = written});
         for (size_t i = 0; i < rows; i++) {
             float delta = k->dot(h, out + i * d, dout + i * d);
-            k->score_backward(s, p + i * ld, dp + i * ld, delta, a->scale, dp + i * ld);
-            if (a->bias) k->axpy(s, 1 / a->scale, dp + i * ld, dbias + first_distance(a, token + i, begin, s));
+            k->score_backward(n, p + i * ld, dp + i * ld, delta, a->scale, dp + i * ld);
+            if (a->bias) k->axpy(n, 1 / a->scale, dp + i * ld, dbias + first_distance(a, token + i, begin, s) + f.low);
         }
-        k->gemm(&(qn_gemm){.m = s,
+        k->gemm(&(qn_gemm){.m = n,
                            .n = h,
                            .k = rows,
                            .a = dp,
@@ -235,20 +289,21 @@ static void backward_task(void *context, size_t index, int worker) {
                            .b = a->query + at,
                            .b_row = a->query_stride,
                            .b_panel = width,
-                           .c = a->dkey + start,
+                           .c = a->dkey + seen,
                            .c_row = a->stride,
-                           .accumulate = q > 0});
+                           .accumulate = written});
         k->gemm(&(qn_gemm){.m = rows,
                            .n = h,
-                           .k = s,
+                           .k = n,
                            .a = dp,
                            .a_row = ld,
                            .a_step = 1,
-                           .b = a->key + start,
+                           .b = a->key + seen,
                            .b_row = a->stride,
                            .b_panel = width,
                            .c = a->dquery + at,
                            .c_row = a->query_stride});
+        q += rows;
     }
     if (!job->sums) return;
     const int32_t *bucket = a->bias_bucket + a->bias_reach + 1 - s;

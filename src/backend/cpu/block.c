@@ -111,12 +111,35 @@ static qn_norm_args norm_of(const qn_block_args *a, const qn_block_step *s, size
     return (qn_norm_args){.rows = rows,
                           .d = a->value[s->from].width,
                           .eps = s->eps,
+                          .rms = s->rms,
                           .x = x,
                           .sub = sub,
                           .gamma = s->gamma,
                           .beta = s->bias,
                           .sum = sum,
                           .out = out};
+}
+
+// Gated units and rotations of a block's rows.
+static void glu(const job_t *job, const qn_block_step *s, size_t row, size_t rows, int worker) {
+    size_t n = job->a->value[s->to].width, gate = s->gate_last ? n : 0, value = s->gate_last ? 0 : n;
+    const float *x = floats_of(job, s->from, row, worker);
+    float *y = floats_of(job, s->to, row, worker);
+    for (size_t r = 0; r < rows; r++, x += 2 * n, y += n)
+        job->cpu->kernels->glu_forward(s->activation, n, x + gate, x + value, y);
+}
+
+static void rotate_rows(const qn_cpu *cpu, const qn_block_step *s, size_t width, size_t row, size_t rows, float *x,
+                        uint16_t *narrow) {
+    const qn_rotary *f = &s->rotary;
+    for (size_t r = 0; r < rows; r++) {
+        size_t at = (size_t)s->positions[row + r] * f->half;
+        const float *cosine = f->cosine + at, *sine = f->sine + at;
+        if (narrow)
+            cpu->kernels->rotate_bf16(s->heads, s->head_width, f->half, cosine, sine, 1, narrow + r * width);
+        else
+            cpu->kernels->rotate(s->heads, s->head_width, f->half, cosine, sine, 1, x + r * width);
+    }
 }
 
 static void block_task(void *context, size_t index, int worker) {
@@ -129,11 +152,34 @@ static void block_task(void *context, size_t index, int worker) {
             linear(job, s, row, rows, worker);
             continue;
         }
+        if (s->kind == QN_STEP_GLU) {
+            glu(job, s, row, rows, worker);
+            continue;
+        }
+        if (s->kind == QN_STEP_ROTATE) {
+            rotate_rows(job->cpu, s, a->value[s->from].width, row, rows, floats_of(job, s->from, row, worker),
+                        narrow_of(job, s->from, row, worker));
+            continue;
+        }
         qn_norm_args norm = norm_of(
             a, s, rows, floats_of(job, s->from, row, worker), s->sub < 0 ? NULL : floats_of(job, s->sub, row, worker),
             s->sum < 0 ? NULL : floats_of(job, s->sum, row, worker), floats_of(job, s->to, row, worker));
         job->cpu->kernels->norm_forward(&norm, 0, rows);
     }
+}
+
+typedef struct {
+    const qn_block_step *step;
+    size_t width;
+    float *x;
+    uint16_t *narrow;
+} rotation;
+
+static void rotate_range(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const rotation *r = arguments;
+    rotate_rows(cpu, r->step, r->width, first, last - first, r->x ? r->x + first * r->width : NULL,
+                r->narrow ? r->narrow + first * r->width : NULL);
 }
 
 // The steps one after the other over all rows.
@@ -155,6 +201,16 @@ static void step_by_step(qn_cpu *cpu, const qn_block_args *a) {
             qn_norm_args norm = norm_of(a, s, a->rows, memory[s->from], s->sub < 0 ? NULL : memory[s->sub],
                                         s->sum < 0 ? NULL : memory[s->sum], memory[s->to]);
             qn_cpu_norm_forward(&cpu->base, &norm);
+        } else if (s->kind == QN_STEP_GLU) {
+            qn_cpu_glu_forward(&cpu->base, &(qn_glu_args){.rows = a->rows,
+                                                          .n = a->value[s->to].width,
+                                                          .activation = s->activation,
+                                                          .gate_last = s->gate_last,
+                                                          .x = memory[s->from],
+                                                          .y = memory[s->to]});
+        } else if (s->kind == QN_STEP_ROTATE) {
+            const qn_block_value *v = &a->value[s->from];
+            qn_cpu_ranges(cpu, a->rows, 32, rotate_range, &(rotation){s, v->width, memory[s->from], v->narrow});
         } else {
             qn_cpu_linear_forward(&cpu->base, &(qn_linear_forward_args){.rows = a->rows,
                                                                         .x = memory[s->from],

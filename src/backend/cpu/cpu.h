@@ -141,6 +141,9 @@ void qn_cpu_mean_squared_error(qn_backend *b, const qn_elementwise_loss_args *a)
 void qn_cpu_activation_forward(qn_backend *b, qn_activation f, size_t count, const float *x, float *y);
 void qn_cpu_activation_backward(qn_backend *b, qn_activation f, size_t count, const float *x, const float *dy,
                                 float *dx);
+void qn_cpu_glu_forward(qn_backend *b, const qn_glu_args *a);
+void qn_cpu_glu_backward(qn_backend *b, const qn_glu_args *a);
+void qn_cpu_rotate(qn_backend *b, const qn_rotate_args *a);
 void qn_cpu_dropout(qn_backend *b, qn_dropout f, size_t rows, size_t d, const float *x, float *y, bool accumulate);
 void qn_cpu_add(qn_backend *b, size_t count, const float *x, float *y);
 double qn_cpu_sum_squares(qn_backend *b, size_t count, const float *x);

@@ -30,6 +30,51 @@ void qn_cpu_activation_backward(qn_backend *b, qn_activation f, size_t count, co
     qn_cpu_ranges(qn_cpu_of(b), count, GRAIN, activation_backward, &(activation_job){f, x, dy, dx});
 }
 
+// Rows of a gated unit; the gate's half is the first or the last.
+static void glu_forward(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const qn_glu_args *a = arguments;
+    for (size_t r = first; r < last; r++) {
+        const float *x = a->x + r * 2 * a->n;
+        cpu->kernels->glu_forward(a->activation, a->n, x + (a->gate_last ? a->n : 0), x + (a->gate_last ? 0 : a->n),
+                                  a->y + r * a->n);
+    }
+}
+
+static void glu_backward(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const qn_glu_args *a = arguments;
+    size_t gate = a->gate_last ? a->n : 0, value = a->gate_last ? 0 : a->n;
+    for (size_t r = first; r < last; r++) {
+        const float *x = a->x + r * 2 * a->n;
+        float *dx = a->dx + r * 2 * a->n;
+        cpu->kernels->glu_backward(a->activation, a->n, x + gate, x + value, a->dy + r * a->n, dx + gate, dx + value);
+    }
+}
+
+void qn_cpu_glu_forward(qn_backend *b, const qn_glu_args *a) {
+    qn_cpu_ranges(qn_cpu_of(b), a->rows, 8, glu_forward, a);
+}
+
+void qn_cpu_glu_backward(qn_backend *b, const qn_glu_args *a) {
+    qn_cpu_ranges(qn_cpu_of(b), a->rows, 8, glu_backward, a);
+}
+
+static void rotate_rows(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const qn_rotate_args *a = arguments;
+    const qn_rotary *f = &a->rotary;
+    for (size_t r = first; r < last; r++) {
+        size_t at = (size_t)a->positions[r] * f->half;
+        cpu->kernels->rotate(a->heads, a->head_width, f->half, f->cosine + at, f->sine + at, a->back ? -1.0f : 1.0f,
+                             a->x + r * a->stride);
+    }
+}
+
+void qn_cpu_rotate(qn_backend *b, const qn_rotate_args *a) {
+    qn_cpu_ranges(qn_cpu_of(b), a->rows, 32, rotate_rows, a);
+}
+
 typedef struct {
     qn_dropout f;
     size_t d;

@@ -97,6 +97,17 @@ static inline size_t qn_group_panel(size_t groups, bool four) { // bytes
     X(activation_forward, void, (qn_activation f, size_t n, const float *x, float *y)) /* y may be x */                \
     X(activation_backward, void,                                                                                       \
       (qn_activation f, size_t n, const float *x, const float *dy, float *dx)) /* dx = dy f'(x); may be dy */          \
+    /* y = f(gate) value, and backward; dgate may be gate, dvalue value */                                             \
+    X(glu_forward, void, (qn_activation f, size_t n, const float *gate, const float *value, float *y))                 \
+    X(glu_backward, void,                                                                                              \
+      (qn_activation f, size_t n, const float *gate, const float *value, const float *dy, float *dgate,                \
+       float *dvalue))                                                                                                 \
+    /* In each of `heads` heads, `step` apart, in place: (x[i], x[i + half]) = (x[i] c - x[i + half] s, x[i + half] c  \
+     * + x[i] s) with c = cosine[i], s = direction sine[i] */                                                          \
+    X(rotate, void,                                                                                                    \
+      (size_t heads, size_t step, size_t half, const float *cosine, const float *sine, float direction, float *x))     \
+    X(rotate_bf16, void, /* the same on bf16, rounded to nearest */                                                    \
+      (size_t heads, size_t step, size_t half, const float *cosine, const float *sine, float direction, uint16_t *x))  \
     X(dropout, void,                                                                                                   \
       (qn_dropout f, uint64_t counter, size_t n, const float *x, float *y, bool accumulate)) /* y may be x */          \
     /* Rows first .. last-1 of the norm. Row r's dropout starts at counter r * ceil(d / 8). */                         \

@@ -127,6 +127,15 @@ static inline void v_put_bf16(uint16_t *p, size_t n, v_float v) {
         for (size_t i = 0; i < n; i++) p[i] = lanes[i];
     }
 }
+static inline v_float v_get_bf16(const uint16_t *p, size_t n) {
+    uint16_t lanes[V_WIDTH] = {0};
+    if (n < V_WIDTH) {
+        for (size_t i = 0; i < n; i++) lanes[i] = p[i];
+        p = lanes;
+    }
+    __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
+}
 static inline v_float v_narrow_pair(v_float low, v_float high) {
     return _mm256_castsi256_ps(_mm256_or_si256(_mm256_srli_epi32(v_round_bf16(low), 16), v_round_bf16(high)));
 }

@@ -119,6 +119,10 @@ static inline void v_put_bf16(uint16_t *p, size_t n, v_float v) {
     _mm256_mask_storeu_epi16(p, v_tail(n), _mm512_cvtepi32_epi16(_mm512_srli_epi32(v_round_bf16(v), 16)));
 #endif
 }
+// n (1 .. V_WIDTH) values of bf16; the other lanes are zero.
+static inline v_float v_get_bf16(const uint16_t *p, size_t n) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(v_tail(n), p)), 16));
+}
 // Words of two: each lane of `low` and, above it, of `high`.
 static inline v_float v_narrow_pair(v_float low, v_float high) {
 #ifdef __AVX512BF16__

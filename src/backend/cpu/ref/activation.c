@@ -72,3 +72,16 @@ void qn_ref_activation_forward(qn_activation f, size_t n, const float *x, float 
 void qn_ref_activation_backward(qn_activation f, size_t n, const float *x, const float *dy, float *dx) {
     for (size_t i = 0; i < n; i++) dx[i] = dy[i] * (float)slope(f, x[i]);
 }
+
+void qn_ref_glu_forward(qn_activation f, size_t n, const float *gate, const float *value, float *y) {
+    for (size_t i = 0; i < n; i++) y[i] = (float)activate(f, gate[i]) * value[i];
+}
+
+void qn_ref_glu_backward(qn_activation f, size_t n, const float *gate, const float *value, const float *dy,
+                         float *dgate, float *dvalue) {
+    for (size_t i = 0; i < n; i++) {
+        float dg = dy[i] * value[i] * (float)slope(f, gate[i]), dv = dy[i] * (float)activate(f, gate[i]);
+        dgate[i] = dg;
+        dvalue[i] = dv;
+    }
+}

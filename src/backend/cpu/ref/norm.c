@@ -1,5 +1,6 @@
 // Layer norm with residual and dropout, forward and backward, with sums in double precision.
 //   forward:   s = x + dropout(sub), z = (s - mean) rstd, out = z gamma + beta
+//              (rms: mean is 0 and mean(g) drops out; without beta, 0)
 //   backward:  g = dout gamma, ds = rstd (g - mean(g) - z mean(g z)) + dsum, dx (+)= ds, dsub = dropout(ds),
 //              dgamma += dout z, dbeta += dout
 #include "backend/cpu/ref/ref.h"
@@ -22,12 +23,13 @@ void qn_ref_norm_forward(const qn_norm_args *a, size_t first, size_t last) {
             row = sum;
         }
         double mean = 0, variance = 0;
-        for (size_t i = 0; i < d; i++) mean += row[i];
+        for (size_t i = 0; i < d && !a->rms; i++) mean += row[i];
         mean /= (double)d;
         for (size_t i = 0; i < d; i++) variance += (row[i] - mean) * (row[i] - mean);
         variance /= (double)d;
         double rstd = 1 / sqrt(variance + a->eps);
-        for (size_t i = 0; i < d; i++) out[i] = (float)((row[i] - mean) * rstd * a->gamma[i] + a->beta[i]);
+        for (size_t i = 0; i < d; i++)
+            out[i] = (float)((row[i] - mean) * rstd * a->gamma[i] + (a->beta ? a->beta[i] : 0));
         if (a->mean) a->mean[r] = (float)mean;
         if (a->rstd) a->rstd[r] = (float)rstd;
     }
@@ -46,7 +48,7 @@ void qn_ref_norm_backward(const qn_norm_args *a, size_t first, size_t last, floa
             if (dgamma) dgamma[i] += (float)(dout[i] * z);
             if (dbeta) dbeta[i] += dout[i];
         }
-        mean_g /= (double)d;
+        mean_g = a->rms ? 0 : mean_g / (double)d;
         mean_gz /= (double)d;
         for (size_t i = 0; i < d; i++) {
             double z = (row[i] - mean) * rstd, g = (double)dout[i] * a->gamma[i];

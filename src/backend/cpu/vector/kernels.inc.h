@@ -10,3 +10,4 @@
 #include "backend/cpu/vector/norm.inc.h" // after dropout.inc.h, whose random bits it needs
 #include "backend/cpu/vector/pack.inc.h"
 #include "backend/cpu/vector/reduce.inc.h"
+#include "backend/cpu/vector/rotate.inc.h"

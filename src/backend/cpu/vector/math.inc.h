@@ -135,3 +135,20 @@ static inline v_float v_activate(qn_activation f, v_float x) {
     }
     return x;
 }
+static inline v_float v_slope(qn_activation f, v_float x) {
+    switch (f) {
+    case QN_ACTIVATION_GELU:
+        return v_gelu_slope(x);
+    case QN_ACTIVATION_GELU_TANH:
+        return v_gelu_tanh_slope(x);
+    case QN_ACTIVATION_RELU:
+        return v_relu_slope(x);
+    case QN_ACTIVATION_SILU:
+        return v_silu_slope(x);
+    case QN_ACTIVATION_TANH:
+        return v_tanh_slope(x);
+    case QN_ACTIVATION_NONE:
+        break;
+    }
+    return v_set1(1.0f);
+}

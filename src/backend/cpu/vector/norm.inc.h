@@ -2,6 +2,7 @@
 // deviations from the rounded mean as well as their squares (the corrected two-pass algorithm of Chan, Golub, LeVeque
 // 1983), so that a row with a mean far larger than its deviation keeps its digits.
 //   forward:   s = x + dropout(sub), z = (s - mean) rstd, out = z gamma + beta
+//              (rms: mean is 0 and mean(g) drops out; without beta, 0)
 //   backward:  g = dout gamma, ds = rstd (g - mean(g) - z mean(g z)) + dsum, dx (+)= ds, dsub = dropout(ds),
 //              dgamma += dout z, dbeta += dout
 void QN_V_NAME(norm_forward)(const qn_norm_args *a, size_t first, size_t last) {
@@ -31,10 +32,10 @@ void QN_V_NAME(norm_forward)(const qn_norm_args *a, size_t first, size_t last) {
                     s[u] = v_add(s[u], t);
                 });
             }
-        } else {
+        } else if (!a->rms) {
             V_EACH(d, { s[u] = v_add(s[u], v_get(x + i, w)); });
         }
-        const float guess = v_sum4(s) / (float)d;
+        const float guess = a->rms ? 0 : v_sum4(s) / (float)d;
         const v_float m = v_set1(guess);
         v_float rest[4] = {zero, zero, zero, zero}, square[4] = {zero, zero, zero, zero};
         V_EACH(d, {
@@ -42,12 +43,12 @@ void QN_V_NAME(norm_forward)(const qn_norm_args *a, size_t first, size_t last) {
             rest[u] = v_add(rest[u], t);
             square[u] = v_fma(t, t, square[u]);
         });
-        const float shift = v_sum4(rest) / (float)d;
+        const float shift = a->rms ? 0 : v_sum4(rest) / (float)d;
         const float rstd = 1.0f / sqrtf(fmaf(-shift, shift, v_sum4(square) / (float)d) + a->eps);
         const v_float f = v_set1(rstd), offset = v_set1(shift * rstd);
         V_EACH(d, {
             v_float z = v_fms(v_sub(v_get(row + i, w), m), f, offset);
-            v_put(out + i, w, v_fma(z, v_get(a->gamma + i, w), v_get(a->beta + i, w)));
+            v_put(out + i, w, v_fma(z, v_get(a->gamma + i, w), a->beta ? v_get(a->beta + i, w) : zero));
         });
         if (a->mean) a->mean[r] = guess + shift;
         if (a->rstd) a->rstd[r] = rstd;
@@ -73,7 +74,8 @@ void QN_V_NAME(norm_backward)(const qn_norm_args *a, size_t first, size_t last, 
             if (dgamma) v_put(dgamma + i, w, v_fma(dy, z, v_get(dgamma + i, w)));
             if (dbeta) v_put(dbeta + i, w, v_add(v_get(dbeta + i, w), dy));
         });
-        const v_float mean_g = v_set1(v_sum4(sum_g) / (float)d), mean_gz = v_set1(v_sum4(sum_gz) / (float)d);
+        const v_float mean_g = v_set1(a->rms ? 0 : v_sum4(sum_g) / (float)d),
+                      mean_gz = v_set1(v_sum4(sum_gz) / (float)d);
         uint64_t counter = r * ((d + 7) / 8), bits = 0;
         V_EACH(d, {
             v_float z = v_mul(v_sub(v_get(row + i, w), mean), rstd);

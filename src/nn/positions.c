@@ -1,0 +1,112 @@
+// What an encoder knows of positions besides learned tables: sinusoids, rotary tables, and biases by distance.
+#include "nn/positions.h"
+#include <math.h>
+#include <stdlib.h>
+
+void qn_fill_sinusoid(size_t rows, size_t d, float *table) {
+    for (size_t p = 0; p < rows; p++)
+        for (size_t i = 0; i < d; i++) {
+            double angle = (double)p / pow(10000.0, (double)(i / 2 * 2) / (double)d);
+            table[p * d + i] = (float)(i % 2 ? cos(angle) : sin(angle));
+        }
+}
+
+qn_status qn_make_sinusoid(size_t rows, size_t d, qn_tensor *out) {
+    float *table = qn_aligned_alloc(rows * d * sizeof *table);
+    if (!table) return QN_ERROR_MEMORY;
+    qn_fill_sinusoid(rows, d, table);
+    *out = (qn_tensor){.rank = 2, .shape = {rows, d}, .data = table};
+    return QN_OK;
+}
+
+// ---- Rotary tables
+
+qn_status qn_rotary_create(const qn_rotary_config *config, size_t width, size_t positions, qn_rotary_tables *out) {
+    *out = (qn_rotary_tables){.config = *config, .width = width, .positions = positions};
+    size_t half = width / 2, count = positions * half;
+    out->rotary.half = half;
+    out->frequency = qn_malloc(half ? half : 1, sizeof *out->frequency);
+    out->cosine = qn_aligned_alloc((count ? count : 1) * sizeof *out->cosine);
+    out->sine = qn_aligned_alloc((count ? count : 1) * sizeof *out->sine);
+    if (!out->frequency || !out->cosine || !out->sine) return QN_ERROR_MEMORY;
+    out->rotary.cosine = out->cosine;
+    out->rotary.sine = out->sine;
+    bool ntk = config->scaling == QN_ROTARY_NTK, linear = config->scaling == QN_ROTARY_LINEAR;
+    float theta = (float)(ntk ? config->theta * config->factor : config->theta);
+    for (size_t i = 0; i < half; i++) { // in single precision, as the reference libraries round
+        float f = 1.0f / powf(theta, (float)(2 * i) / (float)width);
+        if (linear) f /= (float)config->factor;
+        if (ntk) f /= powf((float)config->factor, 2.0f / (float)width);
+        out->frequency[i] = f;
+    }
+    return QN_OK;
+}
+
+void qn_rotary_extend(qn_rotary_tables *t, size_t positions) {
+    size_t half = t->rotary.half;
+    if (positions > t->positions) positions = t->positions;
+    for (; t->filled < positions; t->filled++)
+        for (size_t i = 0; i < half; i++) {
+            double angle = (float)t->filled * t->frequency[i];
+            t->cosine[t->filled * half + i] = (float)cos(angle);
+            t->sine[t->filled * half + i] = (float)sin(angle);
+        }
+}
+
+void qn_rotary_free(qn_rotary_tables *t) {
+    free(t->frequency);
+    qn_aligned_free(t->cosine);
+    qn_aligned_free(t->sine);
+    *t = (qn_rotary_tables){0};
+}
+
+// ---- Biases by distance
+
+// The bucket of a distance (Raffel et al. 2020, as in Song et al. 2020): half of 32 for keys after the query; of each
+// half, 8 for the distances 0 .. 7 and 8 for logarithmic steps up to 128. In single precision, as the reference rounds.
+static int32_t distance_bucket(int64_t key_minus_query) {
+    int32_t half = key_minus_query > 0 ? QN_RELATIVE_BUCKETS / 2 : 0, exact = QN_RELATIVE_BUCKETS / 4;
+    int64_t n = key_minus_query < 0 ? -key_minus_query : key_minus_query;
+    if (n < exact) return half + (int32_t)n;
+    float steps = logf((float)n / (float)exact) / (float)log(128.0 / exact) * (float)(QN_RELATIVE_BUCKETS / 2 - exact);
+    int32_t last = QN_RELATIVE_BUCKETS / 2 - 1;
+    return half + (steps < (float)(last - exact) ? exact + (int32_t)steps : last);
+}
+
+static int32_t *make_buckets(size_t max_positions, bool plain, qn_attention_bias *bias) {
+    int64_t reach = (int64_t)max_positions - 1;
+    int32_t *buckets = qn_malloc((size_t)(2 * reach + 1), sizeof *buckets);
+    if (!buckets) return NULL;
+    for (int64_t i = -reach; i <= reach; i++)
+        buckets[i + reach] = plain ? (int32_t)(i < 0 ? -i : i) : distance_bucket(i);
+    bias->bucket = buckets;
+    bias->reach = (size_t)reach;
+    return buckets;
+}
+
+int32_t *qn_make_buckets(size_t max_positions, qn_attention_bias *bias) {
+    return make_buckets(max_positions, false, bias);
+}
+
+// The slopes of ALiBi (Press et al. 2022): 2^(-8 i / n) for n heads where n is a power of two; otherwise those of the
+// next smaller power, followed by every second one of the next larger.
+static double slope(size_t head, size_t heads) {
+    size_t power = 1;
+    while (2 * power <= heads) power *= 2;
+    if (head < power) return pow(2, -8.0 * (double)(head + 1) / (double)power);
+    return pow(2, -8.0 * (double)(2 * (head - power) + 1) / (double)(2 * power));
+}
+
+int32_t *qn_make_alibi(size_t max_positions, size_t heads, qn_tensor *table, qn_attention_bias *bias) {
+    float *values = qn_aligned_alloc(max_positions * heads * sizeof *values);
+    int32_t *buckets = values ? make_buckets(max_positions, true, bias) : NULL;
+    if (!buckets) {
+        qn_aligned_free(values);
+        return NULL;
+    }
+    for (size_t p = 0; p < max_positions; p++)
+        for (size_t k = 0; k < heads; k++) values[p * heads + k] = (float)(-slope(k, heads) * (double)p);
+    *table = (qn_tensor){.rank = 2, .shape = {max_positions, heads}, .data = values};
+    bias->weight = table;
+    return buckets;
+}

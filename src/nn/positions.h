@@ -1,0 +1,37 @@
+// What an encoder knows of positions besides learned tables: sinusoids, rotary tables, and biases by distance.
+#pragma once
+#include "ops/ops.h"
+
+enum { QN_RELATIVE_BUCKETS = 32 }; // of distances, whatever more rows a table has
+
+// table[pos, 2 i] = sin(pos / 10000^(2 i / d)), table[pos, 2 i + 1] = cos(the same) (Vaswani et al. 2017, section 3.5)
+void qn_fill_sinusoid(size_t rows, size_t d, float *table);
+qn_status qn_make_sinusoid(size_t rows, size_t d, qn_tensor *out); // free its data with qn_aligned_free
+
+// Rotary positions: the angle of pair i at position p is p f_i, f_i = theta^(-2 i / width). Longer texts than a model
+// was trained on: LINEAR divides positions by `factor`; NTK takes theta factor and divides f by factor^(2 / width).
+typedef enum { QN_ROTARY_PLAIN, QN_ROTARY_LINEAR, QN_ROTARY_NTK } qn_rotary_scaling;
+typedef struct {
+    double theta, factor;
+    qn_rotary_scaling scaling;
+} qn_rotary_config;
+
+typedef struct {
+    qn_rotary rotary;
+    qn_rotary_config config;
+    size_t width, positions, filled; // rows of the tables; those that are computed
+    float *frequency;                // [width / 2]
+    float *cosine, *sine;            // [positions, width / 2]
+} qn_rotary_tables;
+
+qn_status qn_rotary_create(const qn_rotary_config *config, size_t width, size_t positions, qn_rotary_tables *out);
+// Computes the rows 0 .. positions - 1. Memory of rows that nobody asks for is never taken.
+void qn_rotary_extend(qn_rotary_tables *tables, size_t positions);
+void qn_rotary_free(qn_rotary_tables *tables);
+
+// The buckets [2 max_positions - 1] of distances for a table of biases; they and `reach` go into `bias`. Free the
+// result with free(); NULL without memory.
+int32_t *qn_make_buckets(size_t max_positions, qn_attention_bias *bias);
+// ALiBi (Press et al. 2022) as such a bias: a constant table [max_positions, heads] of -slope_head distance. The
+// table's data is for qn_aligned_free.
+int32_t *qn_make_alibi(size_t max_positions, size_t heads, qn_tensor *table, qn_attention_bias *bias);
