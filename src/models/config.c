@@ -13,6 +13,16 @@ typedef struct {
     int value;
 } choice;
 
+static const choice activations[] = {
+#define CHOICE(text, name) {text, QN_ACTIVATION_##name},
+    QN_ACTIVATION_MAP(CHOICE){"gelu_pytorch_tanh", QN_ACTIVATION_GELU_TANH},
+    {"gelu_fast", QN_ACTIVATION_GELU_TANH},
+    {"swish", QN_ACTIVATION_SILU},
+    {"swiglu", QN_ACTIVATION_SILU}, // as older nomic_bert files have it
+    {"geglu", QN_ACTIVATION_GELU},
+    {NULL, 0}};
+#undef CHOICE
+
 static qn_status choose(const json_t *json, const char *file, const char *key, const choice *choices, int *value) {
     const char *text = NULL;
     QN_TRY(qn_json_string(json, file, key, false, &text));
@@ -64,19 +74,135 @@ static qn_status read_sharing(qn_model_config *config) {
     return QN_OK;
 }
 
+// A scaling of rotary positions. "dynamic" changes angles only beyond max_position_embeddings, which is refused here.
+static qn_status read_scaling(const json_t *json, const char *file, qn_rotary_config *rotary) {
+    static const choice kinds[] = {{"default", QN_ROTARY_PLAIN},
+                                   {"dynamic", QN_ROTARY_PLAIN},
+                                   {"linear", QN_ROTARY_LINEAR},
+                                   {"ntk", QN_ROTARY_NTK},
+                                   {NULL, 0}};
+    int kind = (int)rotary->scaling;
+    QN_TRY(choose(json, file, "type", kinds, &kind));
+    QN_TRY(choose(json, file, "rope_type", kinds, &kind));
+    rotary->scaling = (qn_rotary_scaling)kind;
+    QN_TRY(qn_json_real(json, file, "rope_theta", false, 1, 1e12, &rotary->theta));
+    return qn_json_real(json, file, "factor", kind != QN_ROTARY_PLAIN, 1, 1e6, &rotary->factor);
+}
+
+// The part of a head that turns.
+static qn_status read_rotary_width(const json_t *json, const char *file, const char *key, qn_encoder_config *e) {
+    size_t h = e->hidden / e->heads;
+    double fraction = e->rotary_width ? (double)e->rotary_width / (double)h : 1;
+    QN_TRY(qn_json_real(json, file, key, false, 0, 1, &fraction));
+    e->rotary_width = (size_t)(fraction * (double)h);
+    if (e->rotary_width % 2 == 0 && e->rotary_width > 0) return QN_OK;
+    return qn_fail(QN_ERROR_UNSUPPORTED, "%s: heads of %zu turn in %zu values (expected an even number)", file, h,
+                   e->rotary_width);
+}
+
+// Newer files have "rope_parameters", one object or one for each kind of layer; older ones have theirs at top level.
+static qn_status read_rotary(qn_model_config *config) {
+    const json_t *json = config->json;
+    const char *file = config->source;
+    qn_encoder_config *e = &config->encoder;
+    static const char *const kinds[2] = {"full_attention", "sliding_attention"};
+    static const char *const thetas[2] = {"global_rope_theta", "local_rope_theta"};
+    json_t *parameters = NULL, *scaling = NULL;
+    QN_TRY(qn_json_object(json, file, "rope_parameters", false, &parameters));
+    QN_TRY(qn_json_object(json, file, "rope_scaling", false, &scaling));
+    for (int i = 0; i < 2 && e->rotary[i].theta > 0; i++) {
+        json_t *own = NULL;
+        if (parameters) QN_TRY(qn_json_object(parameters, file, kinds[i], false, &own));
+        QN_TRY(qn_json_real(json, file, "rope_theta", false, 1, 1e12, &e->rotary[i].theta));
+        QN_TRY(qn_json_real(json, file, "rotary_emb_base", false, 1, 1e12, &e->rotary[i].theta));
+        QN_TRY(qn_json_real(json, file, thetas[i], false, 1, 1e12, &e->rotary[i].theta));
+        if (scaling) QN_TRY(read_scaling(scaling, file, &e->rotary[i]));
+        if (own || parameters) QN_TRY(read_scaling(own ? own : parameters, file, &e->rotary[i]));
+    }
+    bool interleaved = false;
+    QN_TRY(qn_json_bool(json, file, "rotary_emb_interleaved", false, &interleaved));
+    if (interleaved)
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"rotary_emb_interleaved\" is true (expected false)", file);
+    QN_TRY(read_rotary_width(json, file, "rotary_emb_fraction", e));
+    return parameters ? read_rotary_width(parameters, file, "partial_rotary_factor", e) : QN_OK;
+}
+
+// Which layers see a window of keys: "layer_types", or all but every n-th.
+static qn_status read_windows(qn_model_config *config) {
+    const json_t *json = config->json;
+    const char *file = config->source;
+    qn_encoder_config *e = &config->encoder;
+    size_t total = 2 * e->window, every = 3;
+    QN_TRY(read_size(json, file, "local_attention", false, 2, 1 << 24, &total));
+    QN_TRY(read_size(json, file, "global_attn_every_n_layers", false, 1, QN_MOST_LAYERS, &every));
+    e->window = total / 2;
+    const json_t *types = json_object_get(json, "layer_types");
+    if (types && !json_is_null(types) && json_array_size(types) != e->layers)
+        return qn_fail(QN_ERROR_FORMAT, "%s: \"layer_types\" has %zu entries (expected %zu)", file,
+                       json_array_size(types), e->layers);
+    for (size_t i = 0; i < e->layers; i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        bool local = i % every != 0;
+        if (json_is_array(types)) {
+            local = type && strcmp(type, "sliding_attention") == 0;
+            if (!local && (!type || strcmp(type, "full_attention") != 0))
+                return qn_fail(QN_ERROR_FORMAT,
+                               "%s: \"layer_types\"[%zu] is \"%s\" (expected full_attention or sliding_attention)",
+                               file, i, type ? type : "");
+        }
+        if (local) e->local[i / 64] |= (uint64_t)1 << i % 64;
+    }
+    return QN_OK;
+}
+
+// Biases that a file may leave out.
+static qn_status read_biases(qn_model_config *config) {
+    static const struct {
+        const char *key;
+        unsigned plain;
+    } parts[] = {{"norm_bias", QN_PLAIN_NORMS},
+                 {"attention_bias", QN_PLAIN_QKV | QN_PLAIN_ATTENTION_OUTPUT},
+                 {"mlp_bias", QN_PLAIN_UP | QN_PLAIN_DOWN}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        bool there = false;
+        QN_TRY(qn_json_bool(config->json, config->source, parts[i].key, false, &there));
+        if (!there) config->encoder.plain |= parts[i].plain;
+    }
+    bool head = false, decoder = true;
+    QN_TRY(qn_json_bool(config->json, config->source, "classifier_bias", false, &head));
+    QN_TRY(qn_json_bool(config->json, config->source, "decoder_bias", false, &decoder));
+    config->plain_head = !head;
+    config->plain_decoder = !decoder;
+    return QN_OK;
+}
+
+// What stands beside the layers' sizes in families whose feed-forward is gated or whose positions are not a table.
+static qn_status read_variants(qn_model_config *config) {
+    const qn_family *family = config->family;
+    qn_encoder_config *e = &config->encoder;
+    size_t head = e->hidden / e->heads;
+    QN_TRY(read_size(config->json, config->source, "head_dim", false, 1, 65536, &head));
+    if (head != e->hidden / e->heads)
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"head_dim\" is %zu (expected %zu)", config->source, head,
+                       e->hidden / e->heads);
+    if (family->alibi) {
+        static const choice kinds[] = {{"geglu", QN_ACTIVATION_GELU}, {"reglu", QN_ACTIVATION_RELU}, {NULL, 0}};
+        int kind = QN_ACTIVATION_GELU;
+        QN_TRY(choose(config->json, config->source, "feed_forward_type", kinds, &kind));
+        e->activation = (qn_activation)kind;
+    }
+    if (e->positions == QN_POSITIONS_ROTARY) QN_TRY(read_rotary(config));
+    if (e->window) QN_TRY(read_windows(config));
+    return family->optional_biases ? read_biases(config) : QN_OK;
+}
+
 static qn_status read_encoder(qn_model_config *config) {
     const json_t *json = config->json;
     const char *file = config->source;
     const qn_family *family = config->family;
     const qn_config_keys *keys = family->keys;
+    if (family->older_keys && json_object_get(json, family->older_keys->hidden)) keys = family->older_keys;
     qn_encoder_config *e = &config->encoder;
-    static const choice activations[] = {
-#define CHOICE(text, name) {text, QN_ACTIVATION_##name},
-        QN_ACTIVATION_MAP(CHOICE){"gelu_pytorch_tanh", QN_ACTIVATION_GELU_TANH},
-        {"gelu_fast", QN_ACTIVATION_GELU_TANH},
-        {"swish", QN_ACTIVATION_SILU},
-        {NULL, 0}};
-#undef CHOICE
     static const choice positions[] = {{"absolute", QN_POSITIONS_LEARNED},
                                        {"learned", QN_POSITIONS_LEARNED},
                                        {"sinusoidal", QN_POSITIONS_SINUSOIDAL},
@@ -86,17 +212,18 @@ static qn_status read_encoder(qn_model_config *config) {
     e->pre_norm = family->pre_norm;
     QN_TRY(read_size(json, file, "vocab_size", true, 1, 10000000, &e->vocabulary));
     QN_TRY(read_size(json, file, keys->hidden, true, 1, 65536, &e->hidden));
-    QN_TRY(read_size(json, file, keys->layers, true, 0, 1000, &e->layers));
+    QN_TRY(read_size(json, file, keys->layers, true, 0, QN_MOST_LAYERS, &e->layers));
     QN_TRY(read_size(json, file, keys->heads, true, 1, 4096, &e->heads));
     e->intermediate = 4 * e->hidden;
     QN_TRY(read_size(json, file, keys->intermediate, false, 1, 1 << 20, &e->intermediate));
-    QN_TRY(read_size(json, file, "max_position_embeddings", false, 1, 10000000, &e->max_positions));
+    QN_TRY(read_size(json, file, keys->positions ? keys->positions : "max_position_embeddings", false, 1, 10000000,
+                     &e->max_positions));
     if (family->names.type) QN_TRY(read_size(json, file, "type_vocab_size", false, 0, 1024, &e->types));
     if (e->hidden % e->heads)
         return qn_fail(QN_ERROR_FORMAT, "%s: \"%s\" %zu is not a multiple of \"%s\" %zu", file, keys->hidden, e->hidden,
                        keys->heads, e->heads);
     double number = e->norm_eps;
-    QN_TRY(qn_json_real(json, file, "layer_norm_eps", false, 0, 1, &number));
+    QN_TRY(qn_json_real(json, file, keys->norm_eps ? keys->norm_eps : "layer_norm_eps", false, 0, 1, &number));
     e->norm_eps = (float)number;
     QN_TRY(qn_json_real(json, file, "initializer_range", false, 0, 10, &e->initializer_range));
     QN_TRY(read_fraction(json, file, keys->hidden_dropout, &e->hidden_dropout));
@@ -105,8 +232,8 @@ static qn_status read_encoder(qn_model_config *config) {
     QN_TRY(choose(json, file, keys->activation, activations, &value));
     e->activation = (qn_activation)value;
     value = QN_POSITIONS_LEARNED;
-    QN_TRY(choose(json, file, "position_embedding_type", positions, &value));
-    e->positions = (qn_positions)value;
+    if (family->names.position) QN_TRY(choose(json, file, "position_embedding_type", positions, &value));
+    if (family->names.position) e->positions = (qn_positions)value;
     value = e->pre_norm;
     QN_TRY(choose(json, file, "norm_position", norms, &value));
     e->pre_norm = value;
@@ -115,6 +242,7 @@ static qn_status read_encoder(qn_model_config *config) {
                        file);
     QN_TRY(qn_json_bool(json, file, "sinusoidal_pos_embds", false, &e->sinusoidal_start));
     QN_TRY(read_sharing(config));
+    QN_TRY(read_variants(config));
     if (family->names.relative_bias) { // fewer rows than transformers' buckets would be read beyond their end
         e->relative_buckets = QN_RELATIVE_BUCKETS;
         QN_TRY(read_size(json, file, "relative_attention_num_buckets", false, QN_RELATIVE_BUCKETS, 1 << 20,
@@ -179,6 +307,22 @@ static qn_status read_labels(qn_model_config *config) {
     return status;
 }
 
+// What the heads are made of.
+static qn_status read_head(qn_model_config *config) {
+    static const choice poolings[] = {{"cls", 0}, {"mean", 1}, {NULL, 0}};
+    const qn_family *f = config->family;
+    bool tied = true;
+    int value = (int)f->classifier_activation;
+    QN_TRY(qn_json_bool(config->json, config->source, "tie_word_embeddings", false, &tied));
+    config->untied = !tied;
+    if (f->classifier_norm) QN_TRY(choose(config->json, config->source, "classifier_activation", activations, &value));
+    config->head_activation = (qn_activation)value;
+    value = 0;
+    if (f->classifier_norm) QN_TRY(choose(config->json, config->source, "classifier_pooling", poolings, &value));
+    config->classifier_mean = value;
+    return QN_OK;
+}
+
 static void read_heads(qn_model_config *config) {
     const qn_family *f = config->family;
     const char *class = json_string_value(json_array_get(json_object_get(config->json, "architectures"), 0));
@@ -195,7 +339,8 @@ static qn_status read_config(qn_model_config *config) {
     const char *type = NULL, *file = config->source;
     if (!json_is_object(config->json)) return qn_fail(QN_ERROR_FORMAT, "%s: not a JSON object", file);
     QN_TRY(qn_json_string(config->json, file, "model_type", true, &type));
-    config->family = qn_family_find(type);
+    const char *positions = json_string_value(json_object_get(config->json, "position_embedding_type"));
+    config->family = qn_family_find(type, positions && strcmp(positions, "alibi") == 0);
     if (!config->family)
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"model_type\" is \"%s\" (expected one of %s)", file, type,
                        qn_family_list());
@@ -206,6 +351,7 @@ static qn_status read_config(qn_model_config *config) {
     config->classifier_dropout = config->family->classifier_dropout;
     if (config->classifier_dropout < 0) config->classifier_dropout = config->encoder.hidden_dropout;
     QN_TRY(read_fraction(config->json, file, config->family->keys->classifier_dropout, &config->classifier_dropout));
+    QN_TRY(read_head(config));
     static const choice problems[] = {{"single_label_classification", QN_PROBLEM_SINGLE_LABEL},
                                       {"multi_label_classification", QN_PROBLEM_MULTI_LABEL},
                                       {"regression", QN_PROBLEM_REGRESSION},

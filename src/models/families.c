@@ -29,6 +29,27 @@ static const qn_config_keys albert_keys = {.hidden = "hidden_size",
                                            .attention_dropout = "attention_probs_dropout_prob",
                                            .classifier_dropout = "classifier_dropout_prob"};
 
+static const qn_config_keys modernbert_keys = {.hidden = "hidden_size",
+                                               .layers = "num_hidden_layers",
+                                               .heads = "num_attention_heads",
+                                               .intermediate = "intermediate_size",
+                                               .activation = "hidden_activation",
+                                               .hidden_dropout = "mlp_dropout",
+                                               .attention_dropout = "attention_dropout",
+                                               .classifier_dropout = "classifier_dropout",
+                                               .norm_eps = "norm_eps"};
+
+static const qn_config_keys nomic_keys = {.hidden = "n_embd",
+                                          .layers = "n_layer",
+                                          .heads = "n_head",
+                                          .intermediate = "n_inner",
+                                          .activation = "activation_function",
+                                          .hidden_dropout = "resid_pdrop",
+                                          .attention_dropout = "attn_pdrop",
+                                          .classifier_dropout = "classifier_dropout",
+                                          .positions = "n_positions",
+                                          .norm_eps = "layer_norm_epsilon"};
+
 #define DEFAULTS(activation_, types_, embedding_, dropout_)                                                            \
     {                                                                                                                  \
         .max_positions = 512, .types = types_, .embedding = embedding_, .norm_eps = 1e-12f,                            \
@@ -47,7 +68,44 @@ static const qn_config_keys albert_keys = {.hidden = "hidden_size",
     .pooler = "pooler.dense", .classifier_pooler = "classifier.dense", .classifier = "classifier.out_proj",            \
     .classifier_activation = QN_ACTIVATION_TANH, .classifier_drops_first = true, .classifier_dropout = -1,             \
     .transform = "lm_head.dense", .transform_norm = "lm_head.layer_norm", .decoder_bias = "lm_head.bias",              \
-    .transform_gelu = true
+    .decoder = "lm_head.decoder.weight", .decoder_own_bias = "lm_head.decoder.bias", .transform_gelu = true
+#define BERT_HEADS                                                                                                     \
+    .pooler = "pooler.dense", .classifier_pooler = "pooler.dense", .classifier = "classifier",                         \
+    .classifier_activation = QN_ACTIVATION_TANH, .classifier_dropout = -1,                                             \
+    .transform = "cls.predictions.transform.dense", .decoder_bias = "cls.predictions.bias",                            \
+    .decoder = "cls.predictions.decoder.weight", .decoder_own_bias = "cls.predictions.decoder.bias"
+// Zhang et al. 2024 (mGTE): rotary positions, a gated feed-forward. "new" is its older name.
+#define GTE(type_, class_)                                                                                             \
+    {                                                                                                                  \
+        .model_type = type_, .prefix = type_ ".", .keys = &bert_keys,                                                  \
+        .defaults = {.max_positions = 8192,                                                                            \
+                     .types = 1,                                                                                       \
+                     .norm_eps = 1e-12f,                                                                               \
+                     .hidden_dropout = 0.1f,                                                                           \
+                     .initializer_range = 0.02,                                                                        \
+                     .activation = QN_ACTIVATION_GELU,                                                                 \
+                     .positions = QN_POSITIONS_ROTARY,                                                                 \
+                     .rotary = {{.theta = 160000}},                                                                    \
+                     .gated = true,                                                                                    \
+                     .gate_last = true,                                                                                \
+                     .plain = QN_PLAIN_UP,                                                                             \
+                     .drops = QN_DROPS_BOTH},                                                                          \
+        .names = {.word = "embeddings.word_embeddings.weight",                                                         \
+                  .type = "embeddings.token_type_embeddings.weight",                                                   \
+                  .embedding_norm = "embeddings.LayerNorm",                                                            \
+                  .layer = "encoder.layer.%zu.",                                                                       \
+                  .qkv = "attention.qkv_proj",                                                                         \
+                  .attention_output = "attention.o_proj",                                                              \
+                  .attention_norm = "attn_ln",                                                                         \
+                  .up = "mlp.up_gate_proj",                                                                            \
+                  .down = "mlp.down_proj",                                                                             \
+                  .feed_forward_norm = "mlp_ln"},                                                                      \
+        .pooler = "pooler.dense", .classifier_pooler = "pooler.dense", .classifier = "classifier",                     \
+        .classifier_activation = QN_ACTIVATION_TANH, .classifier_dropout = -1, .transform = "lm_head.dense",           \
+        .transform_norm = "lm_head.norm", .decoder_bias = "lm_head.decoder.bias", .decoder = "lm_head.decoder.weight", \
+        .class_base = class_ "Model", .class_masked_lm = class_ "ForMaskedLM",                                         \
+        .class_classifier = class_ "ForSequenceClassification", .transform_gelu = true                                 \
+    }
 // Liu et al. 2019 (RoBERTa), Conneau et al. 2020 (XLM-RoBERTa), Martin et al. 2020 (CamemBERT): one model, three names.
 #define ROBERTA(type_, class_)                                                                                         \
     {                                                                                                                  \
@@ -65,14 +123,8 @@ static const qn_family families[] = {
      .keys = &bert_keys,
      .defaults = DEFAULTS(GELU, 2, 0, 0.1f),
      .names = {BERT_EMBEDDINGS, BERT_LAYER, BERT_NORMS, .final_norm = "encoder.LayerNorm"},
-     .pooler = "pooler.dense",
-     .classifier_pooler = "pooler.dense",
-     .classifier = "classifier",
-     .classifier_activation = QN_ACTIVATION_TANH,
-     .classifier_dropout = -1,
-     .transform = "cls.predictions.transform.dense",
+     BERT_HEADS,
      .transform_norm = "cls.predictions.transform.LayerNorm",
-     .decoder_bias = "cls.predictions.bias",
      .next_sentence = "cls.seq_relationship",
      .class_base = "BertModel",
      .class_masked_lm = "BertForMaskedLM",
@@ -118,6 +170,7 @@ static const qn_family families[] = {
      .transform = "vocab_transform",
      .transform_norm = "vocab_layer_norm",
      .decoder_bias = "vocab_projector.bias",
+     .decoder = "vocab_projector.weight",
      .class_base = "DistilBertModel",
      .class_masked_lm = "DistilBertForMaskedLM",
      .class_classifier = "DistilBertForSequenceClassification"},
@@ -135,6 +188,7 @@ static const qn_family families[] = {
      .transform = "generator_predictions.dense",
      .transform_norm = "generator_predictions.LayerNorm",
      .decoder_bias = "generator_lm_head.bias",
+     .decoder = "generator_lm_head.weight",
      .class_base = "ElectraModel",
      .class_masked_lm = "ElectraForMaskedLM",
      .class_classifier = "ElectraForSequenceClassification",
@@ -158,6 +212,8 @@ static const qn_family families[] = {
      .transform = "predictions.dense",
      .transform_norm = "predictions.LayerNorm",
      .decoder_bias = "predictions.bias",
+     .decoder = "predictions.decoder.weight",
+     .decoder_own_bias = "predictions.decoder.bias",
      .next_sentence = "sop_classifier.classifier", // the order of two sentences: 0 as written, 1 swapped
      .class_base = "AlbertModel",
      .class_masked_lm = "AlbertForMaskedLM",
@@ -190,14 +246,144 @@ static const qn_family families[] = {
      .class_classifier = "MPNetForSequenceClassification",
      .positions_after_padding = true,
      .pads_with_one = true},
+    // Warner et al. 2024 (ModernBERT).
+    {.model_type = "modernbert",
+     .prefix = "model.",
+     .keys = &modernbert_keys,
+     .defaults = {.max_positions = 8192,
+                  .norm_eps = 1e-5f,
+                  .initializer_range = 0.02,
+                  .activation = QN_ACTIVATION_GELU,
+                  .positions = QN_POSITIONS_ROTARY,
+                  .rotary = {{.theta = 160000}, {.theta = 10000}},
+                  .window = 64,
+                  .gated = true,
+                  .unnormed_start = true,
+                  .drops = QN_DROPS_INSIDE},
+     .names = {.word = "embeddings.tok_embeddings.weight",
+               .embedding_norm = "embeddings.norm",
+               .final_norm = "final_norm",
+               .layer = "layers.%zu.",
+               .qkv = "attn.Wqkv",
+               .attention_output = "attn.Wo",
+               .attention_norm = "attn_norm",
+               .up = "mlp.Wi",
+               .down = "mlp.Wo",
+               .feed_forward_norm = "mlp_norm"},
+     .classifier_pooler = "head.dense",
+     .classifier_norm = "head.norm",
+     .classifier = "classifier",
+     .classifier_activation = QN_ACTIVATION_GELU,
+     .transform = "head.dense",
+     .transform_norm = "head.norm",
+     .decoder_bias = "decoder.bias",
+     .decoder = "decoder.weight",
+     .class_base = "ModernBertModel",
+     .class_masked_lm = "ModernBertForMaskedLM",
+     .class_classifier = "ModernBertForSequenceClassification",
+     .pre_norm = true,
+     .optional_biases = true},
+    // Nussbaum et al. 2024 (Nomic Embed).
+    {.model_type = "nomic_bert",
+     .prefix = "nomic_bert.",
+     .keys = &bert_keys,
+     .older_keys = &nomic_keys,
+     .defaults = {.max_positions = 2048,
+                  .types = 2,
+                  .norm_eps = 1e-12f,
+                  .initializer_range = 0.02,
+                  .activation = QN_ACTIVATION_SILU,
+                  .positions = QN_POSITIONS_ROTARY,
+                  .rotary = {{.theta = 1000}},
+                  .gated = true,
+                  .plain = QN_PLAIN_QKV | QN_PLAIN_ATTENTION_OUTPUT | QN_PLAIN_UP | QN_PLAIN_DOWN},
+     .names = {.word = "embeddings.word_embeddings.weight",
+               .type = "embeddings.token_type_embeddings.weight",
+               .embedding_norm = "emb_ln",
+               .layer = "encoder.layers.%zu.",
+               .qkv = "attn.Wqkv",
+               .attention_output = "attn.out_proj",
+               .attention_norm = "norm1",
+               .gate = "mlp.fc12",
+               .up = "mlp.fc11",
+               .down = "mlp.fc2",
+               .feed_forward_norm = "norm2"},
+     BERT_HEADS,
+     .transform_norm = "cls.predictions.transform.layer_norm",
+     .class_base = "NomicBertModel",
+     .class_masked_lm = "NomicBertForMaskedLM",
+     .class_classifier = "NomicBertForSequenceClassification"},
+    GTE("gte", "Gte"),
+    GTE("new", "New"),
+    // Sturua et al. 2024 (jina-embeddings-v3): XLM-RoBERTa with rotary positions.
+    {.model_type = "jina_embeddings_v3",
+     .prefix = "roberta.",
+     .keys = &bert_keys,
+     .defaults = {.max_positions = 8194,
+                  .types = 1,
+                  .norm_eps = 1e-5f,
+                  .hidden_dropout = 0.1f,
+                  .attention_dropout = 0.1f,
+                  .initializer_range = 0.02,
+                  .activation = QN_ACTIVATION_GELU,
+                  .positions = QN_POSITIONS_ROTARY,
+                  .rotary = {{.theta = 20000}}},
+     .names = {.word = "embeddings.word_embeddings.weight",
+               .type = "embeddings.token_type_embeddings.weight",
+               .embedding_norm = "emb_ln",
+               .layer = "encoder.layers.%zu.",
+               .qkv = "mixer.Wqkv",
+               .attention_output = "mixer.out_proj",
+               .attention_norm = "norm1",
+               .up = "mlp.fc1",
+               .down = "mlp.fc2",
+               .feed_forward_norm = "norm2"},
+     ROBERTA_HEADS,
+     .class_base = "JinaEmbeddingsV3Model",
+     .class_masked_lm = "JinaEmbeddingsV3ForMaskedLM",
+     .class_classifier = "JinaEmbeddingsV3ForSequenceClassification"},
+    // Günther et al. 2023 (Jina Embeddings 2): BERT with ALiBi and a gated feed-forward, in files that call it BERT.
+    {.model_type = "bert",
+     .alibi = true,
+     .prefix = "bert.",
+     .keys = &bert_keys,
+     .defaults = {.max_positions = 8192,
+                  .types = 2,
+                  .norm_eps = 1e-12f,
+                  .hidden_dropout = 0.1f,
+                  .attention_dropout = 0.1f,
+                  .initializer_range = 0.02,
+                  .activation = QN_ACTIVATION_GELU,
+                  .positions = QN_POSITIONS_ALIBI,
+                  .gated = true,
+                  .plain = QN_PLAIN_UP,
+                  .drops = QN_DROPS_INSIDE},
+     .names = {.word = "embeddings.word_embeddings.weight",
+               .type = "embeddings.token_type_embeddings.weight",
+               .embedding_norm = "embeddings.LayerNorm",
+               .layer = "encoder.layer.%zu.",
+               .query = "attention.self.query",
+               .key = "attention.self.key",
+               .value = "attention.self.value",
+               .attention_output = "attention.output.dense",
+               .attention_norm = "attention.output.LayerNorm",
+               .up = "mlp.gated_layers",
+               .down = "mlp.wo",
+               .feed_forward_norm = "mlp.layernorm"},
+     BERT_HEADS,
+     .transform_norm = "cls.predictions.transform.LayerNorm",
+     .class_base = "JinaBertModel",
+     .class_masked_lm = "JinaBertForMaskedLM",
+     .class_classifier = "JinaBertForSequenceClassification"},
 };
 
-const qn_family *qn_family_find(const char *model_type) {
+const qn_family *qn_family_find(const char *model_type, bool alibi) {
     for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-        if (strcmp(families[i].model_type, model_type) == 0) return &families[i];
+        if (strcmp(families[i].model_type, model_type) == 0 && families[i].alibi == alibi) return &families[i];
     return NULL;
 }
 
 const char *qn_family_list(void) {
-    return "bert, roberta, xlm-roberta, camembert, roberta-prelayernorm, distilbert, electra, albert, mpnet";
+    return "bert, roberta, xlm-roberta, camembert, roberta-prelayernorm, distilbert, electra, albert, mpnet, "
+           "modernbert, nomic_bert, gte, new, jina_embeddings_v3";
 }

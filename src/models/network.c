@@ -8,22 +8,46 @@
 
 enum { NAME_SIZE = 320 };
 
+static qn_status add_dense(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool plain,
+                           qn_dense *dense) {
+    return (plain ? qn_dense_add_plain : qn_dense_add)(set, name, out, in, layer, true, dense);
+}
+
+// The output projection of masked LM: the word table, or a weight of its own. In transformers that has a bias of its
+// own too in some families; the other one stays in the file, and nobody reads it.
+static qn_status add_decoder(qn_network *n, size_t width, int layer) {
+    const qn_family *f = n->config.family;
+    const char *names[2] = {f->decoder_bias, n->config.untied ? f->decoder_own_bias : NULL};
+    size_t vocabulary = n->config.encoder.vocabulary;
+    if (n->config.untied) {
+        n->decoder = qn_parameters_add(&n->parameters, f->decoder, vocabulary, width,
+                                       (qn_parameter_options){QN_INIT_NORMAL, true, true, layer, false});
+        if (!n->decoder) return QN_ERROR_MEMORY;
+    }
+    for (int i = 0; i < 2 && names[i] && !n->config.plain_decoder; i++) {
+        n->decoder_bias = qn_parameters_add(&n->parameters, names[i], 0, vocabulary,
+                                            (qn_parameter_options){QN_INIT_ZEROS, false, true, layer, false});
+        if (!n->decoder_bias) return QN_ERROR_MEMORY;
+    }
+    return QN_OK;
+}
+
 static qn_status add_heads(qn_network *n) {
     const qn_family *f = n->config.family;
     qn_parameters *set = &n->parameters;
     size_t d = n->config.encoder.hidden, width = n->encoder.config.embedding;
     int last = (int)n->config.encoder.layers + 1;
+    bool classifies = n->heads & QN_HEAD_CLASSIFIER, plain_norm = n->config.encoder.plain & QN_PLAIN_NORMS;
     if (n->heads & QN_HEAD_POOLER)
-        QN_TRY(qn_dense_add(set, n->heads & QN_HEAD_CLASSIFIER ? f->classifier_pooler : f->pooler, d, d, last, true,
-                            &n->pooler));
-    if (n->heads & QN_HEAD_CLASSIFIER)
-        QN_TRY(qn_dense_add(set, f->classifier, n->config.labels, d, last, true, &n->classifier));
+        QN_TRY(add_dense(set, classifies ? f->classifier_pooler : f->pooler, d, d, last, n->config.plain_head,
+                         &n->pooler));
+    if (classifies && f->classifier_norm)
+        QN_TRY(add_dense(set, f->classifier_norm, d, 0, last, plain_norm, &n->pooler_norm));
+    if (classifies) QN_TRY(qn_dense_add(set, f->classifier, n->config.labels, d, last, true, &n->classifier));
     if (n->heads & QN_HEAD_MASKED_LM) {
-        QN_TRY(qn_dense_add(set, f->transform, width, d, last, true, &n->transform));
-        QN_TRY(qn_dense_add(set, f->transform_norm, width, 0, last, true, &n->transform_norm));
-        n->decoder_bias = qn_parameters_add(set, f->decoder_bias, 0, n->config.encoder.vocabulary,
-                                            (qn_parameter_options){QN_INIT_ZEROS, false, true, last, false});
-        if (!n->decoder_bias) return QN_ERROR_MEMORY;
+        QN_TRY(add_dense(set, f->transform, width, d, last, n->config.plain_head, &n->transform));
+        QN_TRY(add_dense(set, f->transform_norm, width, 0, last, plain_norm, &n->transform_norm));
+        QN_TRY(add_decoder(n, width, last));
     }
     if (n->heads & QN_HEAD_NEXT_SENTENCE) {
         if (!f->next_sentence)
@@ -181,7 +205,8 @@ static qn_status place(qn_network *n, const char *prefix) {
 
 static void warn_unused(qn_network *n) {
     static const char *const silent[] = {"position_ids", "cls.",         "lm_head.", "classifier.",
-                                         "pooler.",      "predictions.", "vocab_",   "qa_outputs."}; // other heads
+                                         "pooler.",      "predictions.", "vocab_",   "qa_outputs.",
+                                         "head.",        "decoder.",     "inv_freq"}; // other heads, and constants
     size_t cursor = 0, count = 0;
     const char *first = NULL;
     for (const qn_st_tensor *t; (t = qn_weights_unused(n->weights, &cursor));) {
@@ -262,13 +287,18 @@ void qn_network_freeze(qn_network *n, size_t layers, bool embeddings) {
     qn_encoder_bind(&n->encoder, &n->parameters);
 }
 
+static qn_tensor *norm(qn_context *c, const qn_network *n, qn_tensor *x, const qn_dense *norm) {
+    return qn_add_norm(c, x, NULL, norm->weight, norm->bias, n->config.encoder.norm_eps, 0, NULL);
+}
+
 qn_tensor *qn_network_pooled(qn_context *c, qn_network *n, qn_tensor *hidden, qn_ragged batch) {
     const qn_family *f = n->config.family;
     bool classifies = n->heads & QN_HEAD_CLASSIFIER;
-    qn_tensor *first = qn_pool_sequences(c, hidden, batch, QN_POOL_CLS);
-    if (classifies && f->classifier_drops_first) first = qn_drop(c, first, n->config.classifier_dropout);
-    return qn_linear(c, first, n->pooler.weight, n->pooler.bias,
-                     classifies ? f->classifier_activation : QN_ACTIVATION_TANH);
+    bool mean = classifies && n->config.classifier_mean;
+    qn_tensor *x = qn_pool_sequences(c, hidden, batch, mean ? QN_POOL_MEAN : QN_POOL_CLS);
+    if (classifies && f->classifier_drops_first) x = qn_drop(c, x, n->config.classifier_dropout);
+    x = qn_linear(c, x, n->pooler.weight, n->pooler.bias, classifies ? n->config.head_activation : QN_ACTIVATION_TANH);
+    return n->pooler_norm.weight ? norm(c, n, x, &n->pooler_norm) : x;
 }
 
 qn_tensor *qn_network_classify(qn_context *c, qn_network *n, qn_tensor *hidden, qn_ragged batch) {
@@ -277,12 +307,25 @@ qn_tensor *qn_network_classify(qn_context *c, qn_network *n, qn_tensor *hidden, 
     return qn_linear(c, pooled, n->classifier.weight, n->classifier.bias, QN_ACTIVATION_NONE);
 }
 
+qn_tensor *qn_network_classify_tokens(qn_context *c, qn_network *n, const qn_tokens *tokens) {
+    qn_ragged batch = tokens->ragged;
+    if (n->config.classifier_mean) return qn_network_classify(c, n, qn_encoder_forward(c, &n->encoder, tokens), batch);
+    int32_t *one_each = qn_arena_alloc(c->records, batch.sequences + 1, sizeof *one_each);
+    if (!one_each) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    for (size_t i = 0; i <= batch.sequences; i++) one_each[i] = (int32_t)i;
+    qn_tensor *first = qn_encoder_forward_rows(c, &n->encoder, tokens, (qn_rows_read){batch.sequences, batch.offsets});
+    return qn_network_classify(c, n, first, (qn_ragged){batch.sequences, one_each});
+}
+
 qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *n, qn_tensor *hidden, size_t rows, const int32_t *index) {
-    qn_activation f = n->config.family->transform_gelu ? QN_ACTIVATION_GELU : n->config.encoder.activation;
+    const qn_family *family = n->config.family;
+    qn_activation f = family->transform_gelu    ? QN_ACTIVATION_GELU
+                      : family->classifier_norm ? n->config.head_activation // one head for both tasks
+                                                : n->config.encoder.activation;
     qn_tensor *x = index ? qn_gather(c, hidden, rows, index) : hidden;
     x = qn_linear(c, x, n->transform.weight, n->transform.bias, f);
-    x = qn_add_norm(c, x, NULL, n->transform_norm.weight, n->transform_norm.bias, n->config.encoder.norm_eps, 0, NULL);
-    return qn_linear(c, x, n->encoder.word, n->decoder_bias, QN_ACTIVATION_NONE);
+    x = norm(c, n, x, &n->transform_norm);
+    return qn_linear(c, x, n->decoder ? n->decoder : n->encoder.word, n->decoder_bias, QN_ACTIVATION_NONE);
 }
 
 qn_tensor *qn_network_next_sentence(qn_context *c, qn_network *n, qn_tensor *hidden, qn_ragged batch) {

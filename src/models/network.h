@@ -17,12 +17,14 @@ typedef enum { QN_PROBLEM_SINGLE_LABEL, QN_PROBLEM_MULTI_LABEL, QN_PROBLEM_REGRE
 typedef struct {
     const char *hidden, *layers, *heads, *intermediate, *activation;
     const char *hidden_dropout, *attention_dropout, *classifier_dropout;
+    const char *positions, *norm_eps; // NULL: max_position_embeddings, layer_norm_eps
 } qn_config_keys;
 
 // What makes a family: names and the places where its configuration differs. One entry in the table of families.c.
 typedef struct {
     const char *model_type, *prefix; // "bert", "bert."
     const qn_config_keys *keys;
+    const qn_config_keys *older_keys;           // of a config.json that has this `hidden` instead, or NULL
     qn_encoder_config defaults;                 // of keys that config.json leaves out
     qn_encoder_names names;                     // `type` NULL: no token types whatever the file says
     const char *pooler;                         // NULL: the base model has none
@@ -30,7 +32,10 @@ typedef struct {
     qn_activation classifier_activation;        // of that layer under a classifier; otherwise it is tanh
     bool classifier_drops_first;                // dropout before that layer too
     float classifier_dropout;                   // where config.json has none; negative: as the hidden dropout
+    const char *classifier_norm;                // after that layer, or NULL
     const char *transform, *transform_norm, *decoder_bias, *next_sentence;
+    const char *decoder,
+        *decoder_own_bias; // of masked LM where its weight is not the word table; NULL: as decoder_bias
     const char *class_base, *class_masked_lm, *class_pretraining, *class_classifier; // "architectures"
     bool pre_norm;
     bool positions_after_padding; // positions count from pad_token_id + 1, and the table has as many rows more
@@ -39,10 +44,12 @@ typedef struct {
     bool narrow_embeddings;       // embedding_size, and a product where it differs from hidden_size
     bool always_projects;         // ... or always
     bool shares_layers;           // num_hidden_groups, inner_group_num
+    bool alibi;                   // the entry of a model_type for "position_embedding_type": "alibi"
+    bool optional_biases;         // attention_bias, mlp_bias, norm_bias, classifier_bias, decoder_bias: false if absent
 } qn_family;
 
-const qn_family *qn_family_find(const char *model_type); // NULL when unknown
-const char *qn_family_list(void);                        // the known ones, for messages
+const qn_family *qn_family_find(const char *model_type, bool alibi); // NULL when unknown
+const char *qn_family_list(void);                                    // the known ones, for messages
 
 typedef struct {
     const qn_family *family;
@@ -52,6 +59,10 @@ typedef struct {
     int pad_id;
     unsigned heads; // as "architectures" says
     float classifier_dropout;
+    qn_activation head_activation;  // of the classifier's own layer
+    bool classifier_mean;           // it reads the mean of a text's vectors, not the first
+    bool plain_head, plain_decoder; // without biases
+    bool untied;                    // the masked-LM head has a weight of its own
     size_t labels;
     char **label_names; // [labels]
     qn_problem problem;
@@ -72,10 +83,11 @@ typedef struct {
     unsigned heads;
     qn_parameters parameters;
     qn_encoder encoder;
-    qn_dense pooler, classifier, transform, transform_norm, next_sentence;
-    qn_tensor *decoder_bias;
-    qn_weights *weights; // kept open while tensors point into the file
-    size_t fresh;        // parameters of heads that the file did not have
+    qn_dense pooler, pooler_norm, classifier, transform, transform_norm, next_sentence;
+    qn_tensor *decoder;      // [V, width], NULL: the word table
+    qn_tensor *decoder_bias; // or NULL
+    qn_weights *weights;     // kept open while tensors point into the file
+    size_t fresh;            // parameters of heads that the file did not have
 } qn_network;
 
 typedef struct {
@@ -101,6 +113,8 @@ void qn_network_freeze(qn_network *network, size_t layers, bool embeddings);
 qn_tensor *qn_network_pooled(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch); // [n, d]
 qn_tensor *qn_network_classify(qn_context *c, qn_network *network, qn_tensor *hidden,
                                qn_ragged batch); // logits [n, labels]
+// The same from tokens; the encoder's last layer computes only the rows that the head reads.
+qn_tensor *qn_network_classify_tokens(qn_context *c, qn_network *network, const qn_tokens *tokens);
 // index NULL: `hidden` holds the rows already.
 qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *network, qn_tensor *hidden, size_t rows,
                                 const int32_t *index); // [rows, V]

@@ -46,15 +46,9 @@ static qn_status configure(const qn_job *j, qn_model_config *config) {
 
 // --- Training
 
-// The head reads the first token of each sequence, so the last layer computes only those.
 static qn_tensor *logits_of(qn_network *network, qn_context *c, const qn_batch *batch) {
     qn_tokens tokens = qn_batch_tokens(batch);
-    int32_t *one_each = qn_arena_alloc(c->records, batch->sequences + 1, sizeof *one_each);
-    if (!one_each) return qn_fail_operation(c, QN_ERROR_MEMORY);
-    for (size_t i = 0; i <= batch->sequences; i++) one_each[i] = (int32_t)i;
-    qn_tensor *first =
-        qn_encoder_forward_rows(c, &network->encoder, &tokens, (qn_rows_read){batch->sequences, batch->offsets});
-    return qn_network_classify(c, network, first, (qn_ragged){batch->sequences, one_each});
+    return qn_network_classify_tokens(c, network, &tokens);
 }
 
 static qn_status loss_of_classes(const qn_job *j, qn_network *network, qn_context *c, const qn_batch *batch,

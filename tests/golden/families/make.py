@@ -10,6 +10,7 @@ import copy
 import json
 import os
 import sys
+import tempfile
 import zlib
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -29,6 +30,8 @@ SHAPE = dict(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, num_att
 DISTIL = dict(vocab_size=VOCABULARY, dim=16, n_layers=2, n_heads=2, hidden_dim=24, dropout=0.0, attention_dropout=0.0,
               seq_classif_dropout=0.0, max_position_embeddings=LONGEST)
 AFTER = dict(SHAPE, max_position_embeddings=LONGEST + 2)  # positions count from pad_token_id + 1 = 2
+MODERN = dict(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
+              max_position_embeddings=LONGEST, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2)
 PLAIN = dict(SHAPE, max_position_embeddings=LONGEST)
 
 # name: (configuration, class of the model, loss, options, labels)
@@ -48,6 +51,18 @@ CASES = {
                              classifier_dropout_prob=0.0), 3),
     "mpnet-mlm": (hf.MPNetConfig, hf.MPNetForMaskedLM, "mlm", dict(AFTER, hidden_act="relu"), 0),
     "mpnet-classify": (hf.MPNetConfig, hf.MPNetForSequenceClassification, "single", AFTER, 3),
+    "modernbert-mlm": (hf.ModernBertConfig, hf.ModernBertForMaskedLM, "mlm", dict(MODERN, num_hidden_layers=3, local_attention=8), 0),
+    "modernbert-classify": (hf.ModernBertConfig, hf.ModernBertForSequenceClassification, "single",
+                            dict(MODERN, classifier_pooling="mean", norm_bias=True, attention_bias=True, mlp_bias=True,
+                                 classifier_bias=True, local_attention=14, layer_types=["sliding_attention", "full_attention"]), 3),
+    "nomic_bert-mlm": (hf.NomicBertConfig, hf.NomicBertForMaskedLM, "mlm", PLAIN, 0),
+    "nomic_bert-classify": (hf.NomicBertConfig, hf.NomicBertForSequenceClassification, "single",
+                            dict(PLAIN, rope_parameters=dict(rope_type="linear", factor=2.0, rope_theta=500.0)), 3),
+    "gte-mlm": (hf.GteConfig, hf.GteForMaskedLM, "mlm", PLAIN, 0),
+    "gte-classify": (hf.GteConfig, hf.GteForSequenceClassification, "single", dict(PLAIN, type_vocab_size=0), 3),
+    "jina_embeddings_v3-mlm": (hf.JinaEmbeddingsV3Config, hf.JinaEmbeddingsV3ForMaskedLM, "mlm", PLAIN, 0),
+    "jina_embeddings_v3-classify": (hf.JinaEmbeddingsV3Config, hf.JinaEmbeddingsV3ForSequenceClassification, "single", PLAIN, 3),
+    "bert-untied-mlm": (hf.BertConfig, hf.BertForMaskedLM, "mlm", dict(PLAIN, tie_word_embeddings=False), 0),
 }
 
 
@@ -71,15 +86,28 @@ def build(config_class, model_class, kind, options, labels):
     return model.eval()
 
 
+def one_by_one(model, head, batch):
+    """Without padding, whose rows have no key in a window and are NaN in the reference."""
+    outs = []
+    for begin, end in zip(batch["offsets"][:-1], batch["offsets"][1:]):
+        args = dict(input_ids=batch["ids"][None, begin:end], attention_mask=torch.ones(1, end - begin, dtype=torch.long))
+        outs.append((model.base_model(**args).last_hidden_state[0], model(**args).logits[0]))
+    hidden, logits = zip(*outs)
+    return {"last_hidden_state": torch.cat(hidden), "logits": torch.stack(logits) if head else torch.cat(logits)}
+
+
 def outputs(model, head, batch):
     """Every output, packed: last_hidden_state [T, d], logits [T, vocabulary] or [n, labels], next_sentence_logits [n, 2]."""
+    if hasattr(model.config, "local_attention"):
+        return one_by_one(model, head, batch)
     mask = batch["mask"]
     args = dict(input_ids=batch["padded_ids"], attention_mask=mask.long(), output_hidden_states=True)
     if getattr(model.config, "type_vocab_size", 0):
         args["token_type_ids"] = batch["padded_types"]
     done = model(**args)
     logits = done.prediction_logits if "prediction_logits" in done else done.logits
-    out = {"last_hidden_state": done.hidden_states[-1][mask], "logits": logits if head else logits[mask]}
+    del args["output_hidden_states"]
+    out = {"last_hidden_state": model.base_model(**args).last_hidden_state[mask], "logits": logits if head else logits[mask]}
     if "sop_logits" in done:
         out["next_sentence_logits"] = done.sop_logits
     return out
@@ -95,6 +123,18 @@ def make_batch(model, kind, labels):
     pad = model.config.pad_token_id
     batch["padded_ids"][~batch["mask"]] = pad  # some families count positions over what is not padding
     return batch
+
+
+def gradients(model):
+    """Under the names of the file, which are not always those of the module: saved like weights."""
+    holder = copy.deepcopy(model)
+    with torch.no_grad():
+        for p, q in zip(holder.parameters(), model.parameters()):
+            p.copy_(torch.zeros_like(q) if q.grad is None else q.grad)
+    with tempfile.TemporaryDirectory() as folder:
+        holder.save_pretrained(folder)
+        with safe_open(os.path.join(folder, "model.safetensors"), "pt") as saved:
+            return {"grad." + n: saved.get_tensor(n) for n in saved.keys()}
 
 
 def make(name):
@@ -117,10 +157,7 @@ def make(name):
     golden = {k: batch[k].int() for k in ("ids", "types", "offsets")}
     golden.update({k: batch[k] for k in ("targets", "next_sentence_targets") if k in batch})
     golden.update(out, loss=loss.reshape(1))
-    with safe_open(os.path.join(folder, "model.safetensors"), "pt") as saved:  # one name of those that a tied parameter has
-        names = set(saved.keys())
-    golden.update({"grad." + n: torch.zeros_like(p) if p.grad is None else p.grad
-                   for n, p in model.named_parameters(remove_duplicate=False) if n in names})
+    golden.update(gradients(model))
     golden["adamw_losses"] = bert.adamw_losses(copy.deepcopy(model), labels, kind, batch)
     golden = {k: (v.float() if v.is_floating_point() else v).detach().contiguous() for k, v in golden.items()}
     save_file(golden, os.path.join(folder, "golden.safetensors"))
