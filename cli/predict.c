@@ -1,14 +1,9 @@
-// quern predict: labels or numbers of texts.
-#include "cli/use.h"
+// quern predict: labels, numbers or entities of texts.
+#include "cli/predict.h"
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct {
-    use_settings use;
-    bool logits;
-    size_t top;
-    double threshold;
-} settings;
+typedef predict_settings settings;
 
 static void defaults(void *memory) {
     settings *s = memory;
@@ -26,6 +21,14 @@ static const option options[] = {
     {"threshold", FIELD(settings, threshold), "P",
      .help = "probability from which a label counts, for models of several labels", .max = 1},
     {"logits", FIELD(settings, logits), NULL, .help = "the raw outputs, in the order of the labels (see quern info)"},
+    HEADING("Tagging"),
+    {"split-by-space", FIELD(settings, split_by_space), NULL,
+     .help = "words are what white space separates; otherwise punctuation stands alone"},
+    {"unconstrained", FIELD(settings, unconstrained), NULL,
+     .help = "each word's best tag, even where an I- stands without its B-"},
+    {"doc-stride", FIELD(settings, stride), "N", .help = "tokens that windows of a long text share", .alias = "stride",
+     .fallback = "128, or half a window"},
+    USE_OVERFLOW(settings),
     USE_SPEED(settings),
     ARGUMENTS(settings, use.texts, "TEXT"),
     {0}};
@@ -126,15 +129,16 @@ static int predict(predictor *p) {
 static int run(const void *memory) {
     predictor p = {.s = memory};
     const use_settings *use = &p.s->use;
-    if (qn_model_open(use->model, &use->options, &p.model) != QN_OK) return failed();
+    int status = use_model(use, &p.model);
+    if (status) return status;
     p.labels = qn_model_labels(p.model);
-    int status = 0;
+    bool tags = qn_model_task(p.model) == QN_TASK_TAG;
     // A model without labels says so itself; then there is nothing to allocate.
-    if (p.labels == 0 && qn_classify(p.model, NULL, 0, false, NULL) != QN_OK) status = failed();
+    if (!tags && p.labels == 0 && qn_classify(p.model, NULL, 0, false, NULL) != QN_OK) status = failed();
     if (!status && !(p.order = calloc(p.labels, sizeof *p.order))) status = fail("out of memory");
     if (!status) status = window_open(&p.window, use);
     if (!status) status = output_open(&p.out, use->output);
-    if (!status) status = output_close(&p.out, predict(&p));
+    if (!status) status = output_close(&p.out, tags ? predict_tags(p.s, p.model, &p.window, &p.out) : predict(&p));
     window_close(&p.window);
     free(p.scores);
     free(p.order);
@@ -142,13 +146,15 @@ static int run(const void *memory) {
     return status;
 }
 
-const command command_predict = {.name = "predict",
-                                 .help = "Gives texts their labels, or a regression's numbers, as JSON lines.",
-                                 .details = "A line is {\"label\": ..., \"score\": ...}, with several labels per text "
-                                            "{\"labels\": [...], \"scores\": {...}}, of a regression\n"
-                                            "{\"score\": ...}.",
-                                 .example = "echo 'a small mill for grain' | quern predict --model topics --top-k 3",
-                                 .options = options,
-                                 .size = sizeof(settings),
-                                 .defaults = defaults,
-                                 .run = run};
+const command command_predict = {
+    .name = "predict",
+    .help = "Gives texts their labels, a regression's numbers or their entities, as JSON lines.",
+    .details = "A line is {\"label\": ..., \"score\": ...}, with several labels per text "
+               "{\"labels\": [...], \"scores\": {...}}, of a regression\n"
+               "{\"score\": ...}, of a tagging model {\"spans\": [{\"label\", "
+               "\"text\", \"start\", \"end\", ...}]} with places in characters and bytes.",
+    .example = "echo 'a small mill for grain' | quern predict --model topics --top-k 3",
+    .options = options,
+    .size = sizeof(settings),
+    .defaults = defaults,
+    .run = run};

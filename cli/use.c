@@ -9,6 +9,16 @@
 // Many texts, so that sorting by length pays, but a fixed amount of memory.
 enum { WINDOW_TEXTS = 4096, WINDOW_BYTES = 8 << 20, BUFFER_SIZE = 1 << 16 };
 
+int use_model(const use_settings *use, qn_model **model) {
+    static const char *const names[] = {[QN_OVERFLOW_TRUNCATE] = "truncate",
+                                        [QN_OVERFLOW_ERROR] = "error",
+                                        [QN_OVERFLOW_SPLIT] = "split"};
+    qn_model_options options = use->options;
+    for (int i = QN_OVERFLOW_TRUNCATE; use->overflow && i <= QN_OVERFLOW_SPLIT; i++)
+        if (!strcmp(use->overflow, names[i])) options.overflow = (qn_overflow)i;
+    return qn_model_open(use->model, &options, model) == QN_OK ? 0 : failed();
+}
+
 // ---- Texts
 // -----------------------------------------------------------------------------------------------------------
 
@@ -146,6 +156,11 @@ void output_number(output *out, double value) {
         output_printf(out, "%.9g", value);
     else
         output_text(out, "null");
+}
+
+void output_usage(output *out, const qn_usage *usage) {
+    output_printf(out, "\"tokens\": %zu, \"windows\": %zu, \"truncated\": %s", usage->tokens, usage->windows,
+                  usage->truncated ? "true" : "false");
 }
 
 void output_vector(output *out, const float *values, size_t count) {

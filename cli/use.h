@@ -4,7 +4,7 @@
 #include "cli/cli.h"
 
 typedef struct {
-    const char *model, *input, *output;
+    const char *model, *input, *output, *overflow;
     qn_model_options options;
     qn_data_options data;
     list texts; // given as arguments
@@ -23,7 +23,7 @@ typedef struct {
      FIELD(structure, use.data.format),                                                                                \
      "FORMAT",                                                                                                         \
      .help = "of the file",                                                                                            \
-     .choices = "tsv|csv|jsonl|text|fasttext",                                                                         \
+     .choices = "tsv|csv|jsonl|text|fasttext|conll",                                                                    \
      .fallback = "by name; text for standard input"},                                                                  \
         {"text-column", FIELD(structure, use.data.text_column), "NAME", .help = "column of the text",                  \
          .fallback = "by name"},                                                                                       \
@@ -62,6 +62,16 @@ typedef struct {
             .help = "tokens of a text; longer texts are cut", .alias = "max-length", .fallback = "the model's limit"   \
     }
 
+// What happens to texts that are longer than the limit.
+#define USE_OVERFLOW(structure)                                                                                        \
+    {                                                                                                                  \
+        "overflow", FIELD(structure, use.overflow), "HOW", .help = "of texts longer than the limit",                   \
+            .choices = "error|truncate|split", .fallback = "split where the task can, else truncate"                   \
+    }
+
+// Opens the model with the options of the command line; prints what is wrong. The exit status.
+int use_model(const use_settings *use, qn_model **model);
+
 // ---- Texts
 // -----------------------------------------------------------------------------------------------------------
 
@@ -97,6 +107,7 @@ void output_text(output *out, const char *text);
 void output_printf(output *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void output_quoted(output *out, const char *text, size_t size); // as a JSON string
 void output_number(output *out, double value); // digits that read back as the same float32; null for NaN
+void output_usage(output *out, const qn_usage *usage); // "tokens": N, "windows": N, "truncated": false
 void output_vector(output *out, const float *values, size_t count);
 // True when writing has failed, so that a long command need not go on.
 bool output_broken(const output *out);

@@ -188,12 +188,17 @@ QN_API qn_status qn_wordpiece_train(const qn_wordpiece_options *options, qn_text
 
 typedef struct qn_model qn_model;
 
+/* What happens to a text that is longer than the model's limit: it is cut at the end, it is an error, or it is split into windows
+ * that overlap, whose results become one (qn_tag, qn_answer). QN_OVERFLOW_USUAL splits where that is possible and cuts elsewhere. */
+typedef enum { QN_OVERFLOW_USUAL, QN_OVERFLOW_TRUNCATE, QN_OVERFLOW_ERROR, QN_OVERFLOW_SPLIT } qn_overflow;
+
 typedef struct {
     int threads;         /* 0: all processors of this process */
     const char *dtype;   /* of products: "f32" (NULL), "bf16" or "int8", refused where this CPU would only emulate it; "q8" or "q4": weights in
                           * groups of 32 with a scale each, which take a quarter and a seventh of the memory */
     size_t batch_tokens; /* tokens computed at once; 0: a size that suits the caches. Memory grows with it, results do not change */
-    size_t max_length;   /* tokens per text, special ones included; 0: what the folder says. Longer texts are cut at the end */
+    size_t max_length;   /* tokens per text, special ones included; 0: what the folder says */
+    qn_overflow overflow; /* of longer texts */
 } qn_model_options;
 QN_API qn_model_options qn_model_defaults(void);
 
@@ -205,7 +210,7 @@ QN_API void qn_model_close(qn_model *model);                                    
 QN_API qn_status qn_model_describe(const qn_model *model, char **json);
 QN_API const qn_tokenizer *qn_model_tokenizer(const qn_model *model); /* the model's; do not free */
 QN_API size_t qn_model_width(const qn_model *model);                  /* of its vectors */
-QN_API size_t qn_model_max_length(const qn_model *model);             /* tokens per text; longer ones are cut */
+QN_API size_t qn_model_max_length(const qn_model *model);             /* tokens per text; see qn_overflow for longer ones */
 
 /* A text, or a pair of texts: UTF-8, not NUL-terminated. pair NULL: single. */
 typedef struct {
@@ -230,15 +235,43 @@ QN_API qn_status qn_embed(qn_model *model, const qn_text *texts, size_t count, c
 typedef qn_status (*qn_token_vectors)(void *user, size_t index, const qn_encoding *encoding, const float *vectors);
 QN_API qn_status qn_embed_tokens(qn_model *model, const qn_text *texts, size_t count, qn_token_vectors receive, void *user);
 
-/* Labels of a model with a classification head; 0 without one. */
+/* Labels of a model with a head for classification or tagging; 0 without one. */
 QN_API size_t qn_model_labels(const qn_model *model);
 QN_API const char *qn_model_label(const qn_model *model, size_t index); /* NULL outside the range */
-typedef enum { QN_TASK_NONE, QN_TASK_CLASSIFY, QN_TASK_MULTILABEL, QN_TASK_REGRESS } qn_task_kind;
+typedef enum { QN_TASK_NONE, QN_TASK_CLASSIFY, QN_TASK_MULTILABEL, QN_TASK_REGRESS, QN_TASK_TAG, QN_TASK_ANSWER } qn_task_kind;
 QN_API qn_task_kind qn_model_task(const qn_model *model);
 
 /* scores [count, labels]: probabilities (softmax, or a sigmoid each for several labels), the values of a regression, or with `logits`
  * the raw outputs. */
 QN_API qn_status qn_classify(qn_model *model, const qn_text *texts, size_t count, bool logits, float *scores);
+
+/* What of a text the model read. */
+typedef struct {
+    size_t tokens;  /* special ones included; those that windows share count once */
+    size_t windows; /* 1; more where a long text was split */
+    bool truncated; /* the rest was cut off */
+} qn_usage;
+
+/* An entity that a tagger finds, or with labels that are no B- and I- (parts of speech) a word. */
+typedef struct {
+    const char *label;           /* "PER"; owned by the model */
+    size_t start, end;           /* in bytes of the text */
+    size_t char_start, char_end; /* in Unicode characters */
+    float score;                 /* the mean probability of its words' tags */
+} qn_tag_span;
+typedef struct {
+    bool split_by_space; /* words are what white space separates, as in texts that are split already; otherwise punctuation and
+                          * Chinese characters are words of their own */
+    bool unconstrained;  /* each word gets its best tag; otherwise the best legal sequence of tags is found, in which an I- stands
+                          * behind a B- or I- of its type */
+    size_t stride;       /* tokens that windows of a long text share; 0: 128, or half a window where that is less */
+} qn_tag_options;
+/* The spans of text `index`, in order, valid during the call. Any status but QN_OK stops with that status. */
+typedef qn_status (*qn_tag_receiver)(void *user, size_t index, const qn_usage *usage, const qn_tag_span *spans, size_t count);
+/* Tags texts by a model with a head on tokens; `receive` is called once per text, in order. options NULL: all false. A pair's second
+ * text is not looked at. */
+QN_API qn_status qn_tag(qn_model *model, const qn_text *texts, size_t count, const qn_tag_options *options, qn_tag_receiver receive,
+                        void *user);
 
 /* The `top` most probable tokens for each mask token of a text, best first. `receive` is called once per mask, in order. */
 typedef struct {
@@ -254,9 +287,10 @@ QN_API qn_status qn_fill_mask(qn_model *model, const qn_text *text, size_t top, 
 /* How to read files of texts: TSV, CSV, JSON lines, fastText's or plain lines, each also gzipped; "-" is standard input. NULL
  * fields: by name, by the names of columns that users know (docs/data.md). */
 typedef struct {
-    const char *format; /* "tsv", "csv", "jsonl", "text", "fasttext" */
+    const char *format; /* "tsv", "csv", "jsonl", "text", "fasttext"; for tagging "conll" or "jsonl" */
     const char *text_column, *pair_column, *label_column, *score_column;
     const char *columns; /* of a file without a header line, separated by commas */
+    size_t stride;       /* tagging: tokens that windows of a long text share; 0: 128, or half a window where that is less */
 } qn_data_options;
 
 /* The texts of one or more files, one after another, as the data options say. `every_line` keeps the empty lines of plain text, so that
@@ -331,7 +365,7 @@ typedef struct {
     const char *output;        /* run folder; made. A finished or other run there is refused unless `overwrite` */
     bool overwrite;
     const char *resume;        /* "": the last checkpoint of `output` if there is one; a checkpoint's folder; NULL: begin */
-    const char *task;          /* finetune: "classify" or "regress"; pretrain's objective: "mlm" */
+    const char *task;          /* finetune: "classify", "regress" or "tag"; pretrain's objective: "mlm" */
     const char *const *train;  /* data files */
     size_t train_count;
     const char *validation;    /* file; NULL: none */
@@ -355,6 +389,7 @@ typedef struct {
     size_t max_length;         /* tokens per example; 0: the model's limit */
     bool group_by_length;      /* batches of similar lengths */
     double label_smoothing, layer_decay, dropout; /* dropout < 0: as config.json says */
+    bool label_all_tokens;     /* tag: every token of a word is trained, not its first alone */
     bool balanced;             /* class weights n / (labels * count) */
     int64_t freeze_layers;     /* the first so many layers and the embeddings stay as they are; -1: nothing is frozen */
     double mask_probability;   /* mlm */
@@ -508,6 +543,10 @@ QN_API qn_tensor *qn_normalize(qn_context *context, qn_tensor *x);
  * the share of the target that is spread over all classes (as torch.nn.functional.cross_entropy). */
 QN_API qn_status qn_cross_entropy(qn_context *context, qn_tensor *logits, const int32_t *targets, const float *class_weights,
                                   float smoothing, double *loss);
+/* Two softmax cross-entropies of each sequence over its own rows: of column 0 of logits [T, 2] with the row starts[i], of column 1 with
+ * ends[i], counted from the sequence's first; negative for none. starts, ends [n] */
+QN_API qn_status qn_span_cross_entropy(qn_context *context, qn_tensor *logits, qn_ragged batch, const int32_t *starts,
+                                       const int32_t *ends, double *loss);
 /* Of sigmoid(logits), each an answer of its own: logits, targets [n, C] */
 QN_API qn_status qn_binary_cross_entropy(qn_context *context, qn_tensor *logits, const float *targets, double *loss);
 /* predictions, targets [n, C] */

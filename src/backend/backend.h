@@ -267,6 +267,17 @@ typedef struct {
     float *dlogits;      // [T, C] written; may be `logits`; NULL: loss alone
 } qn_cross_entropy_args;
 
+// Of each sequence the softmax cross-entropy of two targets among its own rows: by column 0 and by column 1.
+typedef struct {
+    size_t sequences;
+    const int32_t *offsets;    // [n+1], host
+    const float *logits;       // [T, 2]
+    const int32_t *targets[2]; // [n] row of the sequence, host; negative: ignored
+    double divisor;            // of the sum
+    double *loss;              // host
+    float *dlogits;            // [T, 2] written; NULL: loss alone
+} qn_span_cross_entropy_args;
+
 typedef struct {
     size_t count;            // elements
     const float *x, *target; // logits or predictions
@@ -373,6 +384,7 @@ typedef struct {
     void (*normalize_backward)(qn_backend *b, size_t rows, size_t d, const float *y, const float *norm, const float *dy,
                                float *dx, bool accumulate);
     void (*cross_entropy)(qn_backend *b, const qn_cross_entropy_args *a);
+    void (*span_cross_entropy)(qn_backend *b, const qn_span_cross_entropy_args *a);
     void (*binary_cross_entropy)(qn_backend *b, const qn_elementwise_loss_args *a); // on logits
     void (*mean_squared_error)(qn_backend *b, const qn_elementwise_loss_args *a);
     void (*add)(qn_backend *b, size_t count, const float *x, float *y); // y += x

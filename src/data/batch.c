@@ -20,6 +20,8 @@ void qn_batch_free(qn_batch *b) {
     free(b->classes);
     free(b->scores);
     free(b->multi);
+    free(b->tags);
+    for (int k = 0; k < 2; k++) free(b->answers[k]);
     free(b->masked_rows);
     free(b->masked_ids);
     free(b->next_sentence);
@@ -28,7 +30,7 @@ void qn_batch_free(qn_batch *b) {
 
 void qn_batch_clear(qn_batch *b) {
     b->sequences = b->tokens = b->masked = b->labels = 0;
-    b->has_classes = b->has_scores = b->has_multi = b->has_next_sentence = b->ends_epoch = false;
+    b->has_classes = b->has_scores = b->has_multi = b->has_tags = b->has_answers = b->has_next_sentence = b->ends_epoch = false;
     b->epoch = 0;
     b->progress = 0;
     b->after = (qn_data_position){0};
@@ -47,13 +49,14 @@ static qn_status grow_all(void **arrays[], const size_t sizes[], size_t count, s
 
 qn_status qn_batch_reserve(qn_batch *b, size_t sequences, size_t tokens) {
     void **token_arrays[] = {(void **)&b->ids,       (void **)&b->types,       (void **)&b->positions,
-                             (void **)&b->continues, (void **)&b->masked_rows, (void **)&b->masked_ids};
-    static const size_t token_sizes[] = {4, 4, 4, 1, 4, 4};
+                             (void **)&b->continues, (void **)&b->masked_rows, (void **)&b->masked_ids,
+                             (void **)&b->tags};
+    static const size_t token_sizes[] = {4, 4, 4, 1, 4, 4, 4};
     void **sequence_arrays[] = {(void **)&b->offsets, (void **)&b->examples, (void **)&b->classes, (void **)&b->scores,
-                                (void **)&b->next_sentence};
-    static const size_t sequence_sizes[] = {4, 4, 4, 4, 4};
-    QN_TRY(grow_all(token_arrays, token_sizes, 6, &b->token_capacity, tokens));
-    return grow_all(sequence_arrays, sequence_sizes, 5, &b->sequence_capacity, sequences + 1);
+                                (void **)&b->next_sentence, (void **)&b->answers[0], (void **)&b->answers[1]};
+    static const size_t sequence_sizes[] = {4, 4, 4, 4, 4, 4, 4};
+    QN_TRY(grow_all(token_arrays, token_sizes, 7, &b->token_capacity, tokens));
+    return grow_all(sequence_arrays, sequence_sizes, 7, &b->sequence_capacity, sequences + 1);
 }
 
 qn_status qn_batch_append(qn_batch *b, const qn_sequences *sequences, uint32_t i) {
@@ -83,6 +86,8 @@ qn_status qn_batch_fill(qn_batch *b, const qn_dataset *d, const uint32_t *exampl
     b->has_classes = d->classes != NULL;
     b->has_scores = d->scores != NULL;
     b->has_multi = d->multi != NULL;
+    b->has_tags = d->tags != NULL;
+    b->has_answers = d->answers != NULL;
     if (b->has_multi) {
         void *multi = b->multi;
         qn_status status = qn_grow(&multi, &b->multi_capacity, b->sequence_capacity * d->labels, sizeof *b->multi);
@@ -93,6 +98,10 @@ qn_status qn_batch_fill(qn_batch *b, const qn_dataset *d, const uint32_t *exampl
         size_t example = examples[i];
         if (b->has_classes) b->classes[i] = d->classes[example];
         if (b->has_scores) b->scores[i] = d->scores[example];
+        if (b->has_tags)
+            memcpy(b->tags + b->offsets[i], d->tags + qn_sequences_begin(&d->sequences, example),
+                   (size_t)qn_sequences_length(&d->sequences, example) * sizeof *b->tags);
+        for (size_t k = 0; b->has_answers && k < 2; k++) b->answers[k][i] = d->answers[2 * example + k];
         for (size_t l = 0; b->has_multi && l < d->labels; l++)
             b->multi[i * d->labels + l] = d->multi[example * d->labels + l];
     }

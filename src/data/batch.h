@@ -29,11 +29,13 @@ typedef struct {
     int32_t *offsets;         // [n + 1]
     uint32_t *examples;       // [n] index in the data set, or in the block of the corpus
     // Targets; those that the source has.
-    bool has_classes, has_scores, has_multi;
+    bool has_classes, has_scores, has_multi, has_tags, has_answers;
     int32_t *classes; // [n]
     float *scores;    // [n]
     float *multi;     // [n, labels] 0 or 1
     size_t labels;
+    int32_t *tags;               // [T] a label, -1 for none
+    int32_t *answers[2];         // [n] the answer's first and last token, counted from the sequence's first
     // Masked-language modelling: rows of T, and the ids that stood there.
     size_t masked;
     int32_t *masked_rows, *masked_ids; // [masked]

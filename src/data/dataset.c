@@ -22,6 +22,13 @@ void qn_dataset_free(qn_dataset *d) {
     free(d->names);
     free(d->texts);
     free(d->text_offsets);
+    free(d->document);
+    free(d->tags);
+    free(d->answers);
+    free(d->starts);
+    free(d->ends);
+    free(d->gold);
+    free(d->gold_offsets);
     *d = (qn_dataset){0};
 }
 

@@ -9,6 +9,8 @@ typedef enum {
     QN_TARGET_CLASS,  // one label per example
     QN_TARGET_LABELS, // any number of labels per example
     QN_TARGET_SCORE,  // a number: the score column, else the label read as a number
+    QN_TARGET_TAGS,   // a label for each word
+    QN_TARGET_ANSWER, // a piece of the pair's text, or none
 } qn_target;
 
 typedef struct {
@@ -35,6 +37,17 @@ typedef struct {
     char *texts;           // text, NUL, pair, NUL of each example, one after the other; NULL unless keep_texts
     int64_t *text_offsets; // [n]
     size_t truncated;      // examples that were cut to max_length
+    // Where long texts are cut into windows (tags, answers), an example is a document, and a sequence one of its
+    // windows: lines, files and texts are [documents] then.
+    size_t documents, split; // all, and those of several windows; 0 where each example is one sequence
+    uint32_t *document;      // [n] of each sequence, ascending
+    int32_t *tags;           // [T] for QN_TARGET_TAGS: a label, -1 for none. A word has it in the window where it has
+                             // the most context, and nowhere else: the words of a document are those tokens, in order
+    int32_t *answers; // [n, 2] for QN_TARGET_ANSWER: its first and last token in the window; 0, 0: it is not in there
+    int32_t *starts, *ends; // [T] bytes of the document's text (tags: of the token's word), of the pair (answers); -1
+                            // for other tokens. NULL unless keep_texts
+    char *gold;             // answers: all right ones of each document, each followed by a NUL, and one NUL more
+    int64_t *gold_offsets;  // [documents]
     uint64_t fingerprint;  // of tokens and targets: the same data gives the same number
 } qn_dataset;
 
@@ -43,10 +56,22 @@ typedef struct {
 qn_status qn_dataset_read(const char *const *paths, size_t count, const qn_tokenizer *tokenizer,
                           const qn_dataset_options *options, qn_labels *labels, qn_dataset *out);
 void qn_dataset_free(qn_dataset *dataset);
+
+// How to read texts with tags (data/tagged.h), or questions with answers (data/questions.h).
+typedef struct {
+    const char *format;                   // NULL: by name and first line
+    const char *word_column, *tag_column; // of CoNLL
+    qn_encode_options encode;             // max_length: of a window
+    size_t stride;                        // of windows; 0: chosen (data/windows.h)
+    bool collect_labels, keep_texts;      // as above
+    bool all_tokens;                      // every token of a word carries its label, not its first one alone
+} qn_windowed_options;
+qn_status qn_dataset_read_tags(const char *const *paths, size_t count, const qn_tokenizer *tokenizer,
+                               const qn_windowed_options *options, qn_labels *labels, qn_dataset *out);
 // How many examples carry each label: [labels].
 void qn_dataset_class_counts(const qn_dataset *dataset, int64_t *counts);
 // Weights for a balanced loss, as scikit-learn's "balanced": n / (L * count); 0 for a label without examples.
 // counts [labels] as above, weights [labels].
 void qn_dataset_class_weights(const qn_dataset *dataset, const int64_t *counts, float *weights);
-// The texts of an example; "" where they were not kept. pair: NULL where there is none.
+// The texts of an example or document; "" where they were not kept. pair: NULL where there is none.
 void qn_dataset_text(const qn_dataset *dataset, size_t i, const char **text, const char **pair);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 qn_status qn_infer_need_labels(const qn_model *model) {
-    if (qn_model_labels(model)) return QN_OK;
+    if (model->network->heads & QN_HEAD_CLASSIFIER) return QN_OK;
     return qn_fail(QN_ERROR_UNSUPPORTED,
                    "%s: this model has no classification head (expected \"architectures\" [\"%s\"])",
                    model->network->config.source, model->network->config.family->class_classifier);
@@ -22,8 +22,8 @@ qn_status qn_infer_classify(qn_model *m, qn_context *c, const qn_infer_batch *ba
     return QN_OK;
 }
 
-// p_k = exp(x_k - max x) / sum exp(x_j - max x), in double precision
-static void softmax(float *x, size_t count) {
+// p_k = exp(x_k - max x) / sum exp(x_j - max x)
+void qn_infer_softmax(float *x, size_t count) {
     double largest = -INFINITY, total = 0;
     for (size_t k = 0; k < count; k++) largest = fmax(largest, x[k]);
     for (size_t k = 0; k < count; k++) total += exp(x[k] - largest);
@@ -34,7 +34,7 @@ void qn_infer_probabilities(const qn_model *model, size_t count, float *scores) 
     size_t labels = qn_model_labels(model);
     qn_task_kind task = qn_model_task(model);
     if (task == QN_TASK_CLASSIFY)
-        for (size_t i = 0; i < count; i++) softmax(scores + i * labels, labels);
+        for (size_t i = 0; i < count; i++) qn_infer_softmax(scores + i * labels, labels);
     if (task == QN_TASK_MULTILABEL)
         for (size_t i = 0; i < count * labels; i++) scores[i] = (float)(1 / (1 + exp(-(double)scores[i])));
 }
@@ -79,7 +79,7 @@ static qn_status receive_masks(qn_model *m, qn_context *c, const qn_infer_batch 
     size_t vocabulary = qn_width(logits);
     for (size_t i = 0; i < f->masks; i++) {
         m->backend->ops->copy_out(m->backend, row, logits->data + i * vocabulary, vocabulary * sizeof *row);
-        softmax(row, vocabulary);
+        qn_infer_softmax(row, vocabulary);
         // Rows of the embedding table that no token stands for are no answers.
         size_t known = qn_tokenizer_size(m->tokenizer) < vocabulary ? qn_tokenizer_size(m->tokenizer) : vocabulary;
         size_t found = best_candidates(m, row, known, f->top, candidates);

@@ -71,6 +71,7 @@ static qn_status choose_prompt(qn_model *m) {
 static qn_status open_parts(qn_model *m, const char *folder, const qn_model_options *options) {
     QN_TRY(qn_compute_parse(options->dtype, &m->compute));
     if (options->threads < 0) return qn_fail(QN_ERROR_ARGUMENT, "%d threads (expected 0 or more)", options->threads);
+    m->overflow = options->overflow;
     m->batch_tokens = options->batch_tokens ? options->batch_tokens : BATCH_TOKENS;
     m->folder = qn_strdup(folder);
     if (!m->folder) return QN_ERROR_MEMORY;
@@ -146,6 +147,7 @@ void qn_model_close(qn_model *m) {
     qn_sbert_free(&m->sbert);
     qn_encoding_free(&m->encoding);
     qn_sequences_free(&m->window);
+    qn_tag_scheme_free(&m->tags);
     free(m->order);
     free(m->starts);
     free(m->ids);
@@ -171,7 +173,7 @@ size_t qn_model_max_length(const qn_model *model) {
 }
 
 size_t qn_model_labels(const qn_model *model) {
-    return model->network->heads & QN_HEAD_CLASSIFIER ? model->network->config.labels : 0;
+    return model->network->heads & (QN_HEAD_CLASSIFIER | QN_HEAD_TAGGER) ? model->network->config.labels : 0;
 }
 
 const char *qn_model_label(const qn_model *model, size_t index) {
@@ -182,6 +184,8 @@ qn_task_kind qn_model_task(const qn_model *model) {
     static const qn_task_kind kinds[] = {[QN_PROBLEM_SINGLE_LABEL] = QN_TASK_CLASSIFY,
                                          [QN_PROBLEM_MULTI_LABEL] = QN_TASK_MULTILABEL,
                                          [QN_PROBLEM_REGRESSION] = QN_TASK_REGRESS};
+    if (model->network->heads & QN_HEAD_TAGGER) return QN_TASK_TAG;
+    if (model->network->heads & QN_HEAD_SPAN) return QN_TASK_ANSWER;
     return qn_model_labels(model) ? kinds[model->network->config.problem] : QN_TASK_NONE;
 }
 
@@ -203,7 +207,9 @@ static json_t *describe_heads(unsigned heads) {
     } names[] = {{QN_HEAD_POOLER, "pooler"},
                  {QN_HEAD_CLASSIFIER, "classifier"},
                  {QN_HEAD_MASKED_LM, "masked-lm"},
-                 {QN_HEAD_NEXT_SENTENCE, "next-sentence"}};
+                 {QN_HEAD_NEXT_SENTENCE, "next-sentence"},
+                 {QN_HEAD_TAGGER, "tagger"},
+                 {QN_HEAD_SPAN, "span"}};
     json_t *list = json_array();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (heads & names[i].head) json_array_append_new(list, json_string(names[i].name));
@@ -228,7 +234,9 @@ static json_t *describe_labels(const qn_model *m) {
     static const char *const tasks[] = {[QN_TASK_NONE] = "none",
                                         [QN_TASK_CLASSIFY] = "classify",
                                         [QN_TASK_MULTILABEL] = "multilabel",
-                                        [QN_TASK_REGRESS] = "regress"};
+                                        [QN_TASK_REGRESS] = "regress",
+                                        [QN_TASK_TAG] = "tag",
+                                        [QN_TASK_ANSWER] = "answer"};
     json_t *labels = json_array();
     for (size_t i = 0; i < qn_model_labels(m); i++) json_array_append_new(labels, json_string(qn_model_label(m, i)));
     return json_pack("{s:s, s:o}", "task", tasks[qn_model_task(m)], "labels", labels);

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "data/sequences.h"
 #include "formats/model_folder.h"
+#include "metrics/tagging.h"
 #include "models/network.h"
 #include "text/tokenizer.h"
 
@@ -17,6 +18,8 @@ struct qn_model {
     bool packed, head_packed; // the weights of products have their form for the backend: made at first use
     size_t batch_tokens;
     qn_encode_options encode;
+    qn_overflow overflow;
+    qn_tag_scheme tags;    // of a tagger's labels; made at first use
     const char *prompt;    // put before each text that is embedded; NULL: none
     int32_t prompt_tokens; // not pooled; 0 where they are
 
@@ -68,7 +71,16 @@ typedef struct {
 qn_status qn_infer_classify(qn_model *model, qn_context *c, const qn_infer_batch *batch, void *user);
 // From raw outputs to probabilities, in place; the values of a regression stay.
 void qn_infer_probabilities(const qn_model *model, size_t count, float *scores);
-// QN_OK when the model has a head for labels; otherwise an error that says what it has.
+// QN_OK when the model has a head for labels of texts; otherwise an error that says what is expected.
 qn_status qn_infer_need_labels(const qn_model *model);
+
+// The logits of a head on tokens (QN_HEAD_TAGGER, QN_HEAD_SPAN): those of token t of the sequences, counted through, go
+// to row row_of[t] of rows [.., width]; -1: nowhere. row_of NULL: each token is its own row.
+qn_status qn_infer_tokens(qn_model *model, const qn_sequences *sequences, unsigned head, const int32_t *row_of,
+                          float *rows);
+// The meaning of a tagger's labels, made at first use. An error for other models.
+qn_status qn_infer_scheme(qn_model *model, const qn_tag_scheme **out);
+// Softmax in place, in double precision.
+void qn_infer_softmax(float *values, size_t count);
 
 // "bert model.safetensors has ..." of the heads, for messages and for describe: "classifier, pooler".

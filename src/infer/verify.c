@@ -85,6 +85,11 @@ void qn_golden_text(const qn_golden *g, size_t i, qn_text *text) {
 // ---- Writing
 // ---------------------------------------------------------------------------------------------------------
 
+// Labels of whole texts: a tagger's logits are not kept.
+static size_t text_labels(const qn_model *m) {
+    return m->network->heads & QN_HEAD_CLASSIFIER ? qn_model_labels(m) : 0;
+}
+
 typedef struct {
     float *vectors, *logits; // logits NULL without a head for labels
 } outputs;
@@ -95,7 +100,7 @@ static void free_outputs(outputs *o) {
 }
 
 static qn_status compute_outputs(qn_model *m, const qn_text *texts, size_t count, outputs *out) {
-    size_t labels = qn_model_labels(m);
+    size_t labels = text_labels(m);
     out->vectors = qn_malloc(count, qn_model_width(m) * sizeof(float));
     out->logits = labels ? qn_malloc(count, labels * sizeof(float)) : NULL;
     if (!out->vectors || (labels && !out->logits)) return QN_ERROR_MEMORY;
@@ -134,7 +139,7 @@ static qn_status pack_texts(const qn_text *texts, size_t count, packed_texts *p)
 }
 
 static qn_status write_golden(qn_model *m, const packed_texts *p, const outputs *o, size_t count) {
-    int64_t n = (int64_t)count, width = (int64_t)qn_model_width(m), labels = (int64_t)qn_model_labels(m);
+    int64_t n = (int64_t)count, width = (int64_t)qn_model_width(m), labels = (int64_t)text_labels(m);
     qn_st_entry entries[] = {
         {.name = "texts", .dtype = QN_ST_U8, .dims = 1, .shape = {(int64_t)p->texts.size}, .bytes = p->texts.data},
         {.name = "offsets", .dtype = QN_ST_I64, .dims = 1, .shape = {n + 1}, .bytes = p->offsets},
@@ -188,10 +193,10 @@ static double compare(const float *ours, const uint8_t *golden, size_t count, js
 }
 
 static qn_status verify(qn_model *m, const qn_golden *g, double tolerance, const char *path, json_t *report) {
-    if (g->width != qn_model_width(m) || g->labels != qn_model_labels(m))
+    if (g->width != qn_model_width(m) || g->labels != text_labels(m))
         return qn_fail(QN_ERROR_FORMAT,
                        "%s: vectors of %zu and logits of %zu values (expected %zu and %zu, as the model's)", path,
-                       g->width, g->labels, qn_model_width(m), qn_model_labels(m));
+                       g->width, g->labels, qn_model_width(m), text_labels(m));
     outputs o = {0};
     qn_text *texts = qn_malloc(g->count, sizeof *texts);
     if (!texts) return QN_ERROR_MEMORY;

@@ -333,6 +333,8 @@ static void read_heads(qn_model_config *config) {
     if (f->class_pretraining && strcmp(class, f->class_pretraining) == 0)
         config->heads = QN_HEAD_MASKED_LM | QN_HEAD_POOLER | QN_HEAD_NEXT_SENTENCE;
     if (strcmp(class, f->class_classifier) == 0) config->heads = QN_HEAD_POOLER | QN_HEAD_CLASSIFIER;
+    if (f->class_tagger && strcmp(class, f->class_tagger) == 0) config->heads = QN_HEAD_TAGGER;
+    if (f->class_span && strcmp(class, f->class_span) == 0) config->heads = QN_HEAD_SPAN;
 }
 
 static qn_status read_config(qn_model_config *config) {
@@ -352,6 +354,15 @@ static qn_status read_config(qn_model_config *config) {
     if (config->classifier_dropout < 0) config->classifier_dropout = config->encoder.hidden_dropout;
     QN_TRY(read_fraction(config->json, file, config->family->keys->classifier_dropout, &config->classifier_dropout));
     QN_TRY(read_head(config));
+    config->tagger_dropout = config->classifier_dropout;
+    if (config->family->keys->tagger_dropout) {
+        config->tagger_dropout = config->encoder.hidden_dropout;
+        QN_TRY(read_fraction(config->json, file, config->family->keys->tagger_dropout, &config->tagger_dropout));
+    }
+    if (config->family->keys->span_dropout) {
+        config->span_dropout = 0.1f; // DistilBERT's, the only family that has one
+        QN_TRY(read_fraction(config->json, file, config->family->keys->span_dropout, &config->span_dropout));
+    }
     static const choice problems[] = {{"single_label_classification", QN_PROBLEM_SINGLE_LABEL},
                                       {"multi_label_classification", QN_PROBLEM_MULTI_LABEL},
                                       {"regression", QN_PROBLEM_REGRESSION},
@@ -399,6 +410,8 @@ qn_status qn_model_config_write(qn_model_config *config, unsigned heads, const c
     static const char *const problems[] = {"single_label_classification", "multi_label_classification", "regression"};
     const qn_family *f = config->family;
     const char *class = heads & QN_HEAD_CLASSIFIER      ? f->class_classifier
+                        : heads & QN_HEAD_TAGGER        ? f->class_tagger
+                        : heads & QN_HEAD_SPAN          ? f->class_span
                         : heads & QN_HEAD_NEXT_SENTENCE ? f->class_pretraining
                         : heads & QN_HEAD_MASKED_LM     ? f->class_masked_lm
                                                         : f->class_base;
@@ -408,7 +421,12 @@ qn_status qn_model_config_write(qn_model_config *config, unsigned heads, const c
     json_object_del(json, "torch_dtype");
     json_object_del(json, "_name_or_path");
     json_object_del(json, "num_labels");
-    if (heads & QN_HEAD_CLASSIFIER) {
+    if (heads & QN_HEAD_SPAN) { // transformers makes as many outputs as there are labels, which are two by default
+        json_object_del(json, "id2label");
+        json_object_del(json, "label2id");
+    }
+    if (heads & (QN_HEAD_TAGGER | QN_HEAD_SPAN)) json_object_del(json, "problem_type");
+    if (heads & (QN_HEAD_CLASSIFIER | QN_HEAD_TAGGER)) {
         json_t *names = json_object(), *ids = json_object();
         for (size_t i = 0; i < config->labels; i++) {
             char key[32];
@@ -418,7 +436,8 @@ qn_status qn_model_config_write(qn_model_config *config, unsigned heads, const c
         }
         failed |= json_object_set_new(json, "id2label", names);
         failed |= json_object_set_new(json, "label2id", ids);
-        failed |= json_object_set_new(json, "problem_type", json_string(problems[config->problem]));
+        if (heads & QN_HEAD_CLASSIFIER)
+            failed |= json_object_set_new(json, "problem_type", json_string(problems[config->problem]));
     }
     if (failed) return qn_fail(QN_ERROR_FORMAT, "%s: a label is not UTF-8, or out of memory", config->source);
     char *path = qn_path_join(folder, "config.json");

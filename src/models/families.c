@@ -18,7 +18,9 @@ static const qn_config_keys distilbert_keys = {.hidden = "dim",
                                                .activation = "activation",
                                                .hidden_dropout = "dropout",
                                                .attention_dropout = "attention_dropout",
-                                               .classifier_dropout = "seq_classif_dropout"};
+                                               .classifier_dropout = "seq_classif_dropout",
+                                               .tagger_dropout = "dropout",
+                                               .span_dropout = "qa_dropout"};
 
 static const qn_config_keys albert_keys = {.hidden = "hidden_size",
                                            .layers = "num_hidden_layers",
@@ -112,6 +114,7 @@ static const qn_config_keys nomic_keys = {.hidden = "n_embd",
         .model_type = type_, .prefix = "roberta.", .keys = &bert_keys, .defaults = DEFAULTS(GELU, 2, 0, 0.1f),         \
         .names = {BERT_EMBEDDINGS, BERT_LAYER, BERT_NORMS}, ROBERTA_HEADS, .class_base = class_ "Model",               \
         .class_masked_lm = class_ "ForMaskedLM", .class_classifier = class_ "ForSequenceClassification",               \
+        .class_tagger = class_ "ForTokenClassification", .class_span = class_ "ForQuestionAnswering",                  \
         .positions_after_padding = true                                                                                \
     }
 
@@ -129,7 +132,9 @@ static const qn_family families[] = {
      .class_base = "BertModel",
      .class_masked_lm = "BertForMaskedLM",
      .class_pretraining = "BertForPreTraining",
-     .class_classifier = "BertForSequenceClassification"},
+     .class_classifier = "BertForSequenceClassification",
+     .class_tagger = "BertForTokenClassification",
+     .class_span = "BertForQuestionAnswering"},
     ROBERTA("roberta", "Roberta"),
     ROBERTA("xlm-roberta", "XLMRoberta"),
     ROBERTA("camembert", "Camembert"),
@@ -144,6 +149,8 @@ static const qn_family families[] = {
      .class_base = "RobertaPreLayerNormModel",
      .class_masked_lm = "RobertaPreLayerNormForMaskedLM",
      .class_classifier = "RobertaPreLayerNormForSequenceClassification",
+     .class_tagger = "RobertaPreLayerNormForTokenClassification",
+     .class_span = "RobertaPreLayerNormForQuestionAnswering",
      .pre_norm = true,
      .positions_after_padding = true},
     // Sanh et al. 2019. No token types, no pooler; the classifier's own layer is ReLU. Its epsilon of norms is fixed.
@@ -173,7 +180,9 @@ static const qn_family families[] = {
      .decoder = "vocab_projector.weight",
      .class_base = "DistilBertModel",
      .class_masked_lm = "DistilBertForMaskedLM",
-     .class_classifier = "DistilBertForSequenceClassification"},
+     .class_classifier = "DistilBertForSequenceClassification",
+     .class_tagger = "DistilBertForTokenClassification",
+     .class_span = "DistilBertForQuestionAnswering"},
     // Clark et al. 2020. Generators have the masked-LM head; of discriminators the encoder is read.
     {.model_type = "electra",
      .prefix = "electra.",
@@ -192,6 +201,8 @@ static const qn_family families[] = {
      .class_base = "ElectraModel",
      .class_masked_lm = "ElectraForMaskedLM",
      .class_classifier = "ElectraForSequenceClassification",
+     .class_tagger = "ElectraForTokenClassification",
+     .class_span = "ElectraForQuestionAnswering",
      .transform_gelu = true,
      .narrow_embeddings = true},
     // Lan et al. 2020. One set of parameters for all layers, or one for each of some groups.
@@ -219,6 +230,8 @@ static const qn_family families[] = {
      .class_masked_lm = "AlbertForMaskedLM",
      .class_pretraining = "AlbertForPreTraining",
      .class_classifier = "AlbertForSequenceClassification",
+     .class_tagger = "AlbertForTokenClassification",
+     .class_span = "AlbertForQuestionAnswering",
      .narrow_embeddings = true,
      .always_projects = true,
      .shares_layers = true},
@@ -244,6 +257,8 @@ static const qn_family families[] = {
      .class_base = "MPNetModel",
      .class_masked_lm = "MPNetForMaskedLM",
      .class_classifier = "MPNetForSequenceClassification",
+     .class_tagger = "MPNetForTokenClassification",
+     .class_span = "MPNetForQuestionAnswering",
      .positions_after_padding = true,
      .pads_with_one = true},
     // Warner et al. 2024 (ModernBERT).

@@ -7,6 +7,9 @@
 #include <string.h>
 
 enum { NAME_SIZE = 320 };
+// Heads on tokens are called the same in every family.
+#define TAGGER "classifier"
+#define SPAN "qa_outputs"
 
 static qn_status add_dense(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool plain,
                            qn_dense *dense) {
@@ -54,6 +57,10 @@ static qn_status add_heads(qn_network *n) {
             return qn_fail(QN_ERROR_UNSUPPORTED, "%s: this family has no next-sentence head", n->config.source);
         QN_TRY(qn_dense_add(set, f->next_sentence, 2, d, last, true, &n->next_sentence));
     }
+    if (n->heads & (QN_HEAD_TAGGER | QN_HEAD_SPAN) && !f->class_tagger)
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: this family has no heads on tokens", n->config.source);
+    if (n->heads & QN_HEAD_TAGGER) QN_TRY(qn_dense_add(set, TAGGER, n->config.labels, d, last, true, &n->tagger));
+    if (n->heads & QN_HEAD_SPAN) QN_TRY(qn_dense_add(set, SPAN, 2, d, last, true, &n->span));
     return QN_OK;
 }
 
@@ -139,12 +146,16 @@ static bool same_shape(const qn_st_tensor *t, const qn_tensor *own) {
     return true;
 }
 
+static bool begins(const char *name, const char *with) {
+    return strncmp(name, with, strlen(with)) == 0;
+}
+
 // Which parameters start fresh: those of a head that is missing, or has another number of labels while training.
 static bool starts_fresh(qn_network *n, const qn_parameter *p, char *name, const qn_network_options *options) {
     const qn_st_tensor *t = find(n, name);
     if (!p->optional || !options->trainable) return false;
-    return !t || (!same_shape(t, &p->tensor) &&
-                  strncmp(p->name, n->config.family->classifier, strlen(n->config.family->classifier)) == 0);
+    return !t || (!same_shape(t, &p->tensor) && (begins(p->name, n->config.family->classifier) ||
+                                                 begins(p->name, TAGGER) || begins(p->name, SPAN)));
 }
 
 static bool is_grouped(const qn_network *n, size_t index) {
@@ -326,6 +337,15 @@ qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *n, qn_tensor *hidden,
     x = qn_linear(c, x, n->transform.weight, n->transform.bias, f);
     x = norm(c, n, x, &n->transform_norm);
     return qn_linear(c, x, n->decoder ? n->decoder : n->encoder.word, n->decoder_bias, QN_ACTIVATION_NONE);
+}
+
+qn_tensor *qn_network_tag(qn_context *c, qn_network *n, qn_tensor *hidden) {
+    return qn_linear(c, qn_drop(c, hidden, n->config.tagger_dropout), n->tagger.weight, n->tagger.bias,
+                     QN_ACTIVATION_NONE);
+}
+
+qn_tensor *qn_network_answer(qn_context *c, qn_network *n, qn_tensor *hidden) {
+    return qn_linear(c, qn_drop(c, hidden, n->config.span_dropout), n->span.weight, n->span.bias, QN_ACTIVATION_NONE);
 }
 
 qn_tensor *qn_network_next_sentence(qn_context *c, qn_network *n, qn_tensor *hidden, qn_ragged batch) {

@@ -9,6 +9,8 @@ enum {
     QN_HEAD_CLASSIFIER = 2,    // on the pooled vector: classes, labels or numbers
     QN_HEAD_MASKED_LM = 4,     // scores over the vocabulary, output embedding tied to the input's
     QN_HEAD_NEXT_SENTENCE = 8, // on the pooled vector: 0 follows, 1 does not
+    QN_HEAD_TAGGER = 16,       // on each token: tags
+    QN_HEAD_SPAN = 32,         // on each token: whether an answer begins there, and whether it ends there
 };
 
 typedef enum { QN_PROBLEM_SINGLE_LABEL, QN_PROBLEM_MULTI_LABEL, QN_PROBLEM_REGRESSION } qn_problem;
@@ -18,6 +20,7 @@ typedef struct {
     const char *hidden, *layers, *heads, *intermediate, *activation;
     const char *hidden_dropout, *attention_dropout, *classifier_dropout;
     const char *positions, *norm_eps; // NULL: max_position_embeddings, layer_norm_eps
+    const char *tagger_dropout, *span_dropout; // NULL: the classifier's, and none
 } qn_config_keys;
 
 // What makes a family: names and the places where its configuration differs. One entry in the table of families.c.
@@ -37,6 +40,7 @@ typedef struct {
     const char *decoder,
         *decoder_own_bias; // of masked LM where its weight is not the word table; NULL: as decoder_bias
     const char *class_base, *class_masked_lm, *class_pretraining, *class_classifier; // "architectures"
+    const char *class_tagger, *class_span;
     bool pre_norm;
     bool positions_after_padding; // positions count from pad_token_id + 1, and the table has as many rows more
     bool pads_with_one;           // ... whatever pad_token_id says
@@ -58,7 +62,7 @@ typedef struct {
     qn_encoder_config encoder;
     int pad_id;
     unsigned heads; // as "architectures" says
-    float classifier_dropout;
+    float classifier_dropout, tagger_dropout, span_dropout;
     qn_activation head_activation;  // of the classifier's own layer
     bool classifier_mean;           // it reads the mean of a text's vectors, not the first
     bool plain_head, plain_decoder; // without biases
@@ -83,7 +87,7 @@ typedef struct {
     unsigned heads;
     qn_parameters parameters;
     qn_encoder encoder;
-    qn_dense pooler, pooler_norm, classifier, transform, transform_norm, next_sentence;
+    qn_dense pooler, pooler_norm, classifier, transform, transform_norm, next_sentence, tagger, span;
     qn_tensor *decoder;      // [V, width], NULL: the word table
     qn_tensor *decoder_bias; // or NULL
     qn_weights *weights;     // kept open while tensors point into the file
@@ -119,3 +123,5 @@ qn_tensor *qn_network_classify_tokens(qn_context *c, qn_network *network, const 
 qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *network, qn_tensor *hidden, size_t rows,
                                 const int32_t *index); // [rows, V]
 qn_tensor *qn_network_next_sentence(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch); // [n, 2]
+qn_tensor *qn_network_tag(qn_context *c, qn_network *network, qn_tensor *hidden);    // logits [rows, labels]
+qn_tensor *qn_network_answer(qn_context *c, qn_network *network, qn_tensor *hidden); // logits [rows, 2]: start, end

@@ -38,6 +38,43 @@ qn_status qn_cross_entropy(qn_context *c, qn_tensor *logits, const int32_t *targ
     return qn_context_status(c);
 }
 
+static bool check_span(qn_context *c, qn_tensor *logits, qn_ragged batch, const int32_t *const targets[2]) {
+    if (qn_width(logits) != 2) {
+        qn_fail(QN_ERROR_ARGUMENT, "span cross-entropy: logits of %zu columns (expected 2)", qn_width(logits));
+        return qn_fail_operation(c, QN_ERROR_ARGUMENT) != NULL;
+    }
+    if (!qn_check_ragged(c, "span cross-entropy", batch, qn_rows(logits))) return false;
+    for (size_t i = 0; i < 2 * batch.sequences; i++) {
+        int32_t rows = batch.offsets[i / 2 + 1] - batch.offsets[i / 2], target = targets[i % 2][i / 2];
+        if (target < rows) continue;
+        qn_fail(QN_ERROR_ARGUMENT, "span cross-entropy: target %d of sequence %zu (expected less than its %d rows)",
+                target, i / 2, rows);
+        return qn_fail_operation(c, QN_ERROR_ARGUMENT) != NULL;
+    }
+    return true;
+}
+
+qn_status qn_span_cross_entropy(qn_context *c, qn_tensor *logits, qn_ragged batch, const int32_t *starts,
+                                const int32_t *ends, double *loss) {
+    const int32_t *const targets[2] = {starts, ends};
+    *loss = 0;
+    if (!logits || !check_span(c, logits, batch, targets)) return qn_context_status(c);
+    size_t count = 0;
+    for (size_t i = 0; i < batch.sequences; i++) count += (starts[i] >= 0) + (size_t)(ends[i] >= 0);
+    qn_span_cross_entropy_args args = {.sequences = batch.sequences,
+                                       .offsets = batch.offsets,
+                                       .logits = logits->data,
+                                       .targets = {starts, ends},
+                                       .divisor = count ? (double)count / c->loss_scale : 1,
+                                       .loss = loss,
+                                       .dlogits = place(c, logits)};
+    if (c->status != QN_OK) return c->status;
+    c->backend->ops->span_cross_entropy(c->backend, &args);
+    qn_gradient_written(c, logits, args.dlogits);
+    *loss /= c->loss_scale;
+    return qn_context_status(c);
+}
+
 static qn_status elementwise(qn_context *c, qn_tensor *x, const float *targets, double *loss,
                              void (*function)(qn_backend *, const qn_elementwise_loss_args *)) {
     *loss = 0;

@@ -4,14 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_MISTAKES = 50 };
-
 // --- Data
-
-static qn_status check_balance(const qn_training *o) {
-    if (!o->balanced) return QN_OK;
-    return qn_fail(QN_ERROR_ARGUMENT, "balanced class weights are for one label per example");
-}
 
 static qn_status make_class_weights(qn_job *j, const qn_dataset *d) {
     int64_t *counts = qn_calloc(j->labels.count, sizeof *counts);
@@ -75,29 +68,14 @@ static qn_status loss_of_scores(const qn_job *j, qn_network *network, qn_context
 static qn_status score(qn_model *m, const qn_dataset *d, qn_outcome *out) {
     out->count = d->sequences.count;
     out->scores = qn_malloc(out->count, qn_model_labels(m) * sizeof *out->scores);
-    out->mistakes = qn_calloc(MOST_MISTAKES, sizeof *out->mistakes);
+    out->mistakes = qn_calloc(QN_MOST_MISTAKES, sizeof *out->mistakes);
     if (!out->scores || !out->mistakes) return QN_ERROR_MEMORY;
     return qn_infer_sequences(m, &d->sequences, false, qn_infer_classify, &(qn_infer_scores){out->scores});
 }
 
-static void set_metrics(qn_outcome *o, double loss, const qn_metric *scalars, size_t count) {
-    o->metrics[0] = (qn_metric){"loss", loss, true};
-    if (count > QN_METRICS_MAX - 1) count = QN_METRICS_MAX - 1;
-    memcpy(o->metrics + 1, scalars, count * sizeof *scalars);
-    o->metric_count = count + 1;
-}
-
-// -log softmax(row)[target]
-static double cross_entropy(const float *row, size_t labels, int32_t target) {
-    double top = row[0], sum = 0;
-    for (size_t c = 1; c < labels; c++) top = fmax(top, row[c]);
-    for (size_t c = 0; c < labels; c++) sum += exp(row[c] - top);
-    return log(sum) - (row[target] - top);
-}
-
 static void find_misclassified(qn_model *m, const qn_dataset *d, const qn_classification_input *in, qn_outcome *out) {
-    size_t worst[MOST_MISTAKES];
-    out->mistake_count = qn_worst_classified(in, worst, MOST_MISTAKES);
+    size_t worst[QN_MOST_MISTAKES];
+    out->mistake_count = qn_worst_classified(in, worst, QN_MOST_MISTAKES);
     for (size_t i = 0; i < out->mistake_count; i++) {
         qn_mistake *e = &out->mistakes[i];
         int32_t gold = in->gold[worst[i]], predicted = in->predicted[worst[i]];
@@ -122,7 +100,7 @@ static qn_status measure_classes(const qn_job *j, qn_model *m, const qn_dataset 
         predicted[i] = 0;
         for (size_t k = 1; k < labels; k++)
             if (row[k] > row[predicted[i]]) predicted[i] = (int32_t)k;
-        loss += cross_entropy(row, labels, d->classes[i]) / (double)n;
+        loss += qn_row_cross_entropy(row, labels, d->classes[i]) / (double)n;
     }
     qn_infer_probabilities(m, n, out->scores);
     qn_classification_input in = {n, (int32_t)labels, d->classes, predicted, out->scores};
@@ -130,7 +108,7 @@ static qn_status measure_classes(const qn_job *j, qn_model *m, const qn_dataset 
     out->classified = true;
     if (status == QN_OK) {
         qn_metric scalars[QN_METRICS_MAX];
-        set_metrics(out, loss, scalars, qn_classification_scalars(&out->classification, scalars));
+        qn_outcome_metrics(out, loss, scalars, qn_classification_scalars(&out->classification, scalars));
         qn_classification_json(&out->classification, (const char *const *)m->network->config.label_names, &out->json);
         find_misclassified(m, d, &in, out);
     }
@@ -152,7 +130,7 @@ static qn_status measure_labels(const qn_job *j, qn_model *m, const qn_dataset *
     out->multilabelled = true;
     QN_TRY(qn_multilabel_measure(&in, &out->multilabel));
     qn_metric scalars[QN_METRICS_MAX];
-    set_metrics(out, loss, scalars, qn_multilabel_scalars(&out->multilabel, scalars));
+    qn_outcome_metrics(out, loss, scalars, qn_multilabel_scalars(&out->multilabel, scalars));
     qn_multilabel_json(&out->multilabel, (const char *const *)m->network->config.label_names, &out->json);
     return qn_buffer_status(&out->json);
 }
@@ -171,10 +149,10 @@ static qn_status measure_scores(const qn_job *j, qn_model *m, const qn_dataset *
     out->regressed = true;
     QN_TRY(qn_regression_measure(d->scores, out->scores, out->count, &out->regression));
     qn_metric scalars[QN_METRICS_MAX];
-    set_metrics(out, loss, scalars, qn_regression_scalars(&out->regression, scalars));
+    qn_outcome_metrics(out, loss, scalars, qn_regression_scalars(&out->regression, scalars));
     qn_regression_json(&out->regression, &out->json);
-    size_t worst[MOST_MISTAKES];
-    out->mistake_count = qn_worst_regressed(d->scores, out->scores, out->count, worst, MOST_MISTAKES);
+    size_t worst[QN_MOST_MISTAKES];
+    out->mistake_count = qn_worst_regressed(d->scores, out->scores, out->count, worst, QN_MOST_MISTAKES);
     for (size_t i = 0; i < out->mistake_count; i++) {
         qn_mistake *e = &out->mistakes[i];
         qn_dataset_text(d, worst[i], &e->text, &e->text_pair);
@@ -192,7 +170,7 @@ static qn_status measure_scores(const qn_job *j, qn_model *m, const qn_dataset *
     }
 const qn_task qn_task_classify =
     TASK("classify", "Classification", QN_PROBLEM_SINGLE_LABEL, "accuracy", NULL, loss_of_classes, measure_classes);
-const qn_task qn_task_multilabel = TASK("classify", "Classification", QN_PROBLEM_MULTI_LABEL, "micro_f1", check_balance,
+const qn_task qn_task_multilabel = TASK("classify", "Classification", QN_PROBLEM_MULTI_LABEL, "micro_f1", qn_task_check_balance,
                                         loss_of_labels, measure_labels);
 const qn_task qn_task_regress =
-    TASK("regress", "Regression", QN_PROBLEM_REGRESSION, "pearson", check_balance, loss_of_scores, measure_scores);
+    TASK("regress", "Regression", QN_PROBLEM_REGRESSION, "pearson", qn_task_check_balance, loss_of_scores, measure_scores);

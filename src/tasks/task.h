@@ -10,14 +10,17 @@ typedef struct {
     qn_metric metrics[QN_METRICS_MAX]; // "loss" first
     size_t metric_count;
     qn_buffer json;                            // the metrics as one object
-    bool classified, multilabelled, regressed; // which of these three is there
+    bool classified, multilabelled, regressed, tagged; // which of these is there
     qn_classification classification;
     qn_multilabel multilabel;
     qn_regression regression;
+    qn_tagging tagging;
+    qn_tag_scheme scheme; // of `tagging`
     float *scores;        // [count, labels] probabilities, or the values of a regression
     size_t count;         // of `scores`
-    qn_mistake *mistakes; // worst first; the strings are the data set's and the model's
+    qn_mistake *mistakes; // worst first; the strings are the data set's, the model's, or in `strings`
     size_t mistake_count;
+    qn_arena *strings; // may be NULL
 } qn_outcome;
 void qn_outcome_free(qn_outcome *outcome);
 
@@ -59,7 +62,15 @@ struct qn_task {
 qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out);
 // The task that a model's head is for; an error where it has none.
 qn_status qn_task_of(const qn_model *model, const qn_task **out);
-extern const qn_task qn_task_classify, qn_task_multilabel, qn_task_regress;
+extern const qn_task qn_task_classify, qn_task_multilabel, qn_task_regress, qn_task_tag;
 
+// --- What tasks share
+enum { QN_MOST_MISTAKES = 50 };
+// An error where class weights are asked for.
+qn_status qn_task_check_balance(const qn_training *training);
+// The loss, and the scalars after it.
+void qn_outcome_metrics(qn_outcome *outcome, double loss, const qn_metric *scalars, size_t count);
+// -log softmax(row [count])[target]
+double qn_row_cross_entropy(const float *row, size_t count, int32_t target);
 // The data options that all tasks share.
 qn_status qn_job_reader(const qn_job *job, qn_reader_options *out);

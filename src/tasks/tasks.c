@@ -1,10 +1,11 @@
 // The table of tasks, and measuring a model by the task of its head.
 #include "tasks/task.h"
 #include "base/buffer.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const qn_task *const tasks[] = {&qn_task_classify, &qn_task_multilabel, &qn_task_regress};
+static const qn_task *const tasks[] = {&qn_task_classify, &qn_task_multilabel, &qn_task_regress, &qn_task_tag};
 enum { TASKS = sizeof tasks / sizeof *tasks };
 
 qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out) {
@@ -28,10 +29,13 @@ qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out) 
 }
 
 qn_status qn_task_of(const qn_model *model, const qn_task **out) {
-    QN_TRY(qn_infer_need_labels(model));
-    for (size_t i = 0; i < TASKS; i++)
-        if (tasks[i]->heads & QN_HEAD_CLASSIFIER && tasks[i]->problem == model->network->config.problem)
+    for (size_t i = 0; i < TASKS; i++) {
+        unsigned heads = tasks[i]->heads & model->network->heads;
+        if (heads & (QN_HEAD_TAGGER | QN_HEAD_SPAN) ||
+            (heads & QN_HEAD_CLASSIFIER && tasks[i]->problem == model->network->config.problem))
             return *out = tasks[i], QN_OK;
+    }
+    QN_TRY(qn_infer_need_labels(model));
     return qn_fail(QN_ERROR_UNSUPPORTED, "%s: no task measures this head", model->network->config.source);
 }
 
@@ -58,8 +62,30 @@ void qn_outcome_free(qn_outcome *o) {
     if (o->classified) qn_classification_free(&o->classification);
     if (o->multilabelled) qn_multilabel_free(&o->multilabel);
     free(o->scores);
+    if (o->tagged) qn_tagging_free(&o->tagging);
+    qn_tag_scheme_free(&o->scheme);
+    qn_arena_destroy(o->strings);
     free(o->mistakes);
     *o = (qn_outcome){0};
+}
+
+qn_status qn_task_check_balance(const qn_training *o) {
+    if (!o->balanced) return QN_OK;
+    return qn_fail(QN_ERROR_ARGUMENT, "balanced class weights are for one label per example");
+}
+
+void qn_outcome_metrics(qn_outcome *o, double loss, const qn_metric *scalars, size_t count) {
+    o->metrics[0] = (qn_metric){"loss", loss, true};
+    if (count > QN_METRICS_MAX - 1) count = QN_METRICS_MAX - 1;
+    memcpy(o->metrics + 1, scalars, count * sizeof *scalars);
+    o->metric_count = count + 1;
+}
+
+double qn_row_cross_entropy(const float *row, size_t count, int32_t target) {
+    double top = row[0], sum = 0;
+    for (size_t c = 1; c < count; c++) top = fmax(top, row[c]);
+    for (size_t c = 0; c < count; c++) sum += exp(row[c] - top);
+    return log(sum) - (row[target] - top);
 }
 
 static qn_status evaluate(qn_model *m, qn_job *job, const char *path, char **json) {

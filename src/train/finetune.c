@@ -66,7 +66,7 @@ static qn_status make_network(const qn_training *o, const char *folder, const jo
     }
     if (o->dropout >= 0)
         config.encoder.hidden_dropout = config.encoder.attention_dropout = config.classifier_dropout =
-            (float)o->dropout;
+            config.tagger_dropout = (float)o->dropout;
     qn_network_options options = {j->task.task->heads, true, o->seed, true};
     return qn_is_folder(folder) ? qn_network_load(&config, folder, &options, out)
                                 : qn_network_create(&config, &options, out);
@@ -140,6 +140,9 @@ static void say_start(qn_trainer *t, const char *checkpoint) {
                    j->train.sequences.count, j->train.sequences.tokens, t->network->config.labels,
                    (double)qn_parameters_total(&t->network->parameters) / 1e6, qn_backend_threads(t->backend),
                    qn_backend_isa(t->backend));
+    if (j->train.split)
+        qn_trainer_say(t, "%zu of %zu training texts are longer than %zu tokens and were split into windows",
+                       j->train.split, j->train.documents, j->task.encode.max_length);
     if (j->train.truncated)
         qn_trainer_say(t, "%zu training examples are longer than %zu tokens and were cut", j->train.truncated,
                        j->task.encode.max_length);

@@ -2,7 +2,7 @@
 // given its input.
 #pragma once
 #include "base/json.h"
-#include "metrics/metrics.h"
+#include "metrics/tagging.h"
 #include "train/runlog.h"
 
 // A line of a list of facts, or a warning ("invalid UTF-8", "12 bytes in 3 lines were replaced").
@@ -42,12 +42,13 @@ typedef struct {
     // The log; qn_history_read(log.jsonl).
     const qn_history *history;
 
-    // The last evaluation, of the best model; at most one of the three metrics, none for pre-training.
+    // The last evaluation, of the best model; at most one of the four metrics, none for pre-training.
     const char *eval_name; // "test, 8,212 examples"
     const qn_classification *classification;
     const qn_multilabel *multilabel;
     const qn_regression *regression;
-    const char *const *labels;     // [classes], for classification and multi-label
+    const qn_tagging *tagging;
+    const char *const *labels;     // [classes], for classification and multi-label; [types] for tagging
     const float *gold, *predicted; // [n_points] regression: for the scatter plot
     size_t n_points;
     const qn_mistake *errors; // worst first; qn_worst_classified, qn_worst_regressed choose them

@@ -10,7 +10,7 @@
 
 bool qn_report_has_results(const qn_report *report) {
     return (report->classification && report->classification->n) || (report->multilabel && report->multilabel->n) ||
-           (report->regression && report->regression->n);
+           (report->regression && report->regression->n) || (report->tagging && report->tagging->words);
 }
 
 static const char *label_of(const qn_report *report, int32_t k) {
@@ -30,6 +30,7 @@ static void put_scalars(const qn_report *report, qn_buffer *out) {
     qn_metric metrics[QN_METRICS_MAX];
     size_t n = report->classification ? qn_classification_scalars(report->classification, metrics)
                : report->multilabel   ? qn_multilabel_scalars(report->multilabel, metrics)
+               : report->tagging      ? qn_tagging_scalars(report->tagging, metrics)
                                       : qn_regression_scalars(report->regression, metrics);
     qn_buffer_text(out, "<dl class=\"metrics\">");
     for (size_t i = 0; i < n; i++) {
@@ -114,14 +115,16 @@ static void put_count_cell(int64_t value, qn_buffer *out) {
     qn_buffer_text(out, "</td>");
 }
 
-static void put_classes(const qn_report *report, const qn_class_score *scores, int32_t n, bool multilabel,
+// `what` the rows are: "class", "label", "type".
+static void put_classes(const qn_report *report, const qn_class_score *scores, int32_t n, const char *what,
                         qn_buffer *out) {
+    bool multilabel = report->multilabel != NULL;
     qn_buffer_printf(out,
                      "<h3>By %s<small>click a heading to sort</small></h3>\n<div class=\"scroll%s\"><table "
                      "class=\"numbers sortable\">"
-                     "<thead><tr><th class=\"left\">Label</th><th>Examples</th><th>Predicted</th><th>Precision</th>"
+                     "<thead><tr><th class=\"left\">%s</th><th>%s</th><th>Predicted</th><th>Precision</th>"
                      "<th>Recall</th><th>F1</th>%s</tr></thead><tbody>\n",
-                     multilabel ? "label" : "class", n > 40 ? " tall" : "",
+                     what, n > 40 ? " tall" : "", report->tagging ? "Type" : "Label", report->tagging ? "Entities" : "Examples",
                      multilabel ? "<th>Average precision</th>" : "");
     for (int32_t k = 0; k < n; k++) {
         qn_buffer_text(out, "<tr><td class=\"left\">");
@@ -239,10 +242,12 @@ void qn_report_results(const qn_report *report, qn_buffer *out) {
     const qn_classification *m = report->classification;
     if (m) {
         put_confusion(report, out);
-        put_classes(report, m->per_class, m->classes, false, out);
+        put_classes(report, m->per_class, m->classes, "class", out);
         if (m->has_probability) put_calibration(report, out);
     } else if (report->multilabel) {
-        put_classes(report, report->multilabel->per_label, report->multilabel->labels, true, out);
+        put_classes(report, report->multilabel->per_label, report->multilabel->labels, "label", out);
+    } else if (report->tagging) {
+        put_classes(report, report->tagging->per_type, (int32_t)report->tagging->types, "type", out);
     } else {
         put_regression(report, out);
     }

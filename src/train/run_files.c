@@ -58,6 +58,8 @@ json_t *qn_training_json(const qn_training *o, bool pretraining) {
         FLAG("multi_label", multi_label);
         REAL("label_smoothing_factor", label_smoothing);
         FLAG("balanced", balanced);
+        FLAG("label_all_tokens", label_all_tokens);
+        INTEGER("doc_stride", data.stride);
     }
     INTEGER("eval_steps", eval_steps);
     INTEGER("save_steps", save_steps);
@@ -103,7 +105,7 @@ static void model_facts(const qn_network *n, fact_list *list) {
     add_fact(list, "heads", (double)e->heads);
     add_fact(list, "feed-forward width", (double)e->intermediate);
     add_fact(list, "vocabulary", (double)e->vocabulary);
-    if (n->heads & QN_HEAD_CLASSIFIER) add_fact(list, "labels", (double)n->config.labels);
+    if (n->heads & (QN_HEAD_CLASSIFIER | QN_HEAD_TAGGER)) add_fact(list, "labels", (double)n->config.labels);
 }
 
 // "model name" of /proc/cpuinfo; "unknown" elsewhere.
@@ -150,6 +152,10 @@ static void fill_report(qn_trainer *t, qn_report *r, const char *task, const qn_
     r->classification = o->classified ? &o->classification : NULL;
     r->multilabel = o->multilabelled ? &o->multilabel : NULL;
     r->regression = o->regressed ? &o->regression : NULL;
+    if (o->tagged) {
+        r->tagging = &o->tagging;
+        r->labels = (const char *const *)o->scheme.names;
+    }
     if (r->regression) {
         r->gold = d->scores;
         r->predicted = o->scores;

@@ -194,11 +194,13 @@ static qn_status save(qn_trainer *t) {
 
 static void say_metrics(qn_trainer *t, bool best) {
     qn_buffer text = {0};
-    static const char *const shown[] = {"loss",    "accuracy", "macro_f1", "perplexity", "mean_average_precision",
-                                        "pearson", "spearman"};
+    const char *const shown[] = {"loss", t->best_metric, "accuracy", "macro_f1", "perplexity", "mean_average_precision",
+                                 "pearson", "spearman"};
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
         const qn_metric *m = qn_metric_find(t->metrics, t->metric_count, shown[i]);
-        if (m) qn_buffer_printf(&text, ", %s %.4f", shown[i], m->value);
+        // The metric that chooses the best model stands in front, and not again.
+        if (m && (i == 1 ? strcmp(m->name, "loss") : i == 0 || strcmp(m->name, t->best_metric)))
+            qn_buffer_printf(&text, ", %s %.4f", m->name, m->value);
     }
     qn_trainer_say(t, "step %" PRId64 ": validation%s%s", t->state.step, text.data ? text.data + (text.size > 0) : "",
                    best ? " (best so far)" : "");

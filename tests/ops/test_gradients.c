@@ -278,6 +278,25 @@ static double cross_entropy(qn_context *c, qn_tensor **p) {
     return loss;
 }
 
+static double span_cross_entropy(qn_context *c, qn_tensor **p) {
+    double loss;
+    assert_ok(qn_span_cross_entropy(c, p[0], now.batch, now.targets, now.targets + now.batch.sequences, &loss));
+    return loss;
+}
+
+// Also sequences without an answer, and empty ones.
+static void test_span_loss(void **state) {
+    (void)state;
+    static const int32_t answers[BATCHES][10] = {
+        {-1}, {-1, -1, -1, -1}, {0, 0}, {-1, 0, -1, 3, 6, -1, 0, -1, 4, 2}, {16, 1, 0, -1}}; // starts, ends
+    for (size_t i = 0; i < BATCHES; i++) {
+        now.batch = ragged(i);
+        now.targets = answers[i];
+        qn_tensor *p[] = {random_matrix(batches[i].tokens, 2, 4)};
+        check_gradients("span cross-entropy", span_cross_entropy, p, 1, TOLERANCE);
+    }
+}
+
 static double binary_cross_entropy(qn_context *c, qn_tensor **p) {
     double loss;
     assert_ok(qn_binary_cross_entropy(c, p[0], now.reals, &loss));
@@ -317,7 +336,7 @@ int main(void) {
         cmocka_unit_test(test_shared),        cmocka_unit_test(test_shared_attention),
         cmocka_unit_test(test_rows),          cmocka_unit_test(test_pooling),
         cmocka_unit_test(test_losses),        cmocka_unit_test(test_windowed),
-        cmocka_unit_test(test_gated_and_rms),
+        cmocka_unit_test(test_gated_and_rms), cmocka_unit_test(test_span_loss),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

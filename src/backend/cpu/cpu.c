@@ -57,6 +57,7 @@ static const qn_backend_operations operations = {
     .normalize_forward = qn_cpu_normalize_forward,
     .normalize_backward = qn_cpu_normalize_backward,
     .cross_entropy = qn_cpu_cross_entropy,
+    .span_cross_entropy = qn_cpu_span_cross_entropy,
     .binary_cross_entropy = qn_cpu_binary_cross_entropy,
     .mean_squared_error = qn_cpu_mean_squared_error,
     .add = qn_cpu_add,

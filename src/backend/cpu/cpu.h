@@ -135,6 +135,7 @@ void qn_cpu_adamw_rows(qn_backend *b, const qn_adamw *f, const qn_adamw_rows *r,
 void qn_cpu_adamw_idle(qn_backend *b, const qn_adamw_missed *f, const qn_adamw_rows *r);
 // loss.c
 void qn_cpu_cross_entropy(qn_backend *b, const qn_cross_entropy_args *a);
+void qn_cpu_span_cross_entropy(qn_backend *b, const qn_span_cross_entropy_args *a);
 void qn_cpu_binary_cross_entropy(qn_backend *b, const qn_elementwise_loss_args *a);
 void qn_cpu_mean_squared_error(qn_backend *b, const qn_elementwise_loss_args *a);
 // elementwise.c

@@ -60,6 +60,33 @@ void qn_cpu_cross_entropy(qn_backend *b, const qn_cross_entropy_args *a) {
     if (a->total_weight > 0) *a->loss = in_order(job.losses, a->rows) / a->total_weight;
 }
 
+// -log softmax(column)[target] over `rows` rows of two columns; dz gets [p - (row = target)] / divisor.
+static double column_cross_entropy(const float *z, size_t rows, int32_t target, double divisor, float *dz) {
+    double top = -INFINITY, sum = 0;
+    for (size_t i = 0; i < rows; i++) top = fmax(top, z[2 * i]);
+    for (size_t i = 0; i < rows; i++) sum += exp(z[2 * i] - top);
+    for (size_t i = 0; dz && i < rows; i++)
+        dz[2 * i] = (float)((exp(z[2 * i] - top) / sum - (i == (size_t)target)) / divisor);
+    return log(sum) - (z[2 * target] - top);
+}
+
+// Two numbers per token are little work beside the product that made them: one thread does it.
+void qn_cpu_span_cross_entropy(qn_backend *b, const qn_span_cross_entropy_args *a) {
+    (void)b;
+    double sum = 0;
+    for (size_t i = 0; i < a->sequences; i++) {
+        size_t first = (size_t)a->offsets[i], rows = (size_t)a->offsets[i + 1] - first;
+        for (size_t k = 0; k < 2; k++) {
+            const float *z = a->logits + 2 * first + k;
+            float *dz = a->dlogits ? a->dlogits + 2 * first + k : NULL;
+            int32_t target = a->targets[k][i];
+            if (target >= 0) sum += column_cross_entropy(z, rows, target, a->divisor, dz);
+            for (size_t t = 0; dz && target < 0 && t < rows; t++) dz[2 * t] = 0;
+        }
+    }
+    *a->loss = a->divisor > 0 ? sum / a->divisor : 0;
+}
+
 // loss = max(x, 0) - x t + log(1 + exp(-|x|)); d loss / d x = sigmoid(x) - t (torch.nn.BCEWithLogitsLoss)
 void qn_cpu_binary_cross_entropy(qn_backend *b, const qn_elementwise_loss_args *a) {
     (void)b;

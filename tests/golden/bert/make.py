@@ -150,6 +150,9 @@ def loss_of(kind, out, batch):
         return F.binary_cross_entropy_with_logits(logits, targets)
     if kind == "regression":
         return F.mse_loss(logits, targets)
+    if kind == "span":  # among the rows of each sequence, without padding
+        rows = logits.split(LENGTHS)
+        return torch.stack([F.cross_entropy(r[None, :, k], t[k : k + 1]) for r, t in zip(rows, targets.view(-1, 2)) for k in (0, 1)]).mean()
     if kind == "smooth":
         return F.cross_entropy(logits, targets, weight=batch["class_weights"], label_smoothing=0.1)
     loss = F.cross_entropy(logits, targets, ignore_index=-100)
@@ -166,7 +169,11 @@ def make_batch(kind, vocabulary, labels):
     b["mask"] = torch.arange(longest)[None] < torch.tensor(LENGTHS)[:, None]
     b["padded_ids"] = torch.full((n, longest), 1).masked_scatter(b["mask"], b["ids"])
     b["padded_types"] = torch.zeros(n, longest, dtype=torch.long).masked_scatter(b["mask"], b["types"])
-    if kind in ("mlm", "pretrain"):
+    if kind == "span":
+        b["targets"] = torch.cat([torch.randint(0, length, (2,)) for length in LENGTHS])
+    elif kind == "tag":
+        b["targets"] = torch.where(torch.rand(total) < 0.7, torch.randint(0, labels, (total,)), -100)
+    elif kind in ("mlm", "pretrain"):
         chosen = torch.rand(total) < 0.2
         chosen[0] = True
         b["targets"] = torch.where(chosen, torch.randint(SPECIAL, vocabulary, (total,)), -100)

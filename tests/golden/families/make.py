@@ -50,6 +50,10 @@ CASES = {
                         dict(PLAIN, num_hidden_layers=4, num_hidden_groups=2, inner_group_num=2, embedding_size=16,
                              classifier_dropout_prob=0.0), 3),
     "mpnet-mlm": (hf.MPNetConfig, hf.MPNetForMaskedLM, "mlm", dict(AFTER, hidden_act="relu"), 0),
+    "bert-tag": (hf.BertConfig, hf.BertForTokenClassification, "tag", PLAIN, 5),
+    "distilbert-tag": (hf.DistilBertConfig, hf.DistilBertForTokenClassification, "tag", DISTIL, 5),
+    "roberta-answer": (hf.RobertaConfig, hf.RobertaForQuestionAnswering, "span", dict(AFTER, type_vocab_size=1), 0),
+    "albert-answer": (hf.AlbertConfig, hf.AlbertForQuestionAnswering, "span", dict(PLAIN, embedding_size=12), 0),
     "mpnet-classify": (hf.MPNetConfig, hf.MPNetForSequenceClassification, "single", AFTER, 3),
     "modernbert-mlm": (hf.ModernBertConfig, hf.ModernBertForMaskedLM, "mlm", dict(MODERN, num_hidden_layers=3, local_attention=8), 0),
     "modernbert-classify": (hf.ModernBertConfig, hf.ModernBertForSequenceClassification, "single",
@@ -70,7 +74,7 @@ def build(config_class, model_class, kind, options, labels):
     """The model with random weights that are far from what training starts with, so that no part of it is near linear."""
     if labels:
         options = dict(options, id2label={i: f"topic {i}" for i in range(labels)}, label2id={f"topic {i}": i for i in range(labels)},
-                       problem_type={"single": "single_label_classification", "regression": "regression"}[kind])
+                       problem_type={"single": "single_label_classification", "regression": "regression", "tag": None}[kind])
     model = model_class(config_class(**options, attn_implementation="eager"))
     model.config.architectures = [model_class.__name__]
     with torch.no_grad():
@@ -105,9 +109,12 @@ def outputs(model, head, batch):
     if getattr(model.config, "type_vocab_size", 0):
         args["token_type_ids"] = batch["padded_types"]
     done = model(**args)
-    logits = done.prediction_logits if "prediction_logits" in done else done.logits
+    if "start_logits" in done:
+        logits = torch.stack([done.start_logits, done.end_logits], -1)
+    else:
+        logits = done.prediction_logits if "prediction_logits" in done else done.logits
     del args["output_hidden_states"]
-    out = {"last_hidden_state": model.base_model(**args).last_hidden_state[mask], "logits": logits if head else logits[mask]}
+    out = {"last_hidden_state": model.base_model(**args).last_hidden_state[mask], "logits": logits[mask] if logits.dim() == 3 else logits}
     if "sop_logits" in done:
         out["next_sentence_logits"] = done.sop_logits
     return out

@@ -1,0 +1,13 @@
+// What the parts of quern predict share.
+#pragma once
+#include "cli/use.h"
+
+typedef struct {
+    use_settings use;
+    bool logits, unconstrained, split_by_space;
+    size_t top, stride;
+    double threshold;
+} predict_settings;
+
+// {"spans": [...]} of every text, by a tagging model.
+int predict_tags(const predict_settings *settings, qn_model *model, text_window *window, output *out);
