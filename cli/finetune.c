@@ -34,7 +34,7 @@ static int run(const void *memory) {
 }
 
 const command command_finetune = {.name = "finetune",
-                                  .help = "Trains a classifier or a regression on labelled texts.",
+                                  .help = "Trains a classifier, a regression or a tagger on labelled texts.",
                                   .details = "Data is TSV, CSV or JSON lines with the columns text (or sentence1 and "
                                              "sentence2) and label or score, or fastText's\n"
                                              "__label__ lines; also gzipped. SIGINT and SIGTERM save a checkpoint; "
