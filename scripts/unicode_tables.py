@@ -42,7 +42,8 @@ def table(name, comment, rows):
 def main():
     clean, strip, lower, nfd = bert(clean=True), bert(strip=True), bert(lower=True), normalizers.NFD().normalize_str
     split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
-    removed, marks, combining_marks, punctuation, overrides = [], [], [], [], {}
+    removed, marks, combining_marks, punctuation, incompatible, overrides = [], [], [], [], [], {}
+    nfkd = normalizers.NFKD().normalize_str
     strip_all = normalizers.StripAccents().normalize_str
     for code in CODES:
         char = chr(code)
@@ -55,6 +56,8 @@ def main():
             combining_marks.append(code)
         if len(split(f"a{char}b")) == 3:
             punctuation.append(code)
+        if nfkd(char) == char and (unicodedata2.normalize("NFKD", char) != char):
+            incompatible.append(code)
         # An exception is needed where Unicode 14 (utf8proc 2.8, Python 3.11) or the newest Unicode says otherwise.
         lowered = lower(char)
         known = unicodedata2.normalize("NFD", char)
@@ -81,6 +84,7 @@ def main():
     table("qn_mark_ranges", "Nonspacing marks, which strip_accents drops.", ranges(marks))
     table("qn_combining_ranges", "Marks of all kinds, which the normaliser StripAccents drops.", ranges(combining_marks))
     table("qn_punctuation_ranges", "What stands alone as a word: ASCII symbols and Unicode punctuation.", ranges(punctuation))
+    table("qn_incompatible_ranges", "What has no compatibility decomposition here, whatever newer Unicode says.", ranges(incompatible))
     print("\n// Code points without a decomposition and of combining class 0 here, whatever newer Unicode says, and their lower case.")
     print("static const qn_code_override qn_code_overrides[] = {")
     for i in range(0, len(rows), 4):

@@ -176,9 +176,15 @@ def whole_words(corpus, size):
     yield "wordpiece", t
 
 
-def kinds(corpus, size):
-    for make in (byte_level, fallback, affixes, unigram, whole_words):
-        yield from make(corpus, size)
+FAMILIES = {byte_level: ("gpt2", "roberta", "llama3", "qwen2"), fallback: ("llama2", "metaspace", "unfused"), affixes: ("suffix", "prefix"),
+            unigram: ("unigram", "precompiled"), whole_words: ("wordlevel", "wordpiece")}
+
+
+def kinds(corpus, size, only=None):
+    """(name, tokenizer) of each wanted kind; only families that have one are trained."""
+    for make, names in FAMILIES.items():
+        if not only or set(names) & set(only):
+            yield from ((name, tokenizer) for name, tokenizer in make(corpus, size) if not only or name in only)
 
 
 def decoded(folder, rows, *options):
@@ -203,6 +209,22 @@ def compare(name, tokenizer, inputs):
             check(f"{name}: decoding{'' if skip else ' with special tokens'}", decoded(folder, rows, *options) == expected, f"{len(rows)} texts")
 
 
+def every_code_point():
+    """Each code point between two letters through each normaliser: as tokens of single bytes, so that ids are the normalised text."""
+    codes = [c for c in range(1, 0x110000) if not 0xD800 <= c <= 0xDFFF and c not in (10, 13)]
+    texts = [f"a{chr(c)}b" for c in codes]
+    for step in (normalizers.NFC(), normalizers.NFD(), normalizers.NFKC(), normalizers.NFKD(), normalizers.Lowercase(), normalizers.StripAccents(),
+                 normalizers.BertNormalizer()):
+        t = Tokenizer(models.BPE({b: i for i, b in enumerate(BYTES + ["<unk>"])}, [], unk_token="<unk>", byte_fallback=True))
+        t.normalizer = step
+        with tempfile.TemporaryDirectory() as folder:
+            t.save(os.path.join(folder, "tokenizer.json"))
+            text = "".join(t + "\n" for t in texts).encode()
+            ours = quern_bytes("tokenizer", "encode", "--model", folder, "--format", "text", stdin=text).split("\n")
+        wrong = [c for c, t, line in zip(codes, texts, ours) if json.loads(line)["ids"] != list(step.normalize_str(t).encode())]
+        check(f"every code point, {type(step).__name__}", not wrong, f"{len(codes)} code points, {len(wrong)} differ" + "".join(f" U+{c:04X}" for c in wrong[:10]))
+
+
 def write_golden(folder, corpus):
     inputs = base.texts(30, 17)
     inputs += [t[:60].encode() for t in HOSTILE] + [b"", b" ", b"  a  b ", b"\xff\xfe", b"x\xe2\x82y", b"it's 12345 don't\t\n".rstrip(b"\n")]
@@ -221,7 +243,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, default=20000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--only", nargs="*", help="names of kinds; code-points: every code point through each normaliser")
     parser.add_argument("--golden", metavar="DIR")
     arguments = parser.parse_args()
     glosses = [r["text"] for r in wordnet("train", 20000)]
@@ -231,9 +253,10 @@ def main():
     inputs = [t.encode() for t in HOSTILE] + [g.encode() for g in glosses[: arguments.lines // 10]]
     inputs += base.texts(max(arguments.lines - len(inputs), 0), arguments.seed)
     random.Random(arguments.seed).shuffle(inputs)
-    for name, tokenizer in kinds(corpus, 8000):
-        if not arguments.only or name in arguments.only:
-            compare(name, tokenizer, inputs)
+    if not arguments.only or "code-points" in arguments.only:
+        every_code_point()
+    for name, tokenizer in kinds(corpus, 8000, arguments.only):
+        compare(name, tokenizer, inputs)
     finish()
 
 

@@ -34,6 +34,10 @@ typedef struct {
 static const character_class classes[] = {
     {"\\p{L}", "\\P{L}", "\\p{L}", qn_unicode_visit_newer_letters},
     {"\\p{N}", "\\P{N}", "\\p{N}", qn_unicode_visit_newer_numbers},
+    {"\\p{M}", "\\P{M}", "\\p{M}", qn_unicode_visit_newer_marks},
+    {"\\p{Lu}", "\\P{Lu}", "\\p{Lu}", qn_unicode_visit_newer_upper},
+    {"\\p{Ll}", "\\P{Ll}", "\\p{Ll}", qn_unicode_visit_newer_lower},
+    {"\\p{Lo}", "\\P{Lo}", "\\p{Lo}", qn_unicode_visit_newer_caseless},
     {"\\s", "\\S",
      "\\x{9}-\\x{D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}",
      NULL},

@@ -27,6 +27,13 @@ static const qn_code_range newer_letters[] = {
     {0x1B132, 0x1B132}, {0x1B155, 0x1B155}, {0x1DF25, 0x1DF2A}, {0x1E030, 0x1E06D}, {0x1E4D0, 0x1E4EB},
     {0x1E5D0, 0x1E5ED}, {0x1E5F0, 0x1E5F0}, {0x2B739, 0x2B739}, {0x2EBF0, 0x2EE5D}, {0x31350, 0x323AF},
 };
+// Those of them with case; the others are taken for letters without.
+static const qn_code_range newer_upper[] = {
+    {0x01C89, 0x01C89}, {0x0A7CB, 0x0A7CC}, {0x0A7DA, 0x0A7DA}, {0x0A7DC, 0x0A7DC}, {0x10D50, 0x10D65},
+};
+static const qn_code_range newer_lower[] = {
+    {0x01C8A, 0x01C8A}, {0x0A7CD, 0x0A7CD}, {0x0A7DB, 0x0A7DB}, {0x10D70, 0x10D85}, {0x1DF25, 0x1DF2A},
+};
 static const qn_code_range newer_numbers[] = {
     {0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9}, {0x11F50, 0x11F59}, {0x16130, 0x16139},
     {0x16D70, 0x16D79}, {0x1CCF0, 0x1CCF9}, {0x1D2C0, 0x1D2D3}, {0x1E4F0, 0x1E4F9}, {0x1E5F1, 0x1E5FA},
@@ -138,7 +145,8 @@ size_t qn_unicode_decompose(uint32_t code, uint32_t out[4]) {
 
 size_t qn_unicode_decompose_compatible(uint32_t code, uint32_t out[18]) {
     out[0] = code;
-    if (code < 0xA0 || find_override(code)) return 1;
+    if (code < 0xA0 || find_override(code) || in_ranges(qn_incompatible_ranges, COUNT(qn_incompatible_ranges), code))
+        return 1;
     utf8proc_int32_t parts[18];
     utf8proc_ssize_t count = utf8proc_decompose_char((utf8proc_int32_t)code, parts, 18,
                                                      UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT | UTF8PROC_STABLE, NULL);
@@ -205,6 +213,37 @@ static void visit_ranges(const qn_code_range *ranges, size_t count, qn_range_vis
 
 void qn_unicode_visit_newer_letters(qn_range_visitor visit, void *user) {
     visit_ranges(newer_letters, COUNT(newer_letters), visit, user);
+}
+
+void qn_unicode_visit_newer_upper(qn_range_visitor visit, void *user) {
+    visit_ranges(newer_upper, COUNT(newer_upper), visit, user);
+}
+
+void qn_unicode_visit_newer_lower(qn_range_visitor visit, void *user) {
+    visit_ranges(newer_lower, COUNT(newer_lower), visit, user);
+}
+
+// What is in the ranges and not in two others.
+static void visit_rest(const qn_code_range *ranges, size_t count, const qn_code_range *a, size_t a_count,
+                       const qn_code_range *b, size_t b_count, qn_range_visitor visit, void *user) {
+    for (size_t i = 0; i < count; i++) {
+        uint32_t first = ranges[i].first;
+        for (uint32_t code = first; code <= ranges[i].last + 1; code++) {
+            if (code <= ranges[i].last && !in_ranges(a, a_count, code) && !in_ranges(b, b_count, code)) continue;
+            if (code > first) visit(user, first, code - 1);
+            first = code + 1;
+        }
+    }
+}
+
+void qn_unicode_visit_newer_caseless(qn_range_visitor visit, void *user) {
+    visit_rest(newer_letters, COUNT(newer_letters), newer_upper, COUNT(newer_upper), newer_lower, COUNT(newer_lower),
+               visit, user);
+}
+
+void qn_unicode_visit_newer_marks(qn_range_visitor visit, void *user) {
+    visit_rest(newer_words, COUNT(newer_words), newer_letters, COUNT(newer_letters), newer_numbers,
+               COUNT(newer_numbers), visit, user);
 }
 
 void qn_unicode_visit_newer_numbers(qn_range_visitor visit, void *user) {

@@ -34,6 +34,10 @@ bool qn_unicode_joins(uint32_t first, uint32_t second, int32_t *state);
 typedef void (*qn_range_visitor)(void *user, uint32_t first, uint32_t last);
 // Letters, numbers and parts of words that PCRE2's Unicode may not know yet.
 void qn_unicode_visit_newer_letters(qn_range_visitor visit, void *user);
+void qn_unicode_visit_newer_upper(qn_range_visitor visit, void *user);
+void qn_unicode_visit_newer_lower(qn_range_visitor visit, void *user);
+void qn_unicode_visit_newer_caseless(qn_range_visitor visit, void *user); // the other letters
+void qn_unicode_visit_newer_marks(qn_range_visitor visit, void *user);
 void qn_unicode_visit_newer_numbers(qn_range_visitor visit, void *user);
 void qn_unicode_visit_newer_words(qn_range_visitor visit, void *user);
 void qn_unicode_visit_removed(qn_range_visitor visit, void *user);
