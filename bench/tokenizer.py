@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Quern's tokenizer beside Hugging Face tokenizers on the same texts, one thread each, processor time, taking turns: encoding of English and
-of mixed scripts (ids are compared), hostile texts, and learning a vocabulary.
+of mixed scripts (ids are compared) and hostile texts, with MiniLM's WordPiece and with byte-level BPE and Unigram learned here by the reference,
+and learning a vocabulary.
 
-    python3 bench/tokenizer.py --bench build/release/bench_tokenizer [--megabytes 100] [--json FILE]
+    python3 bench/tokenizer.py --bench build/release/bench_tokenizer [--only KIND ...] [--megabytes 100] [--json FILE]
 """
 import argparse
 import importlib.util
@@ -19,7 +20,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAYON_NUM_THREADS"] = "1"
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import peer_texts
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+sys.path.insert(0, os.path.join(peer_texts.ROOT, "scripts", "parity"))
+import tokenizer_kinds
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 # Letters of living scripts, in words of 2 to 8 letters; a line keeps to one script.
 SCRIPTS = [[(0x61, 0x7A), (0xDF, 0xFF)], [(0x410, 0x44F)], [(0x3B1, 0x3C9)], [(0x621, 0x64A)], [(0x5D0, 0x5EA)], [(0x905, 0x939), (0x93E, 0x94C)],
@@ -36,22 +39,48 @@ def run(*command):
     return subprocess.run([*map(str, command)], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def encoding(a, name, lines, folder):
+def xlm_roberta(corpus, size):
+    """Unigram with the pipeline of XLM-RoBERTa: a compiled map of characters, runs of spaces, Metaspace."""
+    t = Tokenizer(models.Unigram())
+    compiled = {"type": "Precompiled", "precompiled_charsmap": tokenizer_kinds.double_array(tokenizer_kinds.RULES)}
+    t.normalizer = normalizers.Replace(Regex(" {2,}"), " ")
+    t.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    t.train_from_iterator(corpus, trainers.UnigramTrainer(vocab_size=size, special_tokens=special, unk_token="<unk>", show_progress=False))
+    t.decoder = decoders.Metaspace()
+    t.post_processor = tokenizer_kinds.template("<s> $A </s>", "<s> $A </s> </s> $B </s>", ("<s>", 0), ("</s>", 2))
+    return tokenizer_kinds.changed(t, normalizer={"type": "Sequence", "normalizers": [compiled, json.loads(t.to_str())["normalizer"]]})
+
+
+def make_models(lines, size, folder):
+    """Folders with tokenizers of the kinds that are measured beside WordPiece; what is there already is kept."""
+    made = {}
+    wanted = {"gpt2", "roberta", "llama3"}
+    if not all(os.path.exists(os.path.join(folder, name, "tokenizer.json")) for name in wanted | {"xlm-roberta"}):
+        made = {name: t for name, t in tokenizer_kinds.byte_level(lines, size) if name in wanted}
+        made["xlm-roberta"] = xlm_roberta(lines, size)
+    for name, tokenizer in made.items():
+        os.makedirs(os.path.join(folder, name), exist_ok=True)
+        tokenizer.save(os.path.join(folder, name, "tokenizer.json"))
+    return {name: os.path.join(folder, name) for name in sorted(wanted | {"xlm-roberta"})}
+
+
+def encoding(a, model, name, lines, folder):
     path = os.path.join(folder, "lines.txt")
     with open(path, "w", encoding="utf-8") as file:
         file.write("\n".join(lines))
     size = os.path.getsize(path)
-    tokenizer = Tokenizer.from_file(os.path.join(a.model, "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(os.path.join(model, "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     ours, theirs = [], {"encode": [], "encode_batch_fast": []}
     for _ in range(a.rounds):
-        ours.append(float(run(a.bench, "encode", a.model, path).split()[0]))
+        ours.append(float(run(a.bench, "encode", model, path).split()[0]))
         for what, work in (("encode", lambda: [tokenizer.encode(line) for line in lines]), ("encode_batch_fast", lambda: tokenizer.encode_batch_fast(lines))):
             start = time.process_time()
             work()
             theirs[what].append(size / (time.process_time() - start) / 1e6)
-    quern = run(a.quern, "tokenizer", "encode", "--model", a.model, "--input", path, "--format", "text").splitlines()
+    quern = run(a.quern, "tokenizer", "encode", "--model", model, "--input", path, "--format", "text").splitlines()
     equal = len(quern) == len(lines) and all(json.loads(q)["ids"] == e.ids for q, e in zip(quern, tokenizer.encode_batch_fast(lines)))
     best = max(max(rates) for rates in theirs.values())
     print(f"{name}, {size / 1e6:.1f} MB: quern {max(ours):.1f} MB/s, tokenizers " + ", ".join(f"{what} {max(rates):.2f}" for what, rates in theirs.items())
@@ -59,9 +88,9 @@ def encoding(a, name, lines, folder):
     return {"megabytes": size / 1e6, "quern_mb_per_second": max(ours), "quern_rounds": ours, "tokenizers_rounds": theirs, "ratio": max(ours) / best, "equal_ids": equal}
 
 
-def hostile(a):
+def hostile(a, model):
     result = []
-    for line in run(a.bench, "hostile", a.model).splitlines():
+    for line in run(a.bench, "hostile", model).splitlines():
         text, one, ten = re.match(r'"(.*)" for 1 MB: ([\d.]+) ns per byte, for 10 MB: ([\d.]+)', line).groups()
         result.append({"of": text, "ns_per_byte_1mb": float(one), "ns_per_byte_10mb": float(ten), "growth": float(ten) / float(one)})
         print(line, flush=True)
@@ -102,13 +131,22 @@ def main():
     parser.add_argument("--model", default=os.path.join(spec.submodule_search_locations[0], "model") if spec else None)
     parser.add_argument("--megabytes", type=float, default=100)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--models", metavar="DIR", help="folder that keeps the tokenizers that are learned for this")
+    parser.add_argument("--only", nargs="*", help="wordpiece, gpt2, llama3, roberta, xlm-roberta, learning")
     parser.add_argument("--json", help="file for all figures")
     a = parser.parse_args()
     rng = random.Random(3)
+    texts = {"English": [text for _, text in peer_texts.definitions()], "mixed scripts": [mixed(rng) for _ in range(40000)]}
+    result = {}
     with tempfile.TemporaryDirectory() as folder:
-        result = {"encoding": {name: encoding(a, name, lines, folder) for name, lines in
-                               (("English", [text for _, text in peer_texts.definitions()]), ("mixed scripts", [mixed(rng) for _ in range(40000)]))},
-                  "hostile": hostile(a), "learning": learning(a, folder)}
+        named = {"wordpiece": a.model, **make_models(texts["English"] + texts["mixed scripts"][:20000], 30000, a.models or folder)}
+        for kind, model in named.items():
+            if a.only and kind not in a.only:
+                continue
+            print(f"-- {kind}", flush=True)
+            result[kind] = {"encoding": {name: encoding(a, model, name, lines, folder) for name, lines in texts.items()}, "hostile": hostile(a, model)}
+        if not a.only or "learning" in a.only:
+            result["learning"] = learning(a, folder)
     if a.json:
         with open(a.json, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1)

@@ -3,11 +3,12 @@
 #include "base/memory.h"
 #include "text/form.h"
 #include "text/steps.h"
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHORT_WORD = 24 };
+enum { SHORT_WORD = 32 };
 #define FREE UINT64_MAX
 static const char sign[] = "\xE2\x96\x81";
 
@@ -170,29 +171,57 @@ static qn_status put_bytes(const qn_bpe *bpe, qn_bpe_room *room, const char *wor
 
 // --- Merging --------------------------------------------------------------------------------------------------------
 
-// Few symbols: the pair of the lowest rank is looked for each time.
-static size_t merge_short(const qn_bpe *bpe, qn_symbol *symbols, size_t count) {
-    const qn_merge_slot *merges[SHORT_WORD];
-    for (size_t i = 0; i + 1 < count; i++) merges[i] = find_merge(bpe, symbols[i].id, symbols[i + 1].id);
-    for (;;) {
-        size_t best = SIZE_MAX;
-        uint32_t rank = UINT32_MAX;
-        for (size_t i = 0; i + 1 < count; i++) {
-            if (!merges[i] || merges[i]->rank >= rank) continue;
-            rank = merges[i]->rank;
-            best = i;
-        }
-        if (best == SIZE_MAX) return count;
-        symbols[best].id = merges[best]->id;
-        symbols[best].size += symbols[best + 1].size;
-        count--;
-        for (size_t i = best + 1; i < count; i++) {
-            symbols[i] = symbols[i + 1];
-            merges[i - 1] = i - 1 == best ? NULL : merges[i];
-        }
-        if (best > 0) merges[best - 1] = find_merge(bpe, symbols[best - 1].id, symbols[best].id);
-        if (best + 1 < count) merges[best] = find_merge(bpe, symbols[best].id, symbols[best + 1].id);
+// Moves what is left of the linked symbols together; returns how many.
+static size_t keep_linked(qn_symbol *symbols) {
+    size_t kept = 0;
+    for (int32_t i = 0; i >= 0; i = symbols[i].next) symbols[kept++] = symbols[i];
+    return kept;
+}
+
+// Few symbols: the pair of the lowest rank is looked for each time, and of equal ranks the first place. A key is the
+// rank of a symbol with its right neighbour above its place, so that the smallest key is found without a branch;
+// symbols that are gone and pairs that do not merge have NO_KEY.
+#define NO_KEY UINT64_MAX
+static_assert(SHORT_WORD == 32, "a place has five bits of a key");
+
+static inline uint64_t smallest(const uint64_t *keys, size_t count) {
+    uint64_t even = NO_KEY, odd = NO_KEY; // two chains, so that the processor compares two at once
+    for (size_t i = 0; i < count; i += 2) {
+        even = keys[i] < even ? keys[i] : even;
+        odd = keys[i + 1] < odd ? keys[i + 1] : odd;
     }
+    return even < odd ? even : odd;
+}
+
+static inline void look_up(const qn_bpe *bpe, const qn_symbol *left, const qn_symbol *right, size_t place,
+                           uint64_t *keys, int32_t *made) {
+    const qn_merge_slot *merge = find_merge(bpe, left->id, right->id);
+    keys[place] = merge ? (uint64_t)merge->rank << 5 | place : NO_KEY;
+    if (merge) made[place] = merge->id;
+}
+
+static size_t merge_short(const qn_bpe *bpe, qn_symbol *symbols, size_t count) {
+    uint64_t keys[SHORT_WORD + 2];
+    int32_t made[SHORT_WORD];
+    for (size_t i = 0; i + 1 < count; i++) look_up(bpe, &symbols[i], &symbols[i + 1], i, keys, made);
+    keys[count - 1] = keys[count] = NO_KEY; // of the last symbol, and of one that makes their number even
+    symbols[count - 1].next = -1;
+    for (;;) {
+        uint64_t best = smallest(keys, count);
+        if (best == NO_KEY) break;
+        size_t place = (size_t)best & (SHORT_WORD - 1);
+        qn_symbol *left = &symbols[place], *right = &symbols[left->next];
+        left->id = made[place];
+        left->size += right->size;
+        keys[left->next] = keys[place] = NO_KEY;
+        left->next = right->next;
+        if (left->next >= 0) {
+            symbols[left->next].previous = (int32_t)place;
+            look_up(bpe, left, &symbols[left->next], place, keys, made);
+        }
+        if (left->previous >= 0) look_up(bpe, &symbols[left->previous], left, (size_t)left->previous, keys, made);
+    }
+    return keep_linked(symbols);
 }
 
 static inline bool before(const qn_merge_event *a, const qn_merge_event *b) {
@@ -254,9 +283,7 @@ static qn_status merge_long(const qn_bpe *bpe, qn_bpe_room *room, size_t *count)
         }
         if (left->previous >= 0) QN_TRY(push(bpe, room, left->previous, (int32_t)top.place, true));
     }
-    size_t kept = 0;
-    for (int32_t i = 0; i >= 0; i = symbols[i].next) symbols[kept++] = symbols[i];
-    *count = kept;
+    *count = keep_linked(symbols);
     return QN_OK;
 }
 
