@@ -62,7 +62,9 @@ typedef struct qn_tokenizer qn_tokenizer;
 
 /* Reads `path`: a folder with tokenizer.json or else vocab.txt, vocab.json and merges.txt, or a SentencePiece model
  * (spiece.model, tokenizer.model, sentencepiece.bpe.model), where tokenizer_config.json and special_tokens_map.json
- * beside them are read too; or one of these files itself. Caller frees with qn_tokenizer_free. */
+ * beside them are read too; or one of these files itself; or a tiktoken file, NAME.tiktoken, whose pattern and special
+ * tokens come from NAME (gpt2, r50k_base, p50k_base, p50k_edit, cl100k_base, o200k_base, also behind a dot as in
+ * MINE.cl100k_base.tiktoken) or from "tiktoken_encoding" in tokenizer_config.json. Caller frees with qn_tokenizer_free. */
 QN_API qn_status qn_tokenizer_load(const char *path, qn_tokenizer **out);
 QN_API void qn_tokenizer_free(qn_tokenizer *tokenizer); /* NULL is allowed */
 

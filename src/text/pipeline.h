@@ -72,8 +72,10 @@ qn_status qn_tokenizer_parse_tokens(qn_tokenizer *tokenizer, const char *path, c
 qn_status qn_tokenizer_parse_json(qn_tokenizer *tokenizer, const char *path, qn_bert_options *options);
 qn_status qn_tokenizer_parse_vocabulary(qn_tokenizer *tokenizer, const char *path, const char *text, size_t size);
 
-// Other formats, written as tokenizer.json into `out`: a SentencePiece model, and vocab.json with merges.txt.
+// Other formats, written as tokenizer.json into `out`: a SentencePiece model, a tiktoken file of the encoding `name`
+// (NULL: the file's name says it), and vocab.json with merges.txt.
 qn_status qn_sentencepiece_to_json(const char *path, const void *data, size_t size, qn_buffer *out);
+qn_status qn_tiktoken_to_json(const char *path, const void *data, size_t size, const char *name, qn_buffer *out);
 qn_status qn_merges_to_json(const char *vocabulary_path, const qn_buffer *vocabulary, const char *merges_path,
                             const qn_buffer *merges, bool prefix_space, qn_buffer *out);
 

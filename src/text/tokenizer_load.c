@@ -137,7 +137,7 @@ static qn_status read_bert_options(qn_tokenizer *t, const settings *s, qn_bert_o
 }
 
 // The files that a tokenizer is read from, by name. All but a bare vocab.txt are, or are turned into, a tokenizer.json.
-typedef enum { FORMAT_JSON, FORMAT_VOCABULARY, FORMAT_MERGES, FORMAT_SENTENCEPIECE } format;
+typedef enum { FORMAT_JSON, FORMAT_VOCABULARY, FORMAT_MERGES, FORMAT_SENTENCEPIECE, FORMAT_TIKTOKEN } format;
 
 static qn_status convert_merges(qn_tokenizer *t, const char *path, const settings *s) {
     bool prefix_space = false;
@@ -160,8 +160,12 @@ static qn_status read_json(qn_tokenizer *t, const char *path, format from, const
     if (from == FORMAT_JSON) return qn_read_file(path, LARGEST_FILE, &t->json_file);
     if (from == FORMAT_MERGES) return convert_merges(t, path, s);
     qn_buffer data = {0};
+    const char *name = NULL;
+    if (s->config) QN_TRY(qn_json_string(s->config, s->config_path, "tiktoken_encoding", false, &name));
     qn_status status = qn_read_file(path, LARGEST_FILE, &data);
-    if (status == QN_OK) status = qn_sentencepiece_to_json(path, data.data, data.size, &t->json_file);
+    if (status == QN_OK)
+        status = from == FORMAT_TIKTOKEN ? qn_tiktoken_to_json(path, data.data, data.size, name, &t->json_file)
+                                         : qn_sentencepiece_to_json(path, data.data, data.size, &t->json_file);
     qn_buffer_free(&data);
     return status;
 }
@@ -215,6 +219,7 @@ static bool ends_with(const char *path, const char *end) {
 static format format_of(const char *path) {
     if (ends_with(path, "vocab.json")) return FORMAT_MERGES;
     if (ends_with(path, ".json")) return FORMAT_JSON;
+    if (ends_with(path, ".tiktoken")) return FORMAT_TIKTOKEN;
     return ends_with(path, ".model") ? FORMAT_SENTENCEPIECE : FORMAT_VOCABULARY;
 }
 

@@ -122,11 +122,75 @@ static void test_broken_sentencepiece(void **state) {
     assert_fails(qn_tokenizer_load(folder, &t), QN_ERROR_UNSUPPORTED, "type 4");
 }
 
+// All single bytes in base64 with their ranks, then `rest`.
+static const char *tiktoken_text(const char *rest) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static char text[256 * 16];
+    size_t at = 0;
+    for (int byte = 0; byte < 256; byte++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "%c%c== %d\n", digits[byte >> 2], digits[(byte & 3) << 4],
+                               byte);
+    snprintf(text + at, sizeof text - at, "%s", rest);
+    return text;
+}
+
+// Protects tiktoken files: pattern and special tokens by name, merges in the order of ranks, and saving.
+static void test_tiktoken(void **state) {
+    (void)state;
+    const char *folder = test_folder(), *copy = test_folder();
+    const char *path = test_path(folder, "my.cl100k_base.tiktoken");
+    test_write_text(path, tiktoken_text("YWI= 257\nYWJj 258\r\nYmM= 256\n")); // ab, abc, bc
+    qn_tokenizer *t, *again;
+    assert_ok(qn_tokenizer_load(path, &t));
+    CHECK_IDS(t, "abc 1234ab<|endoftext|>", 258, 32, 49, 50, 51, 52, 257, 259);
+    CHECK_IDS(t, "xabc\xc3\xa9", 120, 258, 0xC3, 0xA9); // bc comes first, and makes abc with a
+    CHECK_IDS(t, "\n  ", 10, 32, 32);
+    assert_ok(qn_tokenizer_save(t, copy));
+    assert_ok(qn_tokenizer_load(copy, &again));
+    CHECK_IDS(again, "abc 1234ab<|endofprompt|>", 258, 32, 49, 50, 51, 52, 257, 263);
+    check_decoded(again, (const int32_t[]){258, 0xC3, 0xA9}, 3, "abc\xc3\xa9");
+    qn_tokenizer_free(t);
+    qn_tokenizer_free(again);
+}
+
+// Protects the message of each fault that a tiktoken file may have.
+static void test_tiktoken_faults(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *rest, *message;
+    } faults[] = {
+        {"mine.tiktoken", "", "does not say which pattern"},
+        {"gpt2.tiktoken", "YWI=\n", "gpt2.tiktoken:257: not a tiktoken line"},
+        {"gpt2.tiktoken", "Y-I= 256\n", "gpt2.tiktoken:257: not a tiktoken line"},
+        {"gpt2.tiktoken", "YWI= 99999999999\n", "gpt2.tiktoken:257: not a tiktoken line"},
+        {"gpt2.tiktoken", "YWI= 255\n", "two tokens have the rank 255"},
+        {"gpt2.tiktoken", "YQ== 256\n", "a token stands there twice"},
+    };
+    const char *folder = test_folder();
+    qn_tokenizer *t;
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        const char *path = test_path(folder, faults[i].name);
+        test_write_text(path, tiktoken_text(faults[i].rest));
+        assert_fails(qn_tokenizer_load(path, &t), QN_ERROR_FORMAT, faults[i].message);
+    }
+    const char *path = test_path(folder, "o200k_base.tiktoken");
+    test_write_text(path, "YQ== 0\n");
+    assert_fails(qn_tokenizer_load(path, &t), QN_ERROR_FORMAT, "the byte 0x00 has no rank");
+    test_write_text(test_path(folder, "tokenizer_config.json"), "{\"tiktoken_encoding\": \"o200k_base\"}");
+    path = test_path(folder, "mine.tiktoken");
+    test_write_text(path, tiktoken_text(""));
+    assert_ok(qn_tokenizer_load(path, &t));
+    CHECK_IDS(t, "A", 65);
+    qn_tokenizer_free(t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merges),
         cmocka_unit_test(test_sentencepiece),
         cmocka_unit_test(test_broken_sentencepiece),
+        cmocka_unit_test(test_tiktoken),
+        cmocka_unit_test(test_tiktoken_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
