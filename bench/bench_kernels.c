@@ -176,6 +176,10 @@ static work run_to_bf16(const qn_kernels *k) {
     k->to_bf16(n, x, (uint16_t *)(void *)y);
     return (work){(double)n, 6.0 * (double)n, (double)n};
 }
+static work run_from_bf16(const qn_kernels *k) {
+    k->from_bf16(n, (const uint16_t *)(const void *)x, y);
+    return (work){(double)n, 6.0 * (double)n, (double)n};
+}
 static work run_quantize(const qn_kernels *k) {
     qn_byte_row row;
     k->quantize(n, x, &(qn_exact){0}, (uint8_t *)(void *)y, &row);

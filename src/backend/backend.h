@@ -86,14 +86,16 @@ typedef struct {
     qn_activation activation;
     qn_compute compute;       // of a weight that is not packed: float32 or bf16
     float *pre;               // [T, out] value before the activation, or NULL when no backward follows
+    uint16_t *pre_narrow;     // in place of pre: in bf16, and y is f of what is there
     float *y;                 // [T, out]
-    const uint16_t *x_narrow; // inference in bf16: x in bf16 in place of x
+    const uint16_t *x_narrow; // products in bf16: x in bf16 in place of x; `in` is even
     uint16_t *y_narrow;       // y in bf16 in place of y
 } qn_linear_forward_args;
 
 typedef struct {
     size_t rows;
-    const float *x; // [T, in]
+    const float *x;           // [T, in]
+    const uint16_t *x_narrow; // in place of x, as in forward
     qn_weight weight;
     qn_compute compute; // float32 or bf16
     const float *dy;    // [T, out] gradient before the activation
@@ -189,8 +191,9 @@ typedef struct {
     const int32_t *query_positions; // [Tq] with a bias or a window: places in the sequence, on the host; NULL: all, in
                                     // order
     size_t window;          // queries see keys at distances up to it, and the work is in proportion; 0: all keys
-    const uint16_t *narrow; // inference: queries, keys and values in bf16, in place of the three; [T, stride], where
-                            // keys and values follow the queries at distances of heads * head_width, which is even
+    const uint16_t *narrow; // queries, keys and values in bf16, in place of the three; [T, stride], where keys and
+                            // values follow the queries at distances of heads * head_width; head_width is even.
+                            // Backward: without bias and window
     uint16_t *narrow_out;   // in place of out
     float *out;             // [Tq, heads * head_width], dense
     float *lse;             // [Tq, heads] log-sum-exp of the scaled scores, kept for backward; NULL in inference
@@ -363,6 +366,10 @@ typedef struct {
     void (*glu_forward)(qn_backend *b, const qn_glu_args *a);
     void (*glu_backward)(qn_backend *b, const qn_glu_args *a);
     void (*rotate)(qn_backend *b, const qn_rotate_args *a);
+    // The same of values in bf16.
+    void (*activation_narrow_forward)(qn_backend *b, qn_activation f, size_t count, const uint16_t *x, uint16_t *y);
+    void (*activation_narrow_backward)(qn_backend *b, qn_activation f, size_t count, const uint16_t *x, const float *dy,
+                                       float *dx);
     void (*attention_forward)(qn_backend *b, const qn_attention_args *a);
     void (*attention_backward)(qn_backend *b, const qn_attention_args *a);
     size_t (*cache_floats)(const qn_backend *b, size_t capacity, size_t key_heads, size_t head_width);

@@ -348,15 +348,19 @@ static qn_tensor *dense(qn_context *c, qn_tensor *x, const qn_dense *l) {
 static qn_tensor *attend(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, const qn_tokens *tokens) {
     qn_encoder_layer *l = layer_at(e, i);
     qn_attention_form form = form_of(e, i);
-    qn_tensor *qkv = qn_linear(c, x, &l->qkv_weight, present(&l->qkv_bias), QN_ACTIVATION_NONE);
+    bool narrow = !form.bias && !form.window && !rotary_of(e, i) && e->config.hidden / form.heads % 2 == 0;
+    qn_tensor *qkv =
+        (narrow ? qn_linear_narrow : qn_linear)(c, x, &l->qkv_weight, present(&l->qkv_bias), QN_ACTIVATION_NONE);
     qkv = rotate(c, e, i, qkv, 2 * e->config.heads, tokens->positions);
     return dense(c, qn_self_attention_of(c, qkv, tokens->ragged, &form), &l->attention_output);
 }
 
 static qn_tensor *feed_forward(qn_context *c, qn_encoder *e, qn_encoder_layer *l, qn_tensor *x) {
     const qn_encoder_config *f = &e->config;
-    qn_tensor *wide = qn_linear(c, x, l->up.weight, l->up.bias, f->gated ? QN_ACTIVATION_NONE : f->activation), *in;
-    in = f->gated ? qn_glu(c, wide, f->activation, f->gate_last) : wide;
+    bool drops = f->drops != QN_DROPS_RESULT && f->hidden_dropout > 0;
+    qn_tensor *wide = (f->gated || drops ? qn_linear : qn_linear_narrow)(c, x, l->up.weight, l->up.bias,
+                                                                         f->gated ? QN_ACTIVATION_NONE : f->activation);
+    qn_tensor *in = f->gated ? qn_glu(c, wide, f->activation, f->gate_last) : wide;
     if (f->drops != QN_DROPS_RESULT) in = qn_drop(c, in, f->hidden_dropout);
     qn_tensor *y = dense(c, in, &l->down);
     qn_forget_for_now(c, in); // the largest of all, or with a gate its half
@@ -367,7 +371,7 @@ static qn_tensor *add_norm(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor
                            float dropout, qn_tensor **sum) {
     if (!norm->weight && !sub) return x; // a model that begins without a norm
     qn_tensor *y = qn_add_norm(c, x, sub, norm->weight, norm->bias, e->config.norm_eps, dropout, sum);
-    qn_forget_value(c, sub); // a linear layer's result, which is in the sum now
+    qn_forget_value(c, sub);                  // a linear layer's result, which is in the sum now
     if (sub && !sum) qn_forget_for_now(c, x); // and so is x, whose only other readers are linear layers
     return y;
 }

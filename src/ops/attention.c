@@ -78,7 +78,8 @@ static qn_tensor *attend(qn_context *c, qn_tensor *query, qn_tensor *kv, const s
     }
     if (!qn_check_ragged(c, "attention", queries, rows) || !qn_check_ragged(c, "attention", batch, qn_rows(kv)))
         return NULL;
-    record r = {.query = query, .kv = kv, .out = qn_new_matrix(c, rows, d, trains)};
+    record r = {.query = query, .kv = kv};
+    r.out = kv->is_narrow ? qn_new_narrow_matrix(c, rows, d, trains) : qn_new_matrix(c, rows, d, trains);
     if (!r.out) return NULL;
     r.args = (qn_attention_args){.sequences = batch.sequences,
                                  .offsets = batch.offsets,
@@ -87,12 +88,14 @@ static qn_tensor *attend(qn_context *c, qn_tensor *query, qn_tensor *kv, const s
                                  .head_width = d / heads,
                                  .query = query->data,
                                  .query_stride = qn_width(query),
-                                 .key = kv->data + s->key,
-                                 .value = kv->data + s->key + d,
+                                 .key = kv->data ? kv->data + s->key : NULL,
+                                 .value = kv->data ? kv->data + s->key + d : NULL,
                                  .stride = qn_width(kv),
                                  .scale = 1.0f / sqrtf((float)(d / heads)),
                                  .query_positions = s->positions,
                                  .window = form->window,
+                                 .narrow = kv->narrow,
+                                 .narrow_out = r.out->narrow,
                                  .out = r.out->data};
     if (form->bias && !use_bias(c, &r, form->bias, batch)) return NULL;
     if (c->dropout && form->dropout > 0) r.args.dropout = (qn_dropout){form->dropout, c->seed, c->stream++};

@@ -7,19 +7,36 @@ void *qn_fail_operation(qn_context *c, qn_status status) {
     return NULL;
 }
 
-qn_tensor *qn_new_tensor(qn_context *c, int rank, const size_t *shape, bool requires_grad) {
+static bool make_value(qn_context *c, qn_tensor *t) {
+    if (t->is_narrow)
+        t->narrow = qn_arena_alloc(c->arena, qn_count(t), sizeof *t->narrow);
+    else
+        t->data = qn_arena_alloc(c->arena, qn_count(t), sizeof *t->data);
+    if (!t->data && !t->narrow) qn_fail_operation(c, QN_ERROR_MEMORY);
+    return t->data || t->narrow;
+}
+
+static qn_tensor *new_tensor(qn_context *c, int rank, const size_t *shape, bool requires_grad, bool narrow) {
     qn_tensor *t = qn_arena_zalloc(c->records, 1, sizeof *t);
     if (!t) return qn_fail_operation(c, QN_ERROR_MEMORY);
     t->rank = rank;
     memcpy(t->shape, shape, (size_t)rank * sizeof *shape);
+    t->is_narrow = narrow;
     t->requires_grad = requires_grad && c->tape;
     if (t->requires_grad) qn_tape_result(c->tape, t);
-    t->data = qn_arena_alloc(c->arena, qn_count(t), sizeof(float));
-    return t->data ? t : qn_fail_operation(c, QN_ERROR_MEMORY);
+    return make_value(c, t) ? t : NULL;
+}
+
+qn_tensor *qn_new_tensor(qn_context *c, int rank, const size_t *shape, bool requires_grad) {
+    return new_tensor(c, rank, shape, requires_grad, false);
 }
 
 qn_tensor *qn_new_matrix(qn_context *c, size_t rows, size_t width, bool requires_grad) {
-    return qn_new_tensor(c, 2, (size_t[]){rows, width}, requires_grad);
+    return new_tensor(c, 2, (size_t[]){rows, width}, requires_grad, false);
+}
+
+qn_tensor *qn_new_narrow_matrix(qn_context *c, size_t rows, size_t width, bool requires_grad) {
+    return new_tensor(c, 2, (size_t[]){rows, width}, requires_grad, true);
 }
 
 void *qn_new_record(qn_context *c, size_t size, qn_backward_function backward, const void *content) {
@@ -77,20 +94,18 @@ bool qn_check_parameter(qn_context *c, const char *operation, const qn_tensor *t
 
 void qn_forget_value(qn_context *c, qn_tensor *t) {
     if (!t || !qn_taping(c) || c->keep) return;
-    qn_arena_recycle(c->arena, t->data, qn_count(t), sizeof *t->data);
-    t->data = NULL;
+    qn_tape_recycle_value(t, c->arena);
 }
 
 void qn_forget_for_now(qn_context *c, qn_tensor *t) {
     if (t && t->again) qn_forget_value(c, t);
 }
 
-float *qn_value(qn_context *c, qn_tensor *t) {
-    if (t->data || !t->again) return t->data;
-    t->data = qn_arena_alloc(c->arena, qn_count(t), sizeof *t->data);
-    if (!t->data) return qn_fail_operation(c, QN_ERROR_MEMORY);
+bool qn_value(qn_context *c, qn_tensor *t) {
+    if (t->data || t->narrow) return true;
+    if (!t->again || !make_value(c, t)) return false;
     t->again(c, t->record, t);
-    return t->data;
+    return true;
 }
 
 void qn_add_gradient(qn_context *c, qn_tensor *t, const float *from) {

@@ -5,13 +5,17 @@
 typedef struct {
     qn_tensor *x, *weight, *bias, *y;
     qn_activation f;
-    float *pre; // z, kept where f needs it
+    float *pre;           // z, kept where f needs it
+    uint16_t *pre_narrow; // in place of pre where y is narrow
 } record;
 
 static void activate_again(void *context, void *content, qn_tensor *y) {
     qn_context *c = context;
     const record *r = content;
-    c->backend->ops->activation_forward(c->backend, r->f, qn_count(y), r->pre, y->data);
+    if (y->is_narrow)
+        c->backend->ops->activation_narrow_forward(c->backend, r->f, qn_count(y), r->pre_narrow, y->narrow);
+    else
+        c->backend->ops->activation_forward(c->backend, r->f, qn_count(y), r->pre, y->data);
 }
 
 static void backward(void *context, void *content) {
@@ -20,16 +24,18 @@ static void backward(void *context, void *content) {
     if (!r->y->has_grad) return;
     size_t rows = qn_rows(r->x);
     float *dz = r->y->grad; // y's gradient is complete and nobody reads it again: it becomes dz
-    if (r->f != QN_ACTIVATION_NONE)
+    if (r->pre_narrow)
+        c->backend->ops->activation_narrow_backward(c->backend, r->f, qn_count(r->y), r->pre_narrow, dz, dz);
+    else if (r->f != QN_ACTIVATION_NONE)
         c->backend->ops->activation_backward(c->backend, r->f, qn_count(r->y), r->pre, dz, dz);
-    const float *x = qn_value(c, r->x);
-    if (!x) return;
+    if (!qn_value(c, r->x)) return;
     bool accumulate = false;
     float *dx = qn_gradient(c, r->x, &accumulate);
     c->backend->ops->linear_backward(
         c->backend,
         &(qn_linear_backward_args){.rows = rows,
-                                   .x = x,
+                                   .x = r->x->data,
+                                   .x_narrow = r->x->narrow,
                                    .weight = {r->weight->data, qn_rows(r->weight), qn_width(r->weight), NULL},
                                    .compute = c->compute,
                                    .dy = dz,
@@ -39,40 +45,68 @@ static void backward(void *context, void *content) {
                                    .dbias = r->bias && r->bias->requires_grad ? r->bias->grad : NULL});
 }
 
-qn_tensor *qn_linear(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *bias, qn_activation f) {
-    if (!x || !weight) return NULL;
-    size_t rows = qn_rows(x), in = qn_width(weight), out = weight->shape[0];
+// Room for what f is applied to, where backward needs it.
+static bool keep_pre(qn_context *c, record *r) {
+    if (!r->y->requires_grad || r->f == QN_ACTIVATION_NONE) return true;
+    size_t count = qn_count(r->y);
+    if (r->y->is_narrow)
+        r->pre_narrow = qn_arena_alloc(c->arena, count, sizeof *r->pre_narrow);
+    else
+        r->pre = qn_arena_alloc(c->arena, count, sizeof *r->pre);
+    if (r->pre || r->pre_narrow) return true;
+    qn_fail_operation(c, QN_ERROR_MEMORY);
+    return false;
+}
+
+static bool check(qn_context *c, const qn_tensor *x, const qn_tensor *weight, const qn_tensor *bias) {
+    size_t in = qn_width(weight), out = weight->shape[0];
     if (weight->rank != 2 || qn_width(x) != in || (bias && qn_count(bias) != out)) {
-        qn_fail(QN_ERROR_ARGUMENT, "linear: x is [%zu, %zu], W [%zu, %zu] (expected W [out, %zu])", rows, qn_width(x),
-                out, in, qn_width(x));
-        return qn_fail_operation(c, QN_ERROR_ARGUMENT);
+        qn_fail(QN_ERROR_ARGUMENT, "linear: x is [%zu, %zu], W [%zu, %zu] (expected W [out, %zu])", qn_rows(x),
+                qn_width(x), out, in, qn_width(x));
+        qn_fail_operation(c, QN_ERROR_ARGUMENT);
+        return false;
     }
     if (weight->used && weight->requires_grad && qn_taping(c)) {
         qn_fail(QN_ERROR_ARGUMENT, "linear: the weight is a table that trains by rows (expected a dense gradient)");
-        return qn_fail_operation(c, QN_ERROR_ARGUMENT);
+        qn_fail_operation(c, QN_ERROR_ARGUMENT);
+        return false;
     }
-    if (!qn_check_parameter(c, "linear", weight) || !qn_check_parameter(c, "linear", bias)) return NULL;
+    return qn_check_parameter(c, "linear", weight) && qn_check_parameter(c, "linear", bias);
+}
+
+static qn_tensor *linear(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *bias, qn_activation f,
+                         bool narrow) {
+    if (!x || !weight || !check(c, x, weight, bias)) return NULL;
+    size_t rows = qn_rows(x), in = qn_width(weight), out = weight->shape[0];
     bool trains = x->requires_grad || weight->requires_grad || (bias && bias->requires_grad);
     if (c->watch) c->watch(c->watcher, x, weight);
-    qn_tensor *y = qn_new_matrix(c, rows, out, trains);
-    if (!y) return NULL;
-    record r = {x, weight, bias, y, f, NULL};
-    if (y->requires_grad && f != QN_ACTIVATION_NONE) {
-        r.pre = qn_arena_alloc(c->arena, rows * out, sizeof(float));
-        if (!r.pre) return qn_fail_operation(c, QN_ERROR_MEMORY);
-    }
+    qn_tensor *y = narrow ? qn_new_narrow_matrix(c, rows, out, trains) : qn_new_matrix(c, rows, out, trains);
+    record r = {x, weight, bias, y, f, NULL, NULL};
+    if (!y || !keep_pre(c, &r)) return NULL;
     c->backend->ops->linear_forward(c->backend,
                                     &(qn_linear_forward_args){.rows = rows,
                                                               .x = x->data,
+                                                              .x_narrow = x->narrow,
                                                               .weight = {weight->data, out, in, weight->packed},
                                                               .bias = bias ? bias->data : NULL,
                                                               .activation = f,
                                                               .compute = c->compute,
                                                               .pre = r.pre,
-                                                              .y = y->data});
+                                                              .pre_narrow = r.pre_narrow,
+                                                              .y = y->data,
+                                                              .y_narrow = y->narrow});
     if (!y->requires_grad) return y;
     y->record = qn_new_record(c, sizeof r, backward, &r);
     if (!y->record) return NULL;
     if (f != QN_ACTIVATION_NONE) y->again = activate_again;
     return y;
+}
+
+qn_tensor *qn_linear(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *bias, qn_activation f) {
+    return linear(c, x, weight, bias, f, false);
+}
+
+qn_tensor *qn_linear_narrow(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *bias, qn_activation f) {
+    bool narrow = weight && qn_taping(c) && c->compute == QN_DTYPE_BF16 && weight->shape[0] % 2 == 0;
+    return linear(c, x, weight, bias, f, narrow);
 }

@@ -30,6 +30,7 @@ struct qn_context { // qn_context is quern.h's
 // --- Building blocks of operations (context.c)
 qn_tensor *qn_new_tensor(qn_context *c, int rank, const size_t *shape, bool requires_grad);
 qn_tensor *qn_new_matrix(qn_context *c, size_t rows, size_t width, bool requires_grad);
+qn_tensor *qn_new_narrow_matrix(qn_context *c, size_t rows, size_t width, bool requires_grad); // in bf16
 void *qn_new_record(qn_context *c, size_t size, qn_backward_function backward,
                     const void *content);                 // NULL without a tape
 void *qn_fail_operation(qn_context *c, qn_status status); // remembers the failure; always NULL
@@ -46,8 +47,8 @@ void qn_gradient_written(qn_context *c, qn_tensor *t, float *where);
 void qn_forget_value(qn_context *c, qn_tensor *t);
 // The same where t can be computed again; otherwise it stays.
 void qn_forget_for_now(qn_context *c, qn_tensor *t);
-// t's value for a backward, computed again when it was forgotten.
-float *qn_value(qn_context *c, qn_tensor *t);
+// Computes t's value again when it was forgotten, for a backward. False, with the failure kept, when there is none.
+bool qn_value(qn_context *c, qn_tensor *t);
 // Adds `from` (dense, of t's size) to t's gradient.
 void qn_add_gradient(qn_context *c, qn_tensor *t, const float *from);
 static inline bool qn_taping(const qn_context *c) {
@@ -58,6 +59,12 @@ bool qn_check_ragged(qn_context *c, const char *operation, qn_ragged batch, size
 // False, with the failure kept, when t is the result of an operation that trains: gradients of weights go straight to
 // where parameters keep them. NULL is fine.
 bool qn_check_parameter(qn_context *c, const char *operation, const qn_tensor *t);
+
+// --- Training in bf16: values that products alone read are kept as these read them, in bf16.
+//
+// As qn_linear; but where products are recorded in bf16 the result is narrow, and so is what f was applied to. Readers
+// may be qn_linear and, where f is none, qn_self_attention_biased without a bias.
+qn_tensor *qn_linear_narrow(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *bias, qn_activation f);
 
 // --- Attention with a bias by distance (attention.c): S_ij += weight[bucket[j - i + reach], head]
 typedef struct {

@@ -15,18 +15,21 @@ qn_status qn_tape_push(qn_tape *tape, qn_arena *arena, qn_backward_function back
     return QN_OK;
 }
 
-static void recycle(qn_arena *memory, qn_tensor *t, float **what) {
-    qn_arena_recycle(memory, *what, qn_count(t), sizeof **what);
-    *what = NULL;
+void qn_tape_recycle_value(qn_tensor *t, qn_arena *memory) {
+    qn_arena_recycle(memory, t->data, qn_count(t), sizeof *t->data);
+    qn_arena_recycle(memory, t->narrow, qn_count(t), sizeof *t->narrow);
+    t->data = NULL;
+    t->narrow = NULL;
 }
 
 void qn_tape_run(qn_tape *tape, void *context, qn_arena *memory, bool keep_values) {
     for (qn_tape_entry *entry = tape->last; entry; entry = entry->previous) {
         entry->backward(context, entry->record);
         for (qn_tensor *t = entry->results; t; t = t->sibling) {
-            recycle(memory, t, &t->grad);
+            qn_arena_recycle(memory, t->grad, qn_count(t), sizeof *t->grad);
+            t->grad = NULL;
             t->has_grad = false;
-            if (!keep_values) recycle(memory, t, &t->data);
+            if (!keep_values) qn_tape_recycle_value(t, memory);
         }
     }
     *tape = (qn_tape){0};

@@ -19,6 +19,7 @@ typedef struct {
 } qn_tape;
 
 void qn_tape_result(qn_tape *tape, qn_tensor *result); // made by the operation that pushes the next entry
+void qn_tape_recycle_value(qn_tensor *t, qn_arena *memory); // t's value is forgotten
 // Remembers backward(context, record). QN_ERROR_MEMORY when the arena has none left.
 qn_status qn_tape_push(qn_tape *tape, qn_arena *arena, qn_backward_function backward, void *record);
 // Calls every backward, last first, and empties the tape. Once an operation's backward has run, nobody needs its

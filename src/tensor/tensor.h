@@ -10,6 +10,8 @@ struct qn_tensor { // qn_tensor is quern.h's
     size_t shape[QN_MAX_RANK];
     float *data;
     float *grad; // same shape; NULL until someone contributes (activations) or where training stores it (parameters)
+    uint16_t *narrow; // where is_narrow: the value in bf16 in place of data, which products in bf16 alone read
+    bool is_narrow;
     bool requires_grad;        // a parameter that trains, or something computed from one
     bool has_grad;             // grad holds a value: the next contribution is added; parameters always have it
     const void *packed;        // the backend's own form of a weight (inference), or NULL

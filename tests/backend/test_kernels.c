@@ -777,6 +777,20 @@ static void check_to_bf16(const qn_kernels *k) {
     assert_true((y[7] & 0x7fff) > 0x7f80);
 }
 
+static void check_from_bf16(const qn_kernels *k) {
+    for (size_t n = 0; n <= 71; n++) {
+        float *memory = take((n + 1) / 2), *y = take(n);
+        uint16_t *x = (uint16_t *)(void *)memory + n % 2; // read to the page's end
+        for (size_t i = 0; i < n; i++) x[i] = (uint16_t)(i * 919 + 1);
+        k->from_bf16(n, x, y);
+        for (size_t i = 0; i < n; i++) {
+            uint32_t bits = (uint32_t)x[i] << 16;
+            assert_memory_equal(y + i, &bits, sizeof bits);
+        }
+        give_back(k->name, "from_bf16");
+    }
+}
+
 // The sets of exact channels that fit n channels: none, ends, neighbours.
 static const qn_exact exact_sets[] = {{0, {0}}, {1, {0}}, {1, {70}}, {2, {15, 16}}, {4, {0, 1, 33, 70}}};
 
@@ -916,8 +930,33 @@ static void check_narrow_products(const qn_kernels *k, bool int8) {
     one_narrow_product(k, int8, 67, 129, 100);
 }
 
+// What f is applied to, kept in bf16: the rounded product, and the result is f of it.
+static void check_pre_narrow(const qn_kernels *k) {
+    enum { M = 17, N = 70, DEPTH = 5 };
+    qn_gemm g = {.m = M, .n = N, .k = DEPTH, .a_row = DEPTH, .a_step = 1, .b_packed = true, .c_row = N};
+    float *a = take(M * DEPTH), *w = take(N * DEPTH), *b = take(panel_floats(k, N, DEPTH)), *values = take(M * N);
+    uint16_t pre[M * N], expected[M * N];
+    k->to_bf16(2 * M * DEPTH, random_array(2 * M * DEPTH, -1, 1), (uint16_t *)(void *)a);
+    k->to_bf16(2 * N * DEPTH, random_array(2 * N * DEPTH, -1, 1), (uint16_t *)(void *)w);
+    k->pack(N, DEPTH, w, DEPTH, b);
+    g.a = a, g.b = b, g.b_row = k->panel_width, g.b_panel = DEPTH * k->panel_width;
+    g.bias = random_array(N, -1, 1);
+    g.c = values;
+    k->gemm_bf16(&g);
+    k->to_bf16(M * N, values, expected);
+    g.c = take(M * N), g.pre_narrow = pre, g.activation = QN_ACTIVATION_GELU;
+    k->gemm_bf16(&g);
+    assert_memory_equal(pre, expected, sizeof pre);
+    k->from_bf16(M * N, pre, values);
+    k->activation_forward(QN_ACTIVATION_GELU, M * N, values, values);
+    assert_near(k->name, "gemm_bf16", M * N, g.c, values, 1e-6, 1e-6);
+    give_back(k->name, "gemm_bf16");
+}
+
 static void check_gemm_bf16(const qn_kernels *k) {
-    if (k->gemm_bf16) check_narrow_products(k, false);
+    if (!k->gemm_bf16) return;
+    check_narrow_products(k, false);
+    check_pre_narrow(k);
 }
 
 static void check_gemm_int8(const qn_kernels *k) {

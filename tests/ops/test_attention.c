@@ -1,6 +1,7 @@
 // Ragged attention, forward and every gradient, against a plain O(s^2) reference in double precision, with and without
 // dropout, on every instruction set and several numbers of threads.
 #include "backend/cpu/ref/ref.h"
+#include "base/half.h"
 #include "fixture.h"
 
 enum { MOST = 160 };
@@ -61,16 +62,21 @@ static void reference(const problem *a, size_t first, size_t s, size_t head) {
     }
 }
 
-static void compare(const char *what, const char *isa, const problem *a, const float *ours, const double *theirs,
-                    size_t n) {
+static void compare_within(double tolerance, const char *what, const char *isa, const problem *a, const float *ours,
+                           const double *theirs, size_t n) {
     double worst = 0, top = 1e-3;
     for (size_t i = 0; i < n; i++) {
         worst = fmax(worst, fabs(ours[i] - theirs[i]));
         top = fmax(top, fabs(theirs[i]));
     }
-    if (!(worst <= 1e-5 * top))
+    if (!(worst <= tolerance * top))
         fail_msg("%s on %s, %zu heads of %zu, dropout %g: differs by %.3g, largest value %.3g", what, isa, a->heads,
                  a->h, a->dropout, worst, top);
+}
+
+static void compare(const char *what, const char *isa, const problem *a, const float *ours, const double *theirs,
+                    size_t n) {
+    compare_within(1e-5, what, isa, a, ours, theirs, n);
 }
 
 static void check(qn_ragged batch, size_t heads, size_t h, float dropout, size_t window) {
@@ -110,6 +116,60 @@ static void check(qn_ragged batch, size_t heads, size_t h, float dropout, size_t
     qn_parameter_free(qkv);
 }
 
+// While training in bf16: a product with the identity makes the operand narrow, and another one the result wide again.
+static void check_narrow(qn_ragged batch, size_t heads, size_t h, float dropout) {
+    size_t rows = (size_t)batch.offsets[batch.sequences], d = heads * h;
+    qn_tensor *x = random_matrix(rows, 3 * d, heads), *same[2]; // [3 d, 3 d] and [d, d]
+    for (size_t i = 0; i < rows * 3 * d; i++) x->data[i] = qn_bf16_to_f32(qn_f32_to_bf16(x->data[i]));
+    for (size_t k = 0; k < 2; k++) {
+        size_t width = k ? d : 3 * d;
+        float *values = calloc(width * width, sizeof *values);
+        for (size_t i = 0; i < width; i++) values[i * (width + 1)] = 1;
+        assert_ok(qn_parameter_create(2, (size_t[]){width, width}, values, &same[k]));
+        same[k]->requires_grad = false;
+        free(values);
+    }
+    float *dout = malloc((rows * d + 1) * sizeof *dout);
+    memcpy(dout, random_values(99, rows * d), rows * d * sizeof *dout);
+    problem a = {heads,
+                 h,
+                 d,
+                 dropout,
+                 0,
+                 x->data,
+                 dout,
+                 calloc(rows * d + 1, sizeof(double)),
+                 calloc(rows * 3 * d + 1, sizeof(double))};
+    for (size_t i = 0; i < batch.sequences; i++)
+        for (size_t head = 0; head < heads; head++)
+            reference(&a, (size_t)batch.offsets[i], (size_t)(batch.offsets[i + 1] - batch.offsets[i]), head);
+    for (size_t k = 0; k < 6; k++) {
+        qn_context *c = open_context(1 + (int)k / 3 * 2, all_isas[k % 3]);
+        if (!c) continue;
+        if (c->backend->ops->computes(c->backend, QN_DTYPE_BF16)) {
+            c->compute = QN_DTYPE_BF16;
+            qn_context_dropout(c, true, 5);
+            qn_recording_begin(c);
+            qn_tensor *qkv = qn_linear_narrow(c, x, same[0], NULL, QN_ACTIVATION_NONE);
+            qn_tensor *mixed = qn_self_attention(c, qkv, heads, batch, dropout);
+            assert_true(!mixed || mixed->is_narrow);
+            qn_tensor *out = qn_linear(c, mixed, same[1], NULL, QN_ACTIVATION_NONE);
+            weighed(c, out);
+            compare_within(0.01, "narrow attention", all_isas[k % 3], &a, out->data, a.out, rows * d);
+            assert_ok(qn_backward(c));
+            compare_within(0.02, "narrow attention backward", all_isas[k % 3], &a, x->grad, a.dqkv, rows * 3 * d);
+            memset(x->grad, 0, rows * 3 * d * sizeof(float));
+        }
+        qn_context_destroy(c);
+    }
+    free(dout);
+    free(a.out);
+    free(a.dqkv);
+    qn_parameter_free(x);
+    qn_parameter_free(same[0]);
+    qn_parameter_free(same[1]);
+}
+
 static void test_reference(void **state) {
     (void)state;
     static const int32_t none[] = {0, 0}, one[] = {0, 1}, mixed[] = {0, 0, 1, 1, 34, 36, 36, 100},
@@ -117,7 +177,10 @@ static void test_reference(void **state) {
     static const size_t shapes[][2] = {{1, 1}, {1, 64}, {3, 5}, {2, 8}, {2, 20}, {4, 32}};
     static const qn_ragged batches[] = {{1, none}, {1, one}, {7, mixed}, {3, longer}};
     for (size_t i = 0; i < 6; i++)
-        for (size_t k = 0; k < 8; k++) check(batches[k / 2], shapes[i][0], shapes[i][1], k % 2 ? 0.2f : 0, 0);
+        for (size_t k = 0; k < 8; k++) {
+            check(batches[k / 2], shapes[i][0], shapes[i][1], k % 2 ? 0.2f : 0, 0);
+            if (shapes[i][1] % 2 == 0) check_narrow(batches[k / 2], shapes[i][0], shapes[i][1], k % 2 ? 0.2f : 0);
+        }
 }
 
 // Keys beyond the window are neither seen nor changed.

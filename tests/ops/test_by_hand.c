@@ -206,6 +206,69 @@ static void test_steady_step(void **state) {
     qn_backend_destroy(r.backend);
 }
 
+static float *encoder_gradients(qn_network *n, qn_backend *backend, qn_compute compute, bool keep) {
+    static const int32_t ids[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, types[11] = {0},
+                         positions[] = {0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6}, offsets[] = {0, 4, 11};
+    qn_parameters *set = &n->parameters;
+    qn_tape tape = {0};
+    qn_context c = {.backend = backend,
+                    .arena = qn_arena_create(1 << 12),
+                    .records = qn_arena_create(1 << 12),
+                    .tape = &tape,
+                    .compute = compute,
+                    .dropout = true,
+                    .seed = 7,
+                    .loss_scale = 1,
+                    .keep = keep};
+    double loss;
+    memset(set->grads, 0, set->size * sizeof *set->grads);
+    qn_tensor *hidden = qn_encoder_forward(&c, &n->encoder, &(qn_tokens){11, ids, types, positions, {2, offsets}});
+    if (!hidden) fail_msg("%s", qn_last_error());
+    assert_ok(qn_mean_squared_error(&c, hidden, random_values(5, qn_count(hidden)), &loss));
+    assert_ok(qn_backward(&c));
+    qn_arena_destroy(c.arena);
+    qn_arena_destroy(c.records);
+    float *grads = malloc(set->size * sizeof *grads);
+    memcpy(grads, set->grads, set->size * sizeof *grads);
+    return grads;
+}
+
+// Values that are forgotten and computed again change no bit of a gradient, in either dtype; bf16 turns none away.
+static void test_forgotten_values(void **state) {
+    (void)state;
+    static const char *const folders[] = {"bert/mlm-gelu-w8", "bert/roberta_prelayernorm-mlm-gelu-w8",
+                                          "families/modernbert-mlm", "families/jina_embeddings_v3-mlm"};
+    for (size_t f = 0; f < sizeof folders / sizeof *folders; f++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/tests/golden/%s", QN_SOURCE_DIR, folders[f]);
+        qn_model_config config;
+        qn_network *network;
+        qn_backend *backend;
+        assert_ok(qn_model_config_read(path, &config));
+        assert_ok(qn_network_create(&config, &(qn_network_options){0, true, 1, false}, &network));
+        assert_ok(qn_backend_create_cpu(2, NULL, &backend));
+        size_t n = network->parameters.size;
+        float *exact = encoder_gradients(network, backend, QN_DTYPE_F32, true);
+        for (int bf16 = 0; bf16 < 2; bf16++) {
+            qn_compute compute = bf16 ? QN_DTYPE_BF16 : QN_DTYPE_F32;
+            if (!backend->ops->computes(backend, compute)) continue;
+            float *kept = encoder_gradients(network, backend, compute, true);
+            float *forgotten = encoder_gradients(network, backend, compute, false);
+            assert_memory_equal(kept, forgotten, n * sizeof *kept);
+            double ab = 0, aa = 0, bb = 0;
+            for (size_t i = 0; i < n; i++)
+                ab += (double)exact[i] * kept[i], aa += (double)exact[i] * exact[i], bb += (double)kept[i] * kept[i];
+            if (!(ab >= (bf16 ? 0.999 : 1 - 1e-12) * sqrt(aa * bb)))
+                fail_msg("%s: cosine of gradients %.6f", path, ab / sqrt(aa * bb));
+            free(kept);
+            free(forgotten);
+        }
+        free(exact);
+        qn_network_free(network);
+        qn_backend_destroy(backend);
+    }
+}
+
 // Backward through many layers takes the memory of a few gradients, not of one for each layer; and forward keeps no
 // value that the model forgot.
 static void test_backward_reuses_memory(void **state) {
@@ -244,9 +307,12 @@ static void test_backward_reuses_memory(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wrong_shapes), cmocka_unit_test(test_operands_stay),
-        cmocka_unit_test(test_adamw),        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_steady_step),  cmocka_unit_test(test_backward_reuses_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_wrong_shapes),
+                                       cmocka_unit_test(test_operands_stay),
+                                       cmocka_unit_test(test_adamw),
+                                       cmocka_unit_test(test_no_memory),
+                                       cmocka_unit_test(test_steady_step),
+                                       cmocka_unit_test(test_forgotten_values),
+                                       cmocka_unit_test(test_backward_reuses_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

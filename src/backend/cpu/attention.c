@@ -3,6 +3,7 @@
 // linear layers.
 //
 // Forward:  S = scale Q K^T, P = softmax(S) by rows, O = dropout(P) V; lse_i = log sum_j exp(S_ij) is kept.
+// In bf16 the products are those of bf16.
 // Backward: P = exp(S - lse); dV = dropout(P)^T dO; dP = dropout(dO V^T); delta_i = sum dO_i O_i = sum_j P_ij dP_ij;
 //           dS = P (dP - delta); dQ = scale dS K; dK = scale dS^T Q.   (Dao et al., FlashAttention, 2022, appendix B)
 //
@@ -142,7 +143,7 @@ static void forward_task(void *context, size_t index, int worker) {
     }
 }
 
-// Inference in bf16: the same with products of bf16, whose rows are words of two: keys in pairs along the head's width,
+// The same of bf16, with products of bf16, whose rows are words of two: keys in pairs along the head's width,
 // probabilities and values in pairs along the sequence.
 static void narrow_task(void *context, size_t index, int worker) {
     const job_t *job = context;
@@ -177,8 +178,18 @@ static void narrow_task(void *context, size_t index, int worker) {
                                 .c = scores,
                                 .c_row = ld,
                                 .accumulate = begun});
-        k->softmax(rows, n, a->scale, scores, ld, NULL, p, ld);
-        for (size_t i = 0; i < rows && n % 2; i++) p[i * ld + n] = 0;
+        bool drops = a->dropout.p > 0;
+        float lse[QUERY_BLOCK];
+        k->softmax(rows, n, a->scale, scores, ld, lse, drops ? NULL : p, ld);
+        for (size_t i = 0; i < rows; i++) {
+            size_t token = first + q + i;
+            if (a->lse) a->lse[token * a->heads + head] = lse[i];
+            if (drops) {
+                drop_row(job, token, head, n, scores + i * ld, scores + i * ld);
+                k->to_bf16(n, scores + i * ld, p + i * ld);
+            }
+            if (n % 2) p[i * ld + n] = 0;
+        }
         k->gemm_bf16(&(qn_gemm){.m = rows,
                                 .n = h,
                                 .k = (n + 1) / 2,
@@ -310,6 +321,115 @@ static void backward_task(void *context, size_t index, int worker) {
     for (size_t i = 0; i + 1 < 2 * s; i++) job->sums[index * a->buckets + (size_t)bucket[i]] += dbias[i];
 }
 
+// What narrow_backward_task needs of a worker's memory.
+typedef struct {
+    qn_word *keys, *values;  // panels over the sequence, in pairs along the head's width
+    qn_word *key_pairs;      // panels over the width, in pairs along the sequence
+    float *p, *dp, *dropped; // [QUERY_BLOCK, padded]
+    qn_word *turned;         // [QUERY_BLOCK / 2, padded] p or ds in pairs of queries
+    uint16_t *ds;            // [QUERY_BLOCK, padded]
+    uint16_t *dout;          // [QUERY_BLOCK, head_width]
+    qn_word *dout_pairs;     // [QUERY_BLOCK / 2, room]
+    qn_word *query_pairs;    // panels over the width, in pairs of queries
+    size_t room;             // the head's width in whole panels
+} narrow_memory;
+
+static narrow_memory narrow_memory_of(const job_t *job, int worker) {
+    size_t padded = job->padded, block = QUERY_BLOCK * padded;
+    size_t room = qn_round_up(job->a->head_width, job->cpu->kernels->panel_width);
+    float *at = job->cpu->per_worker[worker].memory;
+    narrow_memory m = {.room = room};
+    m.keys = at, at += padded * room / 2;
+    m.values = at, at += padded * room / 2;
+    m.key_pairs = at, at += padded * room;
+    m.p = at, at += block;
+    m.dp = at, at += block;
+    m.dropped = at, at += block;
+    m.turned = at, at += block / 2;
+    m.ds = (uint16_t *)(void *)at, at += block / 2;
+    m.dout = (uint16_t *)(void *)at, at += QUERY_BLOCK * room / 2;
+    m.dout_pairs = at, at += QUERY_BLOCK * room / 2;
+    m.query_pairs = at;
+    return m;
+}
+
+// A product [m, n] of one head: a in rows or, turned, in columns `step` apart; b in panels b_row wide rows.
+static qn_gemm head_product(const qn_kernels *k, size_t m, size_t n, size_t depth, const void *a, const qn_word *b,
+                            float *c, size_t c_row) {
+    size_t width = k->panel_width;
+    return (qn_gemm){.m = m,
+                     .n = n,
+                     .k = depth,
+                     .a = a,
+                     .a_step = 1,
+                     .b = b,
+                     .b_row = width,
+                     .b_panel = depth * width,
+                     .b_packed = true,
+                     .c = c,
+                     .c_row = c_row};
+}
+
+// As backward_task, of bf16: scores, their gradients and probabilities are rounded on their way into the next product,
+// all sums and softmax are float32. delta is the sum of what dS is computed from, so that its rows add up to nothing.
+static void narrow_backward_task(void *context, size_t index, int worker) {
+    const job_t *job = context;
+    const qn_attention_args *a = job->a;
+    const qn_kernels *k = job->cpu->kernels;
+    size_t head = index % a->heads, sequence = index / a->heads, h = a->head_width, d = a->heads * h, column = head * h;
+    size_t first = (size_t)a->offsets[sequence], s = (size_t)a->offsets[sequence + 1] - first;
+    size_t ld = qn_round_up(s, k->panel_width), start = first * a->stride + column;
+    const uint16_t *query = a->narrow + start, *key = query + d, *value = key + d;
+    narrow_memory m = narrow_memory_of(job, worker);
+    if (s == 0) return;
+    k->pack(s, h / 2, (const qn_word *)(const void *)key, a->stride / 2, m.keys);
+    k->pack(s, h / 2, (const qn_word *)(const void *)value, a->stride / 2, m.values);
+    k->pack_pairs(s, h, key, a->stride, m.key_pairs);
+    for (size_t q = 0; q < s; q += QUERY_BLOCK) {
+        size_t rows = s - q < QUERY_BLOCK ? s - q : QUERY_BLOCK, token = first + q, pairs = (rows + 1) / 2;
+        const float *dout = a->dout + token * d + column;
+        qn_gemm scores = head_product(k, rows, s, h / 2, query + q * a->stride, m.keys, m.p, ld);
+        scores.a_row = a->stride / 2;
+        k->gemm_bf16(&scores);
+        for (size_t i = 0; i < rows; i++) k->to_bf16(h, dout + i * d, m.dout + i * h);
+        qn_gemm dscores = head_product(k, rows, s, h / 2, m.dout, m.values, m.dp, ld);
+        dscores.a_row = h / 2;
+        k->gemm_bf16(&dscores);
+        bool drops = a->dropout.p > 0;
+        for (size_t i = 0; i < rows; i++) {
+            float *p = m.p + i * ld, *dp = m.dp + i * ld;
+            k->exp_sum(s, p, a->scale, a->lse[(token + i) * a->heads + head], p);
+            if (drops) {
+                drop_row(job, token + i, head, s, p, m.dropped + i * ld);
+                drop_row(job, token + i, head, s, dp, dp);
+            }
+        }
+        k->narrow_pairs(rows, s, drops ? m.dropped : m.p, ld, m.turned, ld); // what met the values
+        k->narrow_pairs(rows, h, dout, d, m.dout_pairs, m.room);
+        qn_gemm dvalue = head_product(k, s, h, pairs, m.turned, m.dout_pairs, a->dvalue + start, a->stride);
+        dvalue.a_row = 1, dvalue.a_step = ld;
+        dvalue.b_row = m.room, dvalue.b_panel = k->panel_width;
+        dvalue.accumulate = q > 0;
+        k->gemm_bf16(&dvalue);
+        for (size_t i = 0; i < rows; i++) {
+            float *p = m.p + i * ld, *dp = m.dp + i * ld;
+            k->score_backward(s, p, dp, k->dot(s, p, dp), a->scale, dp);
+            k->to_bf16(s, dp, m.ds + i * ld);
+            if (s % 2) m.ds[i * ld + s] = 0;
+        }
+        k->narrow_pairs(rows, s, m.dp, ld, m.turned, ld);
+        k->pack_pairs(rows, h, query + q * a->stride, a->stride, m.query_pairs);
+        qn_gemm dkey = head_product(k, s, h, pairs, m.turned, m.query_pairs, a->dkey + start, a->stride);
+        dkey.a_row = 1, dkey.a_step = ld;
+        dkey.accumulate = q > 0;
+        k->gemm_bf16(&dkey);
+        float *to = a->dquery + start + q * a->stride;
+        qn_gemm dquery = head_product(k, rows, h, (s + 1) / 2, m.ds, m.key_pairs, to, a->stride);
+        dquery.a_row = ld / 2;
+        k->gemm_bf16(&dquery);
+    }
+}
+
 static void run(qn_backend *b, const qn_attention_args *a, qn_task task, size_t packs, size_t blocks, float *sums) {
     qn_cpu *cpu = qn_cpu_of(b);
     size_t longest = 0;
@@ -319,8 +439,9 @@ static void run(qn_backend *b, const qn_attention_args *a, qn_task task, size_t 
     }
     job_t job = {cpu, a, qn_round_up(longest, cpu->kernels->panel_width), sums};
     if (longest == 0) job.padded = cpu->kernels->panel_width; // queries may stand before empty sequences
-    if (!qn_cpu_worker_scratch(cpu, job.padded * (packs * qn_round_up(a->head_width, cpu->kernels->panel_width) +
-                                                  blocks * QUERY_BLOCK + (a->bias ? 4 : 0))))
+    size_t room = qn_round_up(a->head_width, cpu->kernels->panel_width);
+    if (!qn_cpu_worker_scratch(cpu, job.padded * (packs * room + blocks * QUERY_BLOCK + (a->bias ? 4 : 0)) +
+                                        2 * QUERY_BLOCK * room))
         return;
     qn_threads_run(cpu->threads, a->sequences * a->heads, task, &job);
 }
@@ -340,7 +461,7 @@ void qn_cpu_attention_backward(qn_backend *b, const qn_attention_args *a) {
         if (!sums) return;
         memset(sums, 0, tasks * a->buckets * sizeof *sums);
     }
-    run(b, a, backward_task, 2, 3, sums);
+    run(b, a, a->narrow ? narrow_backward_task : backward_task, 2, a->narrow ? 4 : 3, sums);
     for (size_t i = 0; sums && i < tasks; i++) // in the order of the sequences, whoever computed them
         for (size_t k = 0; k < a->buckets; k++) a->dbias[k * a->heads + i % a->heads] += sums[i * a->buckets + k];
 }

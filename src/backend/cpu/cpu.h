@@ -69,6 +69,7 @@ typedef struct {
     qn_rows x;
     size_t first, columns; // whole panels, but for the last
     float *pre, *y;        // [rows, out]; pre may be NULL
+    uint16_t *pre_narrow;  // [rows, out] pre as bf16 in place of pre, which y is then computed from; or NULL
     uint16_t *narrow;      // [rows, out] y as bf16 in place of y
 } qn_product;
 
@@ -145,6 +146,9 @@ void qn_cpu_activation_backward(qn_backend *b, qn_activation f, size_t count, co
 void qn_cpu_glu_forward(qn_backend *b, const qn_glu_args *a);
 void qn_cpu_glu_backward(qn_backend *b, const qn_glu_args *a);
 void qn_cpu_rotate(qn_backend *b, const qn_rotate_args *a);
+void qn_cpu_activation_narrow_forward(qn_backend *b, qn_activation f, size_t count, const uint16_t *x, uint16_t *y);
+void qn_cpu_activation_narrow_backward(qn_backend *b, qn_activation f, size_t count, const uint16_t *x, const float *dy,
+                                       float *dx);
 void qn_cpu_dropout(qn_backend *b, qn_dropout f, size_t rows, size_t d, const float *x, float *y, bool accumulate);
 void qn_cpu_add(qn_backend *b, size_t count, const float *x, float *y);
 double qn_cpu_sum_squares(qn_backend *b, size_t count, const float *x);

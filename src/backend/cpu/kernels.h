@@ -31,7 +31,7 @@ static inline qn_byte_columns qn_byte_columns_from(qn_byte_columns c, size_t fir
 
 // C[i, j] (+)= sum over p of A[i, p] B[p, j], each element by one chain of fused multiply-adds in the order p = 0 ..
 // k-1 whatever the tile it falls into, so that a row's bits do not depend on its neighbours. With `bias`, `activation`
-// or `narrow` (never with accumulate) C = f(AB + bias), and `pre`, if given, gets AB + bias.
+// or `narrow` (never with accumulate) C = f(AB + bias), and `pre` or `pre_narrow`, if given, gets AB + bias.
 //   A[i, p] = a[i * a_row + p * a_step]
 //   B[p, j] = b[(j / width) * b_panel + p * b_row + j % width], width = the table's panel width: packed panels have
 //   b_row = width and
@@ -55,6 +55,7 @@ typedef struct {
     const float *bias; // [n] or NULL
     qn_activation activation;
     float *pre;               // rows c_row apart, or NULL
+    uint16_t *pre_narrow;     // in place of pre: AB + bias in bf16, and C is f of that
     uint16_t *narrow;         // C as bf16, rows c_row apart, in place of c; or NULL
     const qn_byte_row *bytes; // gemm_int8: [m]
     qn_byte_columns columns;  // gemm_int8
@@ -132,6 +133,7 @@ static inline size_t qn_group_panel(size_t groups, bool four) { // bytes
     X(sum_squares, double, (size_t n, const float *x))                                                                 \
     X(to_bf16, void,                                                                                                   \
       (size_t n, const float *x, uint16_t *y)) /* to nearest, ties to even; a NaN stays one; denormal or 0 */          \
+    X(from_bf16, void, (size_t n, const uint16_t *x, float *y))                                                        \
     /* Packs B [k, n] of bf16 (rows `row` apart) as words of two rows: panels over n, ceil(k / 2) words deep, filled   \
      * up with zeros. */                                                                                               \
     X(pack_pairs, void, (size_t k, size_t n, const uint16_t *b, size_t row, qn_word *panels))                          \

@@ -100,12 +100,14 @@ static qn_status pack_onednn(qn_cpu *cpu, qn_packed *weight, const qn_pack_args 
 // has the dtype, for tests and comparisons.
 static bool wants_onednn(qn_compute compute) {
     const char *forced = getenv("QUERN_ONEDNN");
-    return (compute == QN_DTYPE_BF16 || compute == QN_DTYPE_INT8) && ((forced && strcmp(forced, "1") == 0) || qn_cpu_has_amx());
+    return (compute == QN_DTYPE_BF16 || compute == QN_DTYPE_INT8) &&
+           ((forced && strcmp(forced, "1") == 0) || qn_cpu_has_amx());
 }
 
 bool qn_cpu_computes(const qn_backend *b, qn_compute compute) {
     const qn_kernels *k = ((const qn_cpu *)b)->kernels;
-    return compute == QN_DTYPE_F32 || qn_in_groups(compute) || (compute == QN_DTYPE_BF16 ? k->gemm_bf16 : k->gemm_int8) != NULL;
+    return compute == QN_DTYPE_F32 || qn_in_groups(compute) ||
+           (compute == QN_DTYPE_BF16 ? k->gemm_bf16 : k->gemm_int8) != NULL;
 }
 
 static qn_status check_dtype(const qn_cpu *cpu, qn_compute compute) {
@@ -194,6 +196,7 @@ void qn_cpu_multiply(const qn_cpu *cpu, const qn_product *p) {
         .bias = p->bias ? p->bias + p->first : NULL,
         .activation = p->activation,
         .pre = p->pre ? p->pre + p->first : NULL,
+        .pre_narrow = p->pre_narrow ? p->pre_narrow + p->first : NULL,
         .narrow = p->narrow ? p->narrow + p->first : NULL,
         .bytes = p->x.bytes,
         .columns = qn_byte_columns_from(weight->columns, p->first),

@@ -48,6 +48,7 @@ static void forward_task(void *context, size_t index, int worker) {
                                   .first = column,
                                   .columns = qn_smaller(job->grid.column_block, out - column),
                                   .pre = a->pre ? a->pre + row * out : NULL,
+                                  .pre_narrow = a->pre_narrow ? a->pre_narrow + row * out : NULL,
                                   .y = a->y ? a->y + row * out : NULL,
                                   .narrow = a->y_narrow ? a->y_narrow + row * out : NULL,
                               });
@@ -75,7 +76,7 @@ void qn_cpu_linear_forward(qn_backend *b, const qn_linear_forward_args *a) {
         qn_cpu_pack_panels(cpu, &now, a->weight.data);
         shared += panels;
     }
-    if (a->x_narrow) job.x = (qn_rows){(const qn_word *)(const void *)a->x_narrow, weight->words, NULL};
+    if (a->x_narrow) job.x = (qn_rows){(const qn_word *)(const void *)a->x_narrow, job.weight->words, NULL};
     if (narrow) {
         job.words = shared + room;
         job.x = (qn_rows){job.words, job.weight->words, room ? (qn_byte_row *)(void *)shared : NULL};

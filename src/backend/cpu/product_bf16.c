@@ -29,9 +29,14 @@ static void round_tokens(qn_cpu *cpu, const void *arguments, size_t first, size_
     if (!job->x_by_token) return;
     cpu->kernels->narrow_pairs(tokens, out, a->dy + first * out, out, job->dy_by_token + first / 2 * job->outs,
                                job->outs);
-    for (size_t column = 0; column < in; column += width)
-        cpu->kernels->narrow_pairs(tokens, qn_smaller(width, in - column), a->x + first * in + column, in,
-                                   job->x_by_token + column * job->token_pairs + first / 2 * width, width);
+    for (size_t column = 0; column < in; column += width) {
+        size_t columns = qn_smaller(width, in - column), from = first * in + column;
+        qn_word *words = job->x_by_token + column * job->token_pairs + first / 2 * width;
+        if (a->x_narrow)
+            cpu->kernels->pack_pairs(tokens, columns, a->x_narrow + from, in, words);
+        else
+            cpu->kernels->narrow_pairs(tokens, columns, a->x + from, in, words, width);
+    }
 }
 
 static void round_weight(void *context, size_t index, int worker) {

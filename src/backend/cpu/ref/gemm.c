@@ -1,5 +1,6 @@
 // Matrix products in plain C, one element after the other: the meaning of gemm, gemm_bf16, gemm_int8 and pack.
 #include "backend/cpu/ref/ref.h"
+#include "base/half.h"
 #include <math.h>
 #include <string.h>
 
@@ -17,6 +18,10 @@ static void finish(const qn_gemm *g, size_t i, size_t j, float sum) {
     size_t at = i * g->c_row + j;
     if (g->bias) sum += g->bias[j];
     if (g->pre) g->pre[at] = sum;
+    if (g->pre_narrow) {
+        qn_ref_to_bf16(1, &sum, g->pre_narrow + at);
+        qn_ref_from_bf16(1, g->pre_narrow + at, &sum);
+    }
     qn_ref_activation_forward(g->activation, 1, &sum, &sum);
     if (g->narrow)
         qn_ref_to_bf16(1, &sum, g->narrow + at);
@@ -33,13 +38,6 @@ void qn_ref_gemm(const qn_gemm *g) {
         }
 }
 
-static float from_bf16(uint16_t x) {
-    uint32_t bits = (uint32_t)x << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 void qn_ref_gemm_bf16(const qn_gemm *g) {
     for (size_t i = 0; i < g->m; i++)
         for (size_t j = 0; j < g->n; j++) {
@@ -48,7 +46,7 @@ void qn_ref_gemm_bf16(const qn_gemm *g) {
                 uint16_t a[2], b[2];
                 memcpy(a, left(g, i, p), sizeof a);
                 memcpy(b, right(g, p, j), sizeof b);
-                for (int l = 0; l < 2; l++) sum = fmaf(from_bf16(a[l]), from_bf16(b[l]), sum);
+                for (int l = 0; l < 2; l++) sum = fmaf(qn_bf16_to_f32(a[l]), qn_bf16_to_f32(b[l]), sum);
             }
             finish(g, i, j, sum);
         }

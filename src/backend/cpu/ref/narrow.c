@@ -1,6 +1,7 @@
 // Rows into bf16 and bytes and back, for the products in narrow dtypes.
 #include "backend/cpu/constants.h"
 #include "backend/cpu/ref/ref.h"
+#include "base/half.h"
 #include <math.h>
 #include <string.h>
 
@@ -11,6 +12,10 @@ void qn_ref_to_bf16(size_t n, const float *x, uint16_t *y) {
         bool nan = (bits & 0x7fffffff) > 0x7f800000;
         y[i] = (uint16_t)(nan ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
     }
+}
+
+void qn_ref_from_bf16(size_t n, const uint16_t *x, float *y) {
+    for (size_t i = 0; i < n; i++) y[i] = qn_bf16_to_f32(x[i]);
 }
 
 void qn_ref_pack_pairs(size_t k, size_t n, const uint16_t *b, size_t row, qn_word *panels) {

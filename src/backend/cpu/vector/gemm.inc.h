@@ -100,9 +100,14 @@ static inline __attribute__((always_inline)) void finish_rows(const qn_gemm *g, 
         const size_t first = row * g->c_row + at;
         float *c = g->narrow ? NULL : g->c + first, *pre = plain || !g->pre ? NULL : g->pre + first;
         uint16_t *narrow = g->narrow ? g->narrow + first : NULL;
+        uint16_t *pre_narrow = plain || !g->pre_narrow ? NULL : g->pre_narrow + first;
         for (size_t i = row; i < row + rows; i++, from += 2 * V_WIDTH) {
             v_float y = v_add(G_VALUE(g, columns, i, plain ? v_load(from) : v_get(from, tail)), bias);
             if (pre) v_put(pre + (i - row) * g->c_row, tail, y);
+            if (pre_narrow) {
+                v_put_bf16(pre_narrow + (i - row) * g->c_row, tail, y);
+                y = v_get_bf16(pre_narrow + (i - row) * g->c_row, tail);
+            }
             y = v_activate(f, y);
             if (narrow)
                 v_put_bf16(narrow + (i - row) * g->c_row, tail, y);
@@ -116,7 +121,7 @@ static inline __attribute__((always_inline)) void finish_rows(const qn_gemm *g, 
 
 // One loop for each of the common activations keeps its constants in registers.
 static void finish(const qn_gemm *g, const float *sums, size_t row, size_t rows, size_t column, size_t n) {
-    const bool plain = !g->pre && n == 2 * V_WIDTH, gelu = g->activation == QN_ACTIVATION_GELU;
+    const bool plain = !g->pre && !g->pre_narrow && n == 2 * V_WIDTH, gelu = g->activation == QN_ACTIVATION_GELU;
     if (!plain && gelu)
         finish_rows(g, sums, row, rows, column, n, QN_ACTIVATION_GELU, false);
     else if (!plain)
@@ -132,7 +137,7 @@ static void finish(const qn_gemm *g, const float *sums, size_t row, size_t rows,
 void GEMM(const qn_gemm *g) {
     // The rows are cut into equal tiles rather than full ones and a rest: 64 = 13 + 13 + 13 + 13 + 12.
     size_t count = (g->m + TILE_ROWS - 1) / TILE_ROWS;
-    bool raw = G_RAW && !g->bias && !g->pre && !g->narrow && g->activation == QN_ACTIVATION_NONE;
+    bool raw = G_RAW && !g->bias && !g->pre && !g->pre_narrow && !g->narrow && g->activation == QN_ACTIVATION_NONE;
     float sums[TILE_ROWS * 2 * V_WIDTH];
     for (size_t column = 0; column < g->n; column += 2 * V_WIDTH) {
         size_t n = g->n - column < 2 * V_WIDTH ? g->n - column : 2 * V_WIDTH;

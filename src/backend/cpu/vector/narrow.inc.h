@@ -24,6 +24,10 @@ void QN_V_NAME(quantize)(size_t n, const float *x, const qn_exact *exact, uint8_
     row->zero = range.zero;
 }
 
+void QN_V_NAME(from_bf16)(size_t n, const uint16_t *x, float *y) {
+    V_EACH(n, { v_put(y + i, w, v_get_bf16(x + i, w)); });
+}
+
 void QN_V_NAME(dequantize)(size_t n, const int32_t *sum, const qn_byte_row *row, const qn_byte_columns *columns,
                            float *y) {
     for (size_t i = 0; i < n; i++)
