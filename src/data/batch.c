@@ -32,6 +32,7 @@ void qn_batch_clear(qn_batch *b) {
     b->sequences = b->tokens = b->masked = b->labels = 0;
     b->has_classes = b->has_scores = b->has_multi = b->has_tags = b->has_answers = b->has_next_sentence = b->ends_epoch = false;
     b->epoch = 0;
+    b->width = 1;
     b->progress = 0;
     b->after = (qn_data_position){0};
 }
@@ -81,7 +82,10 @@ qn_status qn_batch_append(qn_batch *b, const qn_sequences *sequences, uint32_t i
 
 qn_status qn_batch_fill(qn_batch *b, const qn_dataset *d, const uint32_t *examples, size_t count) {
     qn_batch_clear(b);
-    for (size_t i = 0; i < count; i++) QN_TRY(qn_batch_append(b, &d->sequences, examples[i]));
+    b->width = d->width;
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < d->width; k++)
+            QN_TRY(qn_batch_append(b, &d->sequences, (uint32_t)(examples[i] * d->width + k)));
     b->labels = d->labels;
     b->has_classes = d->classes != NULL;
     b->has_scores = d->scores != NULL;

@@ -27,12 +27,13 @@ typedef struct {
     int32_t *positions;       // [T] within the sequence, from 0
     uint8_t *continues;       // [T] the token goes on with the word before
     int32_t *offsets;         // [n + 1]
-    uint32_t *examples;       // [n] index in the data set, or in the block of the corpus
+    uint32_t *examples;       // [n] index of the sequence in the data set, or in the block of the corpus
+    size_t width;             // sequences of an example, one after the other
     // Targets; those that the source has.
     bool has_classes, has_scores, has_multi, has_tags, has_answers;
-    int32_t *classes; // [n]
-    float *scores;    // [n]
-    float *multi;     // [n, labels] 0 or 1
+    int32_t *classes; // [n / width]
+    float *scores;    // [n / width]
+    float *multi;     // [n / width, labels] 0 or 1
     size_t labels;
     int32_t *tags;               // [T] a label, -1 for none
     int32_t *answers[2];         // [n] the answer's first and last token, counted from the sequence's first

@@ -102,23 +102,47 @@ static qn_status add_score(builder *b, const qn_record *record, size_t n) {
     return QN_OK;
 }
 
-static qn_status add_text(builder *b, const qn_record *record, size_t n) {
+// The text (or pair) of the sequence that comes next.
+static qn_status add_text(builder *b, qn_span text, qn_span pair) {
     if (!b->options->keep_texts) return QN_OK;
+    size_t n = b->out->sequences.count;
     GROW(b->out->text_offsets, b->text_capacity, n + 1);
     b->out->text_offsets[n] = (int64_t)b->texts.size;
-    qn_buffer_append(&b->texts, record->text.data, record->text.size);
+    qn_buffer_append(&b->texts, text.data, text.size);
     qn_buffer_char(&b->texts, '\0');
     // One byte tells an empty pair from none.
-    qn_buffer_char(&b->texts, record->pair.data ? '1' : '0');
-    qn_buffer_append(&b->texts, record->pair.data, record->pair.size);
+    qn_buffer_char(&b->texts, pair.data ? '1' : '0');
+    qn_buffer_append(&b->texts, pair.data, pair.size);
     qn_buffer_char(&b->texts, '\0');
     return qn_buffer_status(&b->texts);
 }
 
+static qn_status add_sequence(builder *b, const qn_record *record, qn_span text, qn_span pair) {
+    QN_TRY(add_text(b, text, pair));
+    qn_status status = qn_tokenizer_encode(b->tokenizer, text.data ? text.data : "", text.size, pair.data, pair.size,
+                                           &b->options->encode, &b->encoding);
+    if (status != QN_OK) return qn_fail_prefix(status, "%s:%lld", record->file, (long long)record->line);
+    b->out->truncated += b->encoding.truncated;
+    return qn_sequences_append(&b->out->sequences, &b->encoding);
+}
+
+// Each text is a sequence of its own.
+static qn_status add_group(builder *b, const qn_record *record) {
+    size_t count = record->texts ? record->text_count : 1;
+    const qn_span *texts = record->texts ? record->texts : &record->text;
+    bool twice = b->options->twice && count == 1;
+    if (b->out->width == 0) b->out->width = count + twice;
+    if (count + twice != b->out->width)
+        return qn_fail(QN_ERROR_FORMAT, "%s:%lld: %zu text%s (expected %zu, as in the first example)", record->file,
+                       (long long)record->line, count, count == 1 ? "" : "s", b->out->width - twice);
+    for (size_t k = 0; k < count; k++) QN_TRY(add_sequence(b, record, texts[k], (qn_span){0}));
+    return twice ? add_sequence(b, record, texts[0], (qn_span){0}) : QN_OK;
+}
+
 static qn_status add_record(builder *b, const qn_record *record, size_t file) {
     qn_dataset *out = b->out;
-    size_t n = out->sequences.count;
-    if (n >= UINT32_MAX - 1)
+    size_t n = qn_dataset_count(out);
+    if (out->sequences.count >= UINT32_MAX - 1)
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s:%lld: more than 4 billion examples", record->file,
                        (long long)record->line);
     qn_status status = QN_OK;
@@ -126,28 +150,25 @@ static qn_status add_record(builder *b, const qn_record *record, size_t file) {
     if (out->target == QN_TARGET_LABELS) status = add_labels(b, record, n);
     if (out->target == QN_TARGET_SCORE) status = add_score(b, record, n);
     if (status != QN_OK) return status;
-    QN_TRY(add_text(b, record, n));
     GROW(out->lines, b->line_capacity, n + 1);
     GROW(out->files, b->file_capacity, n + 1);
     out->lines[n] = record->line;
     out->files[n] = (uint32_t)file;
-    status = qn_tokenizer_encode(b->tokenizer, record->text.data ? record->text.data : "", record->text.size,
-                                 record->pair.data, record->pair.size, &b->options->encode, &b->encoding);
-    if (status != QN_OK) return qn_fail_prefix(status, "%s:%lld", record->file, (long long)record->line);
-    out->truncated += b->encoding.truncated;
-    return qn_sequences_append(&out->sequences, &b->encoding);
+    return b->options->reader.group ? add_group(b, record) : add_sequence(b, record, record->text, record->pair);
 }
 
 static qn_status read_file(builder *b, const char *path, size_t file) {
     qn_reader_options options = b->options->reader;
-    options.need_label = b->out->target != QN_TARGET_NONE;
+    bool any_score = b->out->target == QN_TARGET_ANY_SCORE;
+    options.need_label = b->out->target != QN_TARGET_NONE && !any_score;
     options.multi_label = b->out->target == QN_TARGET_LABELS;
     qn_reader *reader;
     QN_TRY(qn_reader_open(path, &options, &reader));
+    if (any_score) b->out->target = qn_reader_has_score(reader) ? QN_TARGET_SCORE : QN_TARGET_NONE;
     qn_status status = QN_OK;
     size_t before = b->out->sequences.count;
     bool end = false;
-    while (status == QN_OK && (b->options->limit == 0 || b->out->sequences.count < b->options->limit)) {
+    while (status == QN_OK && (b->options->limit == 0 || qn_dataset_count(b->out) < b->options->limit)) {
         qn_record record;
         status = qn_reader_next(reader, &record, &end);
         if (status != QN_OK || end) break;
@@ -200,7 +221,7 @@ static qn_status build(builder *b, const char *const *paths, size_t count) {
         QN_TRY(read_file(b, paths[i], i));
     }
     QN_TRY(finish_labels(b));
-    size_t n = out->sequences.count;
+    size_t n = qn_dataset_count(out);
     uint64_t hash = qn_sequences_hash(&out->sequences);
     if (out->classes) hash = qn_hash(hash, out->classes, n * sizeof *out->classes);
     if (out->scores) hash = qn_hash(hash, out->scores, n * sizeof *out->scores);
@@ -213,7 +234,7 @@ static qn_status build(builder *b, const char *const *paths, size_t count) {
 
 qn_status qn_dataset_read(const char *const *paths, size_t count, const qn_tokenizer *tokenizer,
                           const qn_dataset_options *options, qn_labels *labels, qn_dataset *out) {
-    *out = (qn_dataset){.target = options->target};
+    *out = (qn_dataset){.target = options->target, .width = options->reader.group ? 0 : 1};
     builder b = {
         .tokenizer = tokenizer, .options = options, .labels = labels, .out = out, .encoding = QN_ENCODING_INIT};
     qn_status status = build(&b, paths, count);
@@ -241,7 +262,12 @@ void qn_dataset_text(const qn_dataset *d, size_t i, const char **text, const cha
     *text = "";
     *pair = NULL;
     if (!d->texts) return;
-    *text = d->texts + d->text_offsets[i];
+    *text = d->texts + d->text_offsets[i * d->width];
     const char *mark = *text + strlen(*text) + 1;
     if (*mark == '1') *pair = mark + 1;
+    if (d->width > 1) *pair = qn_dataset_group_text(d, i, 1);
+}
+
+const char *qn_dataset_group_text(const qn_dataset *d, size_t i, size_t k) {
+    return d->texts ? d->texts + d->text_offsets[i * d->width + k] : "";
 }

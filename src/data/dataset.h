@@ -11,6 +11,7 @@ typedef enum {
     QN_TARGET_SCORE,  // a number: the score column, else the label read as a number
     QN_TARGET_TAGS,   // a label for each word
     QN_TARGET_ANSWER, // a piece of the pair's text, or none
+    QN_TARGET_ANY_SCORE, // a number where the first file has a column of scores, else nothing
 } qn_target;
 
 typedef struct {
@@ -19,13 +20,15 @@ typedef struct {
     qn_encode_options encode;
     bool collect_labels; // labels that are new are added, and at the end sorted; otherwise they are errors
     bool keep_texts;     // for reports
+    bool twice;          // a group of one text becomes two, the second the same
     size_t limit;        // examples to read at most; 0: all
 } qn_dataset_options;
 qn_dataset_options qn_dataset_defaults(void);
 
 typedef struct {
-    qn_sequences sequences;
-    qn_target target;
+    qn_sequences sequences; // [n * width]
+    size_t width;           // texts that an example has as sequences of their own (reader.group); 1 otherwise
+    qn_target target;       // never QN_TARGET_ANY_SCORE
     size_t labels;    // L, the number of labels at the time of reading
     int32_t *classes; // [n] for QN_TARGET_CLASS
     uint8_t *multi;   // [n, L] 0 or 1 for QN_TARGET_LABELS
@@ -35,7 +38,7 @@ typedef struct {
     char **names;     // [name_count] files, as they were given
     size_t name_count;
     char *texts;           // text, NUL, pair, NUL of each example, one after the other; NULL unless keep_texts
-    int64_t *text_offsets; // [n]
+    int64_t *text_offsets; // [n * width]
     size_t truncated;      // examples that were cut to max_length
     // Where long texts are cut into windows (tags, answers), an example is a document, and a sequence one of its
     // windows: lines, files and texts are [documents] then.
@@ -56,6 +59,9 @@ typedef struct {
 qn_status qn_dataset_read(const char *const *paths, size_t count, const qn_tokenizer *tokenizer,
                           const qn_dataset_options *options, qn_labels *labels, qn_dataset *out);
 void qn_dataset_free(qn_dataset *dataset);
+static inline size_t qn_dataset_count(const qn_dataset *dataset) { // examples, n
+    return dataset->width ? dataset->sequences.count / dataset->width : 0;
+}
 
 // How to read texts with tags (data/tagged.h), or questions with answers (data/questions.h).
 typedef struct {
@@ -73,5 +79,8 @@ void qn_dataset_class_counts(const qn_dataset *dataset, int64_t *counts);
 // Weights for a balanced loss, as scikit-learn's "balanced": n / (L * count); 0 for a label without examples.
 // counts [labels] as above, weights [labels].
 void qn_dataset_class_weights(const qn_dataset *dataset, const int64_t *counts, float *weights);
-// The texts of an example or document; "" where they were not kept. pair: NULL where there is none.
+// The texts of an example or document; "" where they were not kept. pair: NULL where there is none; of a group the
+// second text.
 void qn_dataset_text(const qn_dataset *dataset, size_t i, const char **text, const char **pair);
+// Text k of an example of a group.
+const char *qn_dataset_group_text(const qn_dataset *dataset, size_t i, size_t k);

@@ -58,7 +58,7 @@ static qn_status read(qn_window_builder *b, const char *path, size_t file) {
 
 qn_status qn_dataset_read_tags(const char *const *paths, size_t count, const qn_tokenizer *tokenizer,
                                const qn_windowed_options *options, qn_labels *labels, qn_dataset *out) {
-    *out = (qn_dataset){.target = QN_TARGET_TAGS};
+    *out = (qn_dataset){.target = QN_TARGET_TAGS, .width = 1};
     qn_window_builder b = {.tokenizer = tokenizer, .options = options, .labels = labels, .out = out};
     return qn_window_builder_run(&b, paths, count, read);
 }

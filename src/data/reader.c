@@ -85,7 +85,8 @@ static qn_status copy_options(qn_reader *reader, const qn_reader_options *option
     if (!options) return QN_OK;
     reader->options = *options;
     const char **strings[] = {&reader->options.text_column, &reader->options.pair_column, &reader->options.label_column,
-                              &reader->options.score_column, &reader->options.columns};
+                              &reader->options.score_column, &reader->options.columns,
+                              &reader->options.text_columns};
     bool failed = false;
     for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
         if (!*strings[i]) continue;
@@ -141,7 +142,13 @@ void qn_reader_close(qn_reader *reader) {
     free((char *)reader->options.label_column);
     free((char *)reader->options.score_column);
     free((char *)reader->options.columns);
+    free((char *)reader->options.text_columns);
     for (int role = 0; role < QN_ROLES; role++) free(reader->key[role]);
+    for (size_t i = 0; i < reader->group_count && reader->group_key; i++) free(reader->group_key[i]);
+    free(reader->group_key);
+    free(reader->group);
+    free(reader->text);
+    free(reader->group_text);
     free(reader->scratch);
     free(reader->cell);
     free(reader->piece);

@@ -27,6 +27,10 @@ typedef struct {
     // TSV and CSV without a header line: the names of the columns, separated by commas. NULL, or "" for a file without
     // a header whose columns are given by number (or that has only one column, the text).
     const char *columns;
+    // Examples of several texts: all columns of texts, in the order anchor, positive, negative; JSON lines also with lists
+    // of texts under a key. By their names, or those of `text_columns`, separated by commas.
+    bool group;
+    const char *text_columns;
     char delimiter;   // CSV; 0: a comma, unless the header has none and has semicolons or tabs
     bool multi_label; // a label cell of TSV and CSV may hold several: a JSON array, or separated by '|', else by ','
     bool need_label;  // a file without labels and scores is an error
@@ -38,6 +42,8 @@ typedef struct {
 // All pointers are valid until the next call on the reader.
 typedef struct {
     qn_span text, pair; // pair.data is NULL where there is none
+    const qn_span *texts; // [text_count] of a group: all of them, `text` first; NULL where the format has only one
+    size_t text_count;
     const qn_span
         *labels; // [label_count]; without the white space around them; several only if multi-label or from a JSON array
     size_t label_count;

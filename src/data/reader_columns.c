@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "data/reader_private.h"
 #include <locale.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -120,6 +121,86 @@ bool qn_reader_find_columns(const qn_reader_options *options, const qn_span *nam
     return column[QN_ROLE_TEXT] >= 0;
 }
 
+// What names of columns of a group begin with, and their order in it; a number or an s may follow.
+static const struct {
+    const char *stem;
+    int rank;
+} group_stems[] = {
+    {"anchor", 0},   {"query", 0},  {"question", 0},   {"sentence", 0}, {"text", 0},     {"premise", 0},
+    {"positive", 1}, {"answer", 1}, {"hypothesis", 1}, {"passage", 1},  {"document", 1}, {"negative", 2},
+};
+enum { GROUP_RANKS = 3, GROUP_LIMIT = 1024 };
+
+// The rank of a column's name in a group, or -1: "negative_2", "sentence1", "text_pair", "texts".
+static int group_rank(qn_span name) {
+    for (size_t i = 0; i < sizeof group_stems / sizeof *group_stems; i++) {
+        size_t size = strlen(group_stems[i].stem);
+        if (name.size < size || strncasecmp(name.data, group_stems[i].stem, size) != 0) continue;
+        qn_span rest = {name.data + size, name.size - size};
+        if (rest.size == 5 && memcmp(rest.data, "_pair", 5) == 0) return 1;
+        if (rest.size > 0 && rest.data[0] == 's') rest.data++, rest.size--;
+        if (rest.size > 0 && rest.data[0] == '_') rest.data++, rest.size--;
+        if (rest.size == 1 && (rest.data[0] == 'a' || rest.data[0] == 'b')) return group_stems[i].rank;
+        while (rest.size > 0 && rest.data[0] >= '0' && rest.data[0] <= '9') rest.data++, rest.size--;
+        if (rest.size == 0) return group_stems[i].rank;
+    }
+    return -1;
+}
+
+static qn_status add_column(qn_reader *reader, ptrdiff_t column) {
+    if (reader->group_count == GROUP_LIMIT)
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: more than %d columns of texts", qn_input_name(reader->input),
+                       GROUP_LIMIT);
+    void *group = qn_realloc(reader->group, reader->group_count + 1, sizeof *reader->group);
+    if (!group) return QN_ERROR_MEMORY;
+    reader->group = group;
+    reader->group[reader->group_count++] = column;
+    return QN_OK;
+}
+
+// The columns that the user names, one after the other.
+static qn_status find_wanted_group(qn_reader *reader, const qn_span *names, size_t count, bool numbers,
+                                   const char *found) {
+    for (const char *at = reader->options.text_columns; *at;) {
+        char name[256];
+        size_t size = strcspn(at, ",");
+        qn_span wanted = qn_span_trim((qn_span){at, size});
+        snprintf(name, sizeof name, "%.*s", (int)(wanted.size < sizeof name ? wanted.size : sizeof name - 1),
+                 wanted.data);
+        ptrdiff_t column = find_wanted(names, count, numbers, name);
+        if (column < 0)
+            return qn_fail(QN_ERROR_FORMAT, "%s:%lld: no column \"%s\" (found: %s)", qn_input_name(reader->input),
+                           (long long)qn_input_line_number(reader->input), name, found);
+        QN_TRY(add_column(reader, column));
+        at += size + (at[size] == ',');
+    }
+    return QN_OK;
+}
+
+static qn_status find_group(qn_reader *reader, const qn_span *names, size_t count, bool numbers, const char *found) {
+    const qn_reader_options *options = &reader->options;
+    if (options->text_columns) {
+        QN_TRY(find_wanted_group(reader, names, count, numbers, found));
+    } else if (options->text_column) { // found already, as is the pair
+        for (int role = QN_ROLE_TEXT; role <= QN_ROLE_PAIR; role++)
+            if (reader->column[role] >= 0) QN_TRY(add_column(reader, reader->column[role]));
+    } else {
+        for (int rank = 0; rank < GROUP_RANKS; rank++)
+            for (size_t i = 0; i < count; i++)
+                if (group_rank(names[i]) == rank) QN_TRY(add_column(reader, (ptrdiff_t)i));
+        if (reader->group_count == 0 && reader->column[QN_ROLE_TEXT] >= 0)
+            QN_TRY(add_column(reader, reader->column[QN_ROLE_TEXT]));
+    }
+    if (reader->group_count == 0)
+        return qn_fail(QN_ERROR_FORMAT,
+                       "%s:%lld: no columns of texts (expected \"anchor\" and \"positive\", \"sentence1\" and "
+                       "\"sentence2\", \"query\" and \"document\", or --text-columns; found: %s)",
+                       qn_input_name(reader->input), (long long)qn_input_line_number(reader->input), found);
+    reader->column[QN_ROLE_TEXT] = reader->group[0];
+    reader->column[QN_ROLE_PAIR] = reader->group_count > 1 ? reader->group[1] : -1;
+    return QN_OK;
+}
+
 // `"a", "b", ...` for messages.
 static void list_names(const qn_span *names, size_t count, qn_buffer *out) {
     for (size_t i = 0; i < count && i < 20; i++) {
@@ -134,7 +215,7 @@ static void list_names(const qn_span *names, size_t count, qn_buffer *out) {
     if (count == 0) qn_buffer_text(out, "none");
 }
 
-qn_status qn_reader_resolve(const qn_reader *reader, const qn_span *names, size_t count, bool numbers,
+qn_status qn_reader_resolve(qn_reader *reader, const qn_span *names, size_t count, bool numbers,
                             ptrdiff_t column[QN_ROLES]) {
     const qn_reader_options *options = &reader->options;
     qn_reader_find_columns(options, names, count, numbers, column);
@@ -146,7 +227,7 @@ qn_status qn_reader_resolve(const qn_reader *reader, const qn_span *names, size_
     list_names(names, count, &found);
     const char *list = found.data && !found.failed ? found.data : "?";
     long long line = (long long)qn_input_line_number(reader->input);
-    qn_status status = QN_OK;
+    qn_status status = options->group ? find_group(reader, names, count, numbers, list) : QN_OK;
     for (int role = 0; role < QN_ROLES && status == QN_OK; role++)
         if (wanted[role] && column[role] < 0)
             status = qn_fail(QN_ERROR_FORMAT, "%s:%lld: no column \"%s\" (found: %s)", file, line, wanted[role], list);
@@ -162,6 +243,16 @@ qn_status qn_reader_resolve(const qn_reader *reader, const qn_span *names, size_
                          file, line, list);
     qn_buffer_free(&found);
     return status;
+}
+
+qn_status qn_reader_add_text(qn_reader *reader, qn_record *record, qn_span text) {
+    void *texts = reader->text;
+    qn_status status = qn_grow(&texts, &reader->text_capacity, record->text_count + 1, sizeof *reader->text);
+    reader->text = texts;
+    if (status != QN_OK) return status;
+    reader->text[record->text_count++] = text;
+    record->texts = reader->text;
+    return QN_OK;
 }
 
 qn_status qn_reader_add_label(qn_reader *reader, qn_record *record, qn_span label) {

@@ -159,6 +159,8 @@ static qn_status next(qn_reader *reader, qn_record *record, bool *end) {
     const ptrdiff_t *column = reader->column;
     record->text = reader->cell[column[QN_ROLE_TEXT]];
     if (column[QN_ROLE_PAIR] >= 0) record->pair = reader->cell[column[QN_ROLE_PAIR]];
+    for (size_t i = 0; i < reader->group_count; i++)
+        QN_TRY(qn_reader_add_text(reader, record, reader->cell[reader->group[i]]));
     if (column[QN_ROLE_LABEL] >= 0) {
         qn_span cell = qn_span_trim(reader->cell[column[QN_ROLE_LABEL]]);
         if (reader->options.multi_label) {

@@ -292,14 +292,17 @@ qn_status qn_reader_json_labels(qn_reader *reader, qn_record *record, qn_span te
     return s.error ? qn_fail(QN_ERROR_FORMAT, "%s", s.error) : QN_OK;
 }
 
-// The value of a role in this record, or NULL. Of a key that occurs twice, the last one counts, as in Python.
-static const qn_json_value *find(const qn_reader *reader, size_t count, qn_role role) {
-    const char *key = reader->key[role];
+// What stands under a key in this record, or NULL. Of a key that occurs twice, the last one counts, as in Python.
+static const qn_json_value *find_key(const qn_reader *reader, size_t count, const char *key) {
     if (!key) return NULL;
     size_t size = strlen(key);
     for (size_t i = count; i-- > 0;)
         if (reader->cell[i].size == size && memcmp(reader->cell[i].data, key, size) == 0) return &reader->value[i];
     return NULL;
+}
+
+static const qn_json_value *find(const qn_reader *reader, size_t count, qn_role role) {
+    return find_key(reader, count, reader->key[role]);
 }
 
 // A text of the record. `needed` is false where null means that there is none.
@@ -313,6 +316,58 @@ static qn_status take_text(const qn_reader *reader, const qn_record *record, siz
     if (content && content->kind == QN_JSON_NULL && !needed) return QN_OK;
     return qn_fail(QN_ERROR_FORMAT, "%s:%lld: \"%s\" is %s (expected a string)", qn_input_name(reader->input),
                    (long long)record->line, reader->key[role], content ? kind_name(content->kind) : "not there");
+}
+
+// The strings of a JSON array into the record's texts; `*out` is where they are unescaped.
+static qn_status take_list(qn_reader *reader, qn_record *record, const char *key, qn_span text, char **out) {
+    scanner s = {text.data, text.data + text.size, NULL};
+    s.at++; // the bracket
+    skip_space(&s);
+    while (s.at < s.end && *s.at != ']') {
+        qn_json_value item;
+        if (!value(&s, out, &item, 1)) break;
+        if (item.kind != QN_JSON_STRING)
+            return qn_fail(QN_ERROR_FORMAT, "%s:%lld: \"%s\" holds %s (expected strings)", qn_input_name(reader->input),
+                           (long long)record->line, key, kind_name(item.kind));
+        QN_TRY(qn_reader_add_text(reader, record, item.text));
+        skip_space(&s);
+        if (s.at < s.end && *s.at == ',') s.at++;
+        skip_space(&s);
+    }
+    return s.error ? qn_fail(QN_ERROR_FORMAT, "%s:%lld: \"%s\": %s", qn_input_name(reader->input),
+                             (long long)record->line, key, s.error)
+                   : QN_OK;
+}
+
+// The texts of a group: each key has a text or a list of texts.
+static qn_status take_group(qn_reader *reader, qn_record *record, size_t count) {
+    size_t need = 1;
+    for (size_t i = 0; i < reader->group_count; i++) {
+        const qn_json_value *content = find_key(reader, count, reader->group_key[i]);
+        if (content && content->kind == QN_JSON_ARRAY) need += content->text.size;
+    }
+    void *room = reader->group_text;
+    qn_status status = qn_grow(&room, &reader->group_text_capacity, need, 1);
+    reader->group_text = room;
+    if (status != QN_OK) return status;
+    char *out = reader->group_text;
+    for (size_t i = 0; i < reader->group_count; i++) {
+        const char *key = reader->group_key[i];
+        const qn_json_value *content = find_key(reader, count, key);
+        if (content && content->kind == QN_JSON_ARRAY)
+            QN_TRY(take_list(reader, record, key, content->text, &out));
+        else if (content && content->kind == QN_JSON_STRING)
+            QN_TRY(qn_reader_add_text(reader, record, content->text));
+        else
+            return qn_fail(QN_ERROR_FORMAT, "%s:%lld: \"%s\" is %s (expected a string or a list of strings)",
+                           qn_input_name(reader->input), (long long)record->line, key,
+                           content ? kind_name(content->kind) : "not there");
+    }
+    if (record->text_count == 0)
+        return qn_fail(QN_ERROR_FORMAT, "%s:%lld: no text (expected at least one)", qn_input_name(reader->input),
+                       (long long)record->line);
+    record->text = record->texts[0];
+    return QN_OK;
 }
 
 static qn_status take_label(qn_reader *reader, qn_record *record, const qn_json_value *content) {
@@ -378,6 +433,13 @@ static qn_status start(qn_reader *reader) {
         reader->key[role] = qn_strndup(reader->cell[at].data, reader->cell[at].size);
         if (!reader->key[role]) return QN_ERROR_MEMORY;
     }
+    reader->group_key = qn_calloc(reader->group_count + 1, sizeof *reader->group_key);
+    if (!reader->group_key) return QN_ERROR_MEMORY;
+    for (size_t i = 0; i < reader->group_count; i++) {
+        const qn_span *name = &reader->cell[reader->group[i]];
+        reader->group_key[i] = qn_strndup(name->data, name->size);
+        if (!reader->group_key[i]) return QN_ERROR_MEMORY;
+    }
     return qn_reader_seek(reader, &begin);
 }
 
@@ -385,8 +447,12 @@ static qn_status next(qn_reader *reader, qn_record *record, bool *end) {
     size_t count;
     QN_TRY(next_object(reader, record, &count, end));
     if (*end) return QN_OK;
-    QN_TRY(take_text(reader, record, count, QN_ROLE_TEXT, true, &record->text));
-    if (reader->key[QN_ROLE_PAIR]) QN_TRY(take_text(reader, record, count, QN_ROLE_PAIR, false, &record->pair));
+    if (reader->options.group)
+        QN_TRY(take_group(reader, record, count));
+    else
+        QN_TRY(take_text(reader, record, count, QN_ROLE_TEXT, true, &record->text));
+    if (reader->key[QN_ROLE_PAIR] && !reader->options.group)
+        QN_TRY(take_text(reader, record, count, QN_ROLE_PAIR, false, &record->pair));
     QN_TRY(take_label(reader, record, find(reader, count, QN_ROLE_LABEL)));
     return take_score(reader, record, find(reader, count, QN_ROLE_SCORE));
 }

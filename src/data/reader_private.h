@@ -38,6 +38,10 @@ struct qn_reader {
     // Columns: a cell number for TSV and CSV, -1 for none; key names for JSON lines, NULL for none.
     ptrdiff_t column[QN_ROLES];
     char *key[QN_ROLES];
+    // Columns of a group: cell numbers, and key names for JSON lines.
+    ptrdiff_t *group;
+    char **group_key;
+    size_t group_count;
     size_t cells; // columns of the header; 0 while unknown
     char delimiter;
     // Buffers, grown to the longest record.
@@ -53,6 +57,10 @@ struct qn_reader {
     size_t label_capacity;
     char *label_text; // unescaped strings of a JSON array of labels
     size_t label_text_capacity;
+    qn_span *text; // [text_capacity] of a group
+    size_t text_capacity;
+    char *group_text; // unescaped strings of JSON arrays of texts
+    size_t group_text_capacity;
 };
 
 // A format: how it starts, and how it fills a record. `next` sets every field of the record but file and index.
@@ -71,9 +79,11 @@ qn_status qn_reader_line(qn_reader *reader, qn_span *line, bool *end);
 bool qn_reader_find_columns(const qn_reader_options *options, const qn_span *names, size_t count, bool numbers,
                             ptrdiff_t column[QN_ROLES]);
 // The same with errors: a column that was asked for or is needed is missing; names the columns there are.
-qn_status qn_reader_resolve(const qn_reader *reader, const qn_span *names, size_t count, bool numbers,
+qn_status qn_reader_resolve(qn_reader *reader, const qn_span *names, size_t count, bool numbers,
                             ptrdiff_t column[QN_ROLES]);
 
+// Appends to the texts of the record's group. The text is not copied.
+qn_status qn_reader_add_text(qn_reader *reader, qn_record *record, qn_span text);
 // Appends to the labels of the record. The text is not copied.
 qn_status qn_reader_add_label(qn_reader *reader, qn_record *record, qn_span label);
 // A cell of several labels.

@@ -15,6 +15,8 @@ typedef struct {
     qn_order order;
     size_t batch_size;   // examples per batch at most; 0: no limit
     size_t batch_tokens; // tokens per batch at most, but a longer example is a batch by itself; 0: no limit
+    size_t width;        // sequences of an example, one after the other; 0: 1
+    bool no_duplicates;  // examples that share a text are not put into one batch
     uint64_t seed;
     uint64_t first_epoch; // that it starts in
 } qn_sampler_options;
