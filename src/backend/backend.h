@@ -302,6 +302,17 @@ typedef struct {
     bool accumulate;
 } qn_pool_args;
 
+// Of groups of `width` rows, the first with each other one: y[i, k] = x_0 . x_(k+1), or the distance |x_0 - x_(k+1)|.
+typedef struct {
+    size_t groups, width, d;
+    bool distance;
+    const float *x; // [groups width, d]
+    float *y;       // [groups, width - 1]; backward reads it
+    const float *dy;
+    float *dx; // [groups width, d]
+    bool accumulate;
+} qn_group_scores_args;
+
 // One update of AdamW, as what it multiplies by.
 typedef struct {
     float grad_scale;   // gradients are multiplied by this first (clipping)
@@ -386,6 +397,8 @@ typedef struct {
                             float *dx); // dx[index[i]] += dy[i]
     void (*pool_forward)(qn_backend *b, const qn_pool_args *a);
     void (*pool_backward)(qn_backend *b, const qn_pool_args *a);
+    void (*group_scores_forward)(qn_backend *b, const qn_group_scores_args *a);
+    void (*group_scores_backward)(qn_backend *b, const qn_group_scores_args *a);
     void (*normalize_forward)(qn_backend *b, size_t rows, size_t d, const float *x, float *y,
                               float *norm); // y = x / max(|x|, 1e-12)
     void (*normalize_backward)(qn_backend *b, size_t rows, size_t d, const float *y, const float *norm, const float *dy,
