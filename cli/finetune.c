@@ -1,4 +1,4 @@
-// quern finetune: a classifier or a regression from a pre-trained model and labelled texts.
+// quern finetune: a classifier, a regression or sentence embeddings from a pre-trained model and a user's texts.
 #include "cli/training.h"
 
 static void defaults(void *memory) {
@@ -10,7 +10,7 @@ static const option options[] = {
      .required = true, .alias = "model-name-or-path", .letter = 'm'},
     TRAINING_FILES,
     {"test-file", TRAINING(test), "FILE", .help = "data measured at the end with the best checkpoint"},
-    {"task", TRAINING(task), "NAME", .help = "what is learned", .choices = "classify|regress|tag"},
+    {"task", TRAINING(task), "NAME", .help = "what is learned", .choices = "classify|regress|tag|embed"},
     {"multi-label", TRAINING(multi_label), NULL, .help = "classify: an example has any number of labels"},
     TRAINING_DATA,
     {"label-all-tokens", TRAINING(label_all_tokens), NULL,
@@ -26,6 +26,29 @@ static const option options[] = {
     {"label-smoothing-factor", TRAINING(label_smoothing), "X", .help = "share of the target spread over all labels",
      .alias = "label-smoothing", .max = 0.999},
     {"balanced", TRAINING(balanced), NULL, .help = "weigh labels by how rare they are"},
+    HEADING("Embeddings (--task embed)"),
+    {"text-columns", TRAINING(data.text_columns), "A,B,C", .help = "columns of the texts: anchor, positive, negatives",
+     .fallback = "by name"},
+    {"loss", TRAINING(embed.loss), "NAME", .help = "what is near and what is not",
+     .choices = "multiple-negatives|simcse|cosent|cosine|triplet|margin-mse|contrastive", .fallback = "by the columns"},
+    {"similarity", TRAINING(embed.similarity), "NAME", .help = "of two vectors", .choices = "cosine|dot|euclidean",
+     .fallback = "by the loss"},
+    {"scale", TRAINING(embed.scale), "X", .help = "similarities are multiplied by it: the inverse of the temperature",
+     .min = 0, .fallback = "20"},
+    {"margin", TRAINING(embed.margin), "X", .help = "between near and far: triplet, contrastive", .min = 0,
+     .fallback = "5 and 0.5"},
+    {"symmetric", TRAINING(embed.symmetric), NULL, .help = "multiple-negatives: positives find their anchors too"},
+    {"matryoshka-dims", TRAINING(embed.matryoshka_dims), "N,N,N", .help = "train the first N columns as vectors too"},
+    {"matryoshka-weights", TRAINING(embed.matryoshka_weights), "X,X,X", .help = "of their losses",
+     .fallback = "1 each"},
+    {"pooling", TRAINING(embed.pooling), "HOW", .help = "how tokens' vectors become one", .choices = "mean|cls|max",
+     .fallback = "as the folder says, else mean"},
+    {"normalize", FIELD_AS(OPTION_SWITCH, training_settings, training.embed.normalize), NULL,
+     .help = "vectors of length one; --no-normalize", .fallback = "as the folder says"},
+    {"mini-batch-size", TRAINING(embed.mini_batch), "N", .alias = "mini-batch",
+     .help = "texts encoded at once; the loss is still of the whole batch (GradCache)", .fallback = "all"},
+    {"no-duplicates", FIELD_AS(OPTION_SWITCH, training_settings, training.embed.no_duplicates), NULL,
+     .help = "no text twice in a batch; --no-duplicates=false", .fallback = "where the loss needs it"},
     TRAINING_RUN,
     {0}};
 
@@ -34,7 +57,7 @@ static int run(const void *memory) {
 }
 
 const command command_finetune = {.name = "finetune",
-                                  .help = "Trains a classifier, a regression or a tagger on labelled texts.",
+                                  .help = "Trains a classifier, a regression, a tagger or sentence embeddings.",
                                   .details = "Data is TSV, CSV or JSON lines with the columns text (or sentence1 and "
                                              "sentence2) and label or score, or fastText's\n"
                                              "__label__ lines; also gzipped. SIGINT and SIGTERM save a checkpoint; "

@@ -291,6 +291,7 @@ QN_API qn_status qn_fill_mask(qn_model *model, const qn_text *text, size_t top, 
 typedef struct {
     const char *format; /* "tsv", "csv", "jsonl", "text", "fasttext"; for tagging "conll" or "jsonl" */
     const char *text_column, *pair_column, *label_column, *score_column;
+    const char *text_columns; /* of examples of several texts (embeddings): names separated by commas */
     const char *columns; /* of a file without a header line, separated by commas */
     size_t stride;       /* tagging: tokens that windows of a long text share; 0: 128, or half a window where that is less */
 } qn_data_options;
@@ -306,6 +307,12 @@ QN_API void qn_texts_close(qn_texts *texts); /* NULL is allowed */
 /* Measures a model on labelled data: metrics as one JSON object (docs/metrics in the report's words), which the caller frees with
  * free(). A label that the model does not know is an error that names file and line. */
 QN_API qn_status qn_evaluate(qn_model *model, const char *path, const qn_data_options *data, char **json);
+
+/* The same for a task by its name; NULL: that of the model's head. Of a model's vectors, by their cosine: "sts", pairs of texts with
+ * scores: Spearman's and Pearson's correlation; "triplets", anchor, positive and negatives: how often the positive is nearest;
+ * "retrieval", queries and the documents that answer them: nDCG@10, MRR@10, recall@1, 5 and 10, MAP, among all documents of the file;
+ * "embed": the one that the file's columns are for. */
+QN_API qn_status qn_evaluate_task(qn_model *model, const char *task, const char *path, const qn_data_options *data, char **json);
 
 /* Compares the model's outputs with those kept in the folder's golden file (golden.safetensors): the vectors and, with heads, the
  * logits of the texts in it. *json (free() it) says how far they differ; QN_ERROR_FORMAT when above `tolerance` (relative to the
@@ -348,6 +355,22 @@ typedef struct {
 } qn_match;
 QN_API qn_status qn_vectors_search(const qn_vectors *vectors, const float *query, bool dot, size_t top, qn_match *matches, size_t *found);
 
+/* How sentence embeddings are trained (task "embed"). Formulas and papers: docs/mathematics.md. */
+typedef struct {
+    const char *loss;       /* "multiple-negatives", "simcse", "cosent", "cosine", "triplet", "margin-mse", "contrastive"; NULL: cosent for
+                             * pairs with scores, margin-mse for triplets with scores, else multiple-negatives */
+    const char *similarity; /* "cosine", "dot", for triplet "euclidean"; NULL: cosine; euclidean for triplet, dot for margin-mse */
+    double scale;           /* of similarities in multiple-negatives, simcse and cosent; 0: 20 */
+    double margin;          /* of triplet and contrastive; below 0: 5 and 0.5 */
+    bool symmetric;         /* multiple-negatives: each positive must also find its anchor */
+    const char *matryoshka_dims, *matryoshka_weights; /* "384,128,32": the loss also of the first so many columns; weights NULL: 1 each */
+    const char *pooling;    /* "mean", "cls", "max"; NULL: as the folder says, mean without */
+    int normalize;          /* vectors of length one: 1, 0, or -1: as the folder says */
+    size_t mini_batch;      /* texts that are encoded at once; the loss is still of the whole batch, whose memory is then small (GradCache,
+                             * Gao et al. 2021). 0: all */
+    int no_duplicates;      /* no text twice in a batch: 1, 0, or -1: where the other examples of a batch are negatives */
+} qn_embed_training;
+
 /* ---- Training -------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -367,7 +390,7 @@ typedef struct {
     const char *output;        /* run folder; made. A finished or other run there is refused unless `overwrite` */
     bool overwrite;
     const char *resume;        /* "": the last checkpoint of `output` if there is one; a checkpoint's folder; NULL: begin */
-    const char *task;          /* finetune: "classify", "regress" or "tag"; pretrain's objective: "mlm" */
+    const char *task;          /* finetune: "classify", "regress", "tag" or "embed"; pretrain's objective: "mlm" */
     const char *const *train;  /* data files */
     size_t train_count;
     const char *validation;    /* file; NULL: none */
@@ -394,6 +417,7 @@ typedef struct {
     bool label_all_tokens;     /* tag: every token of a word is trained, not its first alone */
     bool balanced;             /* class weights n / (labels * count) */
     int64_t freeze_layers;     /* the first so many layers and the embeddings stay as they are; -1: nothing is frozen */
+    qn_embed_training embed;   /* embed */
     double mask_probability;   /* mlm */
     bool whole_word, next_sentence;
     uint64_t seed;
@@ -538,6 +562,13 @@ QN_API qn_tensor *qn_gather(qn_context *context, qn_tensor *x, size_t rows, cons
 QN_API qn_tensor *qn_pool_sequences(qn_context *context, qn_tensor *x, qn_ragged batch, qn_pool mode);
 /* Rows divided by their length (at least 1e-12): x [T, d] -> [T, d] */
 QN_API qn_tensor *qn_normalize(qn_context *context, qn_tensor *x);
+/* count columns of x [T, d], from `first` on -> [T, count] */
+QN_API qn_tensor *qn_columns(qn_context *context, qn_tensor *x, size_t first, size_t count);
+/* scale a_i . b_j: a [n, d], b [m, d] -> [n, m] */
+QN_API qn_tensor *qn_similarities(qn_context *context, qn_tensor *a, qn_tensor *b, float scale);
+/* In groups of `width` rows, the first with each of the others: the dot product, or the Euclidean distance. x [n width, d] ->
+ * [n, width - 1] */
+QN_API qn_tensor *qn_group_scores(qn_context *context, qn_tensor *x, size_t width, bool distance);
 
 /* Losses: the mean over the batch in *loss; while recording, the gradient of their input too. They return the context's status. */
 
@@ -553,6 +584,16 @@ QN_API qn_status qn_span_cross_entropy(qn_context *context, qn_tensor *logits, q
 QN_API qn_status qn_binary_cross_entropy(qn_context *context, qn_tensor *logits, const float *targets, double *loss);
 /* predictions, targets [n, C] */
 QN_API qn_status qn_mean_squared_error(qn_context *context, qn_tensor *predictions, const float *targets, double *loss);
+
+/* Of similarities or distances of texts, which examples have one or more of: */
+/* CoSENT, log(1 + sum over pairs i, j with targets_i > targets_j of exp(scale (s_j - s_i))): scores [n, 1], targets [n] */
+QN_API qn_status qn_cosent_loss(qn_context *context, qn_tensor *scores, const float *targets, float scale, double *loss);
+/* max(0, s_0 - s_1 + margin) of distances [n, 2] to a positive and a negative; of similarities max(0, s_1 - s_0 + margin) */
+QN_API qn_status qn_triplet_loss(qn_context *context, qn_tensor *scores, bool distances, float margin, double *loss);
+/* (s_0 - s_k - t_k)^2, k = 1 .. K: scores [n, K + 1], targets [n, K] */
+QN_API qn_status qn_margin_loss(qn_context *context, qn_tensor *scores, const float *targets, double *loss);
+/* (t e^2 + (1 - t) max(0, margin - e)^2) / 2 with e = 1 - s: scores [n, 1], targets [n], 1 for pairs that belong together, else 0 */
+QN_API qn_status qn_contrastive_loss(qn_context *context, qn_tensor *scores, const float *targets, float margin, double *loss);
 
 /* Runs the recording backward from the losses and empties it: parameters' gradients are added to. QN_ERROR_ARGUMENT when nothing
  * records; else the context's status. */

@@ -10,21 +10,22 @@ qn_embed_options qn_embed_defaults(void) {
 typedef struct {
     qn_sbert_pooling pooling;
     bool normalize;
+    int32_t prompt; // tokens that are not pooled
     float *vectors; // [count, width]
 } embedding;
 
 // The rows of a batch that are pooled: all, or those behind the prompt. Sequence i is then rows offsets[i] .. of the
 // result.
-static qn_tensor *drop_prompt(qn_model *m, qn_context *c, const qn_infer_batch *batch, qn_ragged *ragged) {
+static qn_tensor *drop_prompt(int32_t prompt, qn_context *c, const qn_infer_batch *batch, qn_ragged *ragged) {
     *ragged = batch->tokens.ragged;
-    if (m->prompt_tokens == 0) return batch->hidden;
+    if (prompt == 0) return batch->hidden;
     size_t rows = 0;
     int32_t *offsets = qn_arena_alloc(c->records, ragged->sequences + 1, sizeof *offsets);
     int32_t *index = qn_arena_alloc(c->records, batch->tokens.tokens, sizeof *index);
     if (!offsets || !index) return qn_fail_operation(c, QN_ERROR_MEMORY);
     offsets[0] = 0;
     for (size_t i = 0; i < ragged->sequences; i++) {
-        for (int32_t t = ragged->offsets[i] + m->prompt_tokens; t < ragged->offsets[i + 1]; t++) index[rows++] = t;
+        for (int32_t t = ragged->offsets[i] + prompt; t < ragged->offsets[i + 1]; t++) index[rows++] = t;
         offsets[i + 1] = (int32_t)rows;
     }
     ragged->offsets = offsets;
@@ -87,7 +88,7 @@ static qn_tensor *pool(qn_context *c, qn_tensor *x, qn_ragged batch, qn_sbert_po
 static qn_status receive_vectors(qn_model *m, qn_context *c, const qn_infer_batch *batch, void *user) {
     const embedding *e = user;
     qn_ragged ragged;
-    qn_tensor *x = drop_prompt(m, c, batch, &ragged);
+    qn_tensor *x = drop_prompt(e->prompt, c, batch, &ragged);
     // The first token's vector is that of the whole sequence, prompt or not.
     bool whole = e->pooling == QN_SBERT_POOL_CLS;
     qn_tensor *y = pool(c, whole ? batch->hidden : x, whole ? batch->tokens.ragged : ragged, e->pooling);
@@ -106,12 +107,20 @@ qn_status qn_embed(qn_model *model, const qn_text *texts, size_t count, const qn
                                                 [QN_POOLING_MAX] = QN_SBERT_POOL_MAX};
     qn_embed_options defaults = qn_embed_defaults();
     if (!options) options = &defaults;
-    embedding e = {.pooling = model->sbert.pooling, .normalize = model->sbert.normalize, .vectors = vectors};
+    embedding e = {.pooling = model->sbert.pooling,
+                   .normalize = model->sbert.normalize,
+                   .prompt = model->prompt_tokens,
+                   .vectors = vectors};
     if (options->pooling > QN_POOLING_MAX)
         return qn_fail(QN_ERROR_ARGUMENT, "pooling %d is not known", (int)options->pooling);
     if (options->pooling != QN_POOLING_FOLDER) e.pooling = poolings[options->pooling];
     if (options->normalize >= 0) e.normalize = options->normalize != 0;
     return qn_infer_texts(model, texts, count, true, false, receive_vectors, &e);
+}
+
+qn_status qn_infer_vectors(qn_model *m, const qn_sequences *sequences, float *vectors) {
+    embedding e = {.pooling = m->sbert.pooling, .normalize = m->sbert.normalize, .vectors = vectors};
+    return qn_infer_sequences(m, sequences, false, receive_vectors, &e);
 }
 
 typedef struct {

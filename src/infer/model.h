@@ -64,6 +64,9 @@ qn_status qn_infer_sequences(qn_model *model, const qn_sequences *sequences, boo
 qn_status qn_infer_texts(qn_model *model, const qn_text *texts, size_t count, bool embedding, bool in_order,
                          qn_infer_receiver receive, void *user);
 
+// A vector per sequence into vectors [count, width], as the model's folder says; no prompt is taken off.
+qn_status qn_infer_vectors(qn_model *model, const qn_sequences *sequences, float *vectors);
+
 // The network's score of labels as raw outputs into scores [count, labels]; `user` is a qn_infer_scores.
 typedef struct {
     float *scores;

@@ -7,7 +7,7 @@
 
 // What a model's outputs for a data set are worth. Only what the task has is there.
 typedef struct {
-    qn_metric metrics[QN_METRICS_MAX]; // "loss" first
+    qn_metric metrics[QN_METRICS_MAX]; // "loss" first, where it is known
     size_t metric_count;
     qn_buffer json;                            // the metrics as one object
     bool classified, multilabelled, regressed, tagged; // which of these is there
@@ -36,6 +36,9 @@ typedef struct {
     // The task's.
     qn_labels labels;
     float *class_weights; // [labels] or NULL
+    bool no_duplicates;       // a batch has no text twice
+    const char *best_metric;  // of the validation data, in place of the task's; or NULL
+    void *own;                // freed by the task's free_own
 } qn_job;
 void qn_job_free(qn_job *job);
 
@@ -55,6 +58,9 @@ struct qn_task {
     qn_status (*loss)(const qn_job *job, qn_network *network, qn_context *c, const qn_batch *batch, double *loss);
     // Measures the model. The outcome starts with zeros and is freed by the caller, also after a failure.
     qn_status (*measure)(const qn_job *job, qn_model *model, const qn_dataset *dataset, qn_outcome *out);
+    // Writes what a model folder needs besides configuration, weights and tokenizer. May be NULL.
+    qn_status (*save)(const qn_job *job, const qn_network *network, const char *folder);
+    void (*free_own)(qn_job *job); // frees job->own; may be NULL
 };
 
 // The task of a name, which may be NULL for the one that the training's other options ask for; an error lists the
@@ -62,7 +68,8 @@ struct qn_task {
 qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out);
 // The task that a model's head is for; an error where it has none.
 qn_status qn_task_of(const qn_model *model, const qn_task **out);
-extern const qn_task qn_task_classify, qn_task_multilabel, qn_task_regress, qn_task_tag;
+extern const qn_task qn_task_classify, qn_task_multilabel, qn_task_regress, qn_task_tag, qn_task_embed;
+extern const qn_task qn_task_sts, qn_task_retrieval, qn_task_triplets; // of embeddings, which they only measure
 
 // --- What tasks share
 enum { QN_MOST_MISTAKES = 50 };

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const qn_task *const tasks[] = {&qn_task_classify, &qn_task_multilabel, &qn_task_regress, &qn_task_tag};
+static const qn_task *const tasks[] = {&qn_task_classify, &qn_task_multilabel, &qn_task_regress,   &qn_task_tag,
+                                      &qn_task_embed,    &qn_task_sts,        &qn_task_retrieval, &qn_task_triplets};
 enum { TASKS = sizeof tasks / sizeof *tasks };
 
 qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out) {
@@ -47,11 +48,13 @@ qn_status qn_job_reader(const qn_job *job, qn_reader_options *out) {
                                .pair_column = data->pair_column,
                                .label_column = data->label_column,
                                .score_column = data->score_column,
+                               .text_columns = data->text_columns,
                                .columns = data->columns};
     return data->format ? qn_format_parse(data->format, &out->format) : QN_OK;
 }
 
 void qn_job_free(qn_job *job) {
+    if (job->task && job->task->free_own) job->task->free_own(job);
     qn_labels_free(&job->labels);
     free(job->class_weights);
     *job = (qn_job){0};
@@ -92,7 +95,7 @@ static qn_status evaluate(qn_model *m, qn_job *job, const char *path, char **jso
     qn_dataset dataset = {0};
     qn_outcome outcome = {0};
     qn_status status = QN_OK;
-    if (qn_model_task(m) != QN_TASK_REGRESS)
+    if (qn_model_labels(m) && qn_model_task(m) != QN_TASK_REGRESS)
         status = qn_labels_set(&job->labels, (const char *const *)m->network->config.label_names, qn_model_labels(m));
     if (status == QN_OK) status = job->task->read(job, &path, 1, false, &dataset);
     if (status == QN_OK) status = job->task->measure(job, m, &dataset, &outcome);
@@ -106,9 +109,20 @@ static qn_status evaluate(qn_model *m, qn_job *job, const char *path, char **jso
 }
 
 qn_status qn_evaluate(qn_model *m, const char *path, const qn_data_options *data, char **json) {
+    return qn_evaluate_task(m, NULL, path, data, json);
+}
+
+qn_status qn_evaluate_task(qn_model *m, const char *task, const char *path, const qn_data_options *data, char **json) {
     *json = NULL;
     qn_job job = {.data = data, .tokenizer = m->tokenizer, .encode = m->encode};
-    qn_status status = qn_task_of(m, &job.task);
+    qn_status status = task ? qn_task_find(task, false, &job.task) : qn_task_of(m, &job.task);
+    if (status == QN_OK && job.task->heads) { // the head decides
+        const qn_task *own;
+        status = qn_task_of(m, &own);
+        if (status == QN_OK && task && strcmp(own->name, task) != 0)
+            status = qn_fail(QN_ERROR_ARGUMENT, "task is \"%s\", but the model's head is for %s", task, own->name);
+        if (status == QN_OK) job.task = own;
+    }
     if (status == QN_OK) status = evaluate(m, &job, path, json);
     qn_job_free(&job);
     return status;

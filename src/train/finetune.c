@@ -76,6 +76,8 @@ static qn_status plan(const qn_training *o, job *j, qn_trainer *t) {
     qn_sampler_options s = {.order = o->group_by_length ? QN_ORDER_GROUPED : QN_ORDER_SHUFFLED,
                             .batch_size = o->batch_size,
                             .batch_tokens = o->batch_tokens,
+                            .width = j->train.width,
+                            .no_duplicates = j->task.no_duplicates,
                             .seed = o->seed};
     QN_TRY(qn_sampler_create(&j->train.sequences, &s, &j->sampler));
     double epochs = o->max_steps > 0 || o->epochs <= 0 ? 1e9 : o->epochs;
@@ -106,15 +108,17 @@ static qn_status finish(qn_trainer *t, char **json) {
     const qn_dataset *d = t->options->test ? &j->test : t->options->validation ? &j->validation : NULL;
     char data[512], name[512];
     qn_outcome outcome = {0};
-    snprintf(data, sizeof data, "%s, %zu examples", t->options->train[0], j->train.sequences.count);
+    snprintf(data, sizeof data, "%s, %zu examples", t->options->train[0], qn_dataset_count(&j->train));
     qn_status status = QN_OK;
     if (d) {
         status = measure(t, d, &outcome);
         snprintf(name, sizeof name, "%s, %zu examples", d == &j->test ? t->options->test : t->options->validation,
-                 d->sequences.count);
+                 qn_dataset_count(d));
     }
     if (status == QN_OK) status = qn_network_save(t->network, t->options->output);
     if (status == QN_OK) status = qn_tokenizer_save(t->tokenizer, t->options->output);
+    if (status == QN_OK && j->task.task->save)
+        status = j->task.task->save(&j->task, t->network, t->options->output);
     if (status == QN_OK) status = qn_run_report(t, j->task.task->title, data, d ? name : NULL, d ? &outcome : NULL, d);
     if (status == QN_OK && json) {
         if (!d) qn_buffer_printf(&outcome.json, "{\"loss\": %.9g}", t->state.last_loss);
@@ -137,7 +141,7 @@ static qn_status check(const qn_training *o, job *j) {
 static void say_start(qn_trainer *t, const char *checkpoint) {
     const job *j = t->data;
     qn_trainer_say(t, "%zu training examples, %zu tokens, %zu labels; %.1f M parameters; %d threads, %s",
-                   j->train.sequences.count, j->train.sequences.tokens, t->network->config.labels,
+                   qn_dataset_count(&j->train), j->train.sequences.tokens, t->network->config.labels,
                    (double)qn_parameters_total(&t->network->parameters) / 1e6, qn_backend_threads(t->backend),
                    qn_backend_isa(t->backend));
     if (j->train.split)
@@ -174,7 +178,9 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
     if (o->freeze_layers >= 0) qn_network_freeze(t->network, (size_t)o->freeze_layers, true);
     QN_TRY(qn_backend_create_cpu(o->threads, NULL, &t->backend));
     t->objective = o->validation ? &with_validation : &without_validation;
-    t->best_metric = o->best_metric ? o->best_metric : j->task.task->best_metric;
+    t->best_metric = o->best_metric           ? o->best_metric
+                     : j->task.best_metric ? j->task.best_metric
+                                           : j->task.task->best_metric;
     QN_TRY(plan(o, j, t));
     say_start(t, *checkpoint);
     return QN_OK;
@@ -222,6 +228,7 @@ qn_training qn_training_defaults(bool pretraining) {
         .dropout = -1,
         .freeze_layers = -1,
         .mask_probability = 0.15,
+        .embed = {.margin = -1, .normalize = -1, .no_duplicates = -1},
         .log_steps = 10,
         .keep_checkpoints = 2,
     };

@@ -68,6 +68,13 @@ static const struct {
     {"rmse", "RMSE", false},
     {"mae", "MAE", false},
     {"r2", "R\u00b2", false},
+    {"ndcg_at_10", "nDCG@10", false},
+    {"mrr_at_10", "MRR@10", false},
+    {"accuracy_at_1", "Accuracy@1", true},
+    {"recall_at_1", "Recall@1", false},
+    {"recall_at_5", "Recall@5", false},
+    {"recall_at_10", "Recall@10", false},
+    {"map_at_100", "MAP@100", false},
     {"loss", "Loss", false},
     {"perplexity", "Perplexity", false},
 };
@@ -218,7 +225,9 @@ static size_t headline(const qn_report *report, qn_metric *out) {
     qn_metric all[QN_METRICS_MAX];
     size_t n = 0, kept = 0;
     const char *const wanted[] = {"accuracy", "macro_f1", "mcc", "micro_f1", "mean_average_precision",
-                                  "pearson",  "spearman", "mae"};
+                                  "pearson",  "spearman", "mae", "ndcg_at_10", "mrr_at_10", "recall_at_10"};
+    n = report->n_metrics;
+    for (size_t i = 0; i < n; i++) all[i] = report->metrics[i];
     if (report->classification) n = qn_classification_scalars(report->classification, all);
     if (report->multilabel) n = qn_multilabel_scalars(report->multilabel, all);
     if (report->regression) n = qn_regression_scalars(report->regression, all);

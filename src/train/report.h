@@ -48,6 +48,8 @@ typedef struct {
     const qn_multilabel *multilabel;
     const qn_regression *regression;
     const qn_tagging *tagging;
+    const qn_metric *metrics; // [n_metrics] of an evaluation that has no more than these
+    size_t n_metrics;
     const char *const *labels;     // [classes], for classification and multi-label; [types] for tagging
     const float *gold, *predicted; // [n_points] regression: for the scatter plot
     size_t n_points;

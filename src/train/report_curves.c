@@ -113,7 +113,8 @@ static void put_single(const qn_report *report, const char *key, const char *tit
 static void put_metrics(const qn_report *report, qn_buffer *out) {
     static const char *const keys[] = {
         "eval_accuracy",        "eval_macro_f1", "eval_mcc",      "eval_micro_f1", "eval_mean_average_precision",
-        "eval_subset_accuracy", "eval_pearson",  "eval_spearman", "eval_r2"};
+        "eval_subset_accuracy", "eval_pearson",  "eval_spearman", "eval_r2",
+        "eval_ndcg_at_10",      "eval_mrr_at_10", "eval_recall_at_10"};
     enum { LINES = 4 };
     curve curves[LINES] = {{0}};
     qn_buffer names[LINES] = {{0}};

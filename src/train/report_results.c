@@ -10,7 +10,8 @@
 
 bool qn_report_has_results(const qn_report *report) {
     return (report->classification && report->classification->n) || (report->multilabel && report->multilabel->n) ||
-           (report->regression && report->regression->n) || (report->tagging && report->tagging->words);
+           (report->regression && report->regression->n) || (report->tagging && report->tagging->words) ||
+           report->n_metrics;
 }
 
 static const char *label_of(const qn_report *report, int32_t k) {
@@ -31,7 +32,10 @@ static void put_scalars(const qn_report *report, qn_buffer *out) {
     size_t n = report->classification ? qn_classification_scalars(report->classification, metrics)
                : report->multilabel   ? qn_multilabel_scalars(report->multilabel, metrics)
                : report->tagging      ? qn_tagging_scalars(report->tagging, metrics)
-                                      : qn_regression_scalars(report->regression, metrics);
+               : report->regression   ? qn_regression_scalars(report->regression, metrics)
+                                      : 0;
+    if (n == 0)
+        for (; n < report->n_metrics; n++) metrics[n] = report->metrics[n];
     qn_buffer_text(out, "<dl class=\"metrics\">");
     for (size_t i = 0; i < n; i++) {
         if (report->classification && strcmp(metrics[i].name, "micro_f1") == 0) continue; // equals accuracy
@@ -248,7 +252,7 @@ void qn_report_results(const qn_report *report, qn_buffer *out) {
         put_classes(report, report->multilabel->per_label, report->multilabel->labels, "label", out);
     } else if (report->tagging) {
         put_classes(report, report->tagging->per_type, (int32_t)report->tagging->types, "type", out);
-    } else {
+    } else if (report->regression) {
         put_regression(report, out);
     }
     qn_buffer_text(out, "</section>\n");

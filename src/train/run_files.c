@@ -15,6 +15,20 @@ static void set_text(json_t *json, const char *key, const char *text) {
     json_object_set_new(json, key, text ? json_string(text) : json_null());
 }
 
+static void embed_json(const qn_embed_training *e, json_t *json) {
+    set_text(json, "loss", e->loss);
+    set_text(json, "similarity", e->similarity);
+    json_object_set_new(json, "scale", json_real(e->scale));
+    json_object_set_new(json, "margin", json_real(e->margin));
+    json_object_set_new(json, "symmetric", json_boolean(e->symmetric));
+    set_text(json, "matryoshka_dims", e->matryoshka_dims);
+    set_text(json, "matryoshka_weights", e->matryoshka_weights);
+    set_text(json, "pooling", e->pooling);
+    json_object_set_new(json, "normalize", json_integer(e->normalize));
+    json_object_set_new(json, "mini_batch_size", json_integer((json_int_t)e->mini_batch));
+    json_object_set_new(json, "no_duplicates", json_integer(e->no_duplicates));
+}
+
 json_t *qn_training_json(const qn_training *o, bool pretraining) {
     json_t *json = json_object(), *train = json_array();
     if (!json || !train) return NULL;
@@ -60,6 +74,7 @@ json_t *qn_training_json(const qn_training *o, bool pretraining) {
         FLAG("balanced", balanced);
         FLAG("label_all_tokens", label_all_tokens);
         INTEGER("doc_stride", data.stride);
+        if (o->task && strcmp(o->task, "embed") == 0) embed_json(&o->embed, json);
     }
     INTEGER("eval_steps", eval_steps);
     INTEGER("save_steps", save_steps);
@@ -160,6 +175,10 @@ static void fill_report(qn_trainer *t, qn_report *r, const char *task, const qn_
         r->gold = d->scores;
         r->predicted = o->scores;
         r->n_points = o->count;
+    }
+    if (!o->classified && !o->multilabelled && !o->regressed && !o->tagged) {
+        r->metrics = o->metrics;
+        r->n_metrics = o->metric_count;
     }
     r->errors = o->mistakes;
     r->n_errors = o->mistake_count;
