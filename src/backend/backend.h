@@ -190,6 +190,13 @@ typedef struct {
     const int32_t *bias_bucket;     // [2 bias_reach + 1] the row of `bias` for key - query + bias_reach, on the host
     const int32_t *query_positions; // [Tq] with a bias or a window: places in the sequence, on the host; NULL: all, in
                                     // order
+    // Disentangled attention (He et al. 2021, DeBERTa): scores are scale (Q_i K_j + Q_i R_x + K_j S_x), where x =
+    // distance_index[i - j + distance_reach] is a row of R (distance_key) and S (distance_query). Not with a bias, a
+    // window or bf16.
+    const float *distance_key, *distance_query; // [distances, heads * head_width], or NULL: no such part
+    size_t distances, distance_stride;          // rows, and floats from row to row
+    const int32_t *distance_index;              // [2 distance_reach + 1], ascending, on the host; NULL: none of this
+    size_t distance_reach;
     size_t window;          // queries see keys at distances up to it, and the work is in proportion; 0: all keys
     const uint16_t *narrow; // queries, keys and values in bf16, in place of the three; [T, stride], where keys and
                             // values follow the queries at distances of heads * head_width; head_width is even.
@@ -198,9 +205,10 @@ typedef struct {
     float *out;             // [Tq, heads * head_width], dense
     float *lse;             // [Tq, heads] log-sum-exp of the scaled scores, kept for backward; NULL in inference
     // backward only
-    const float *dout;             // [Tq, heads * head_width], dense
-    float *dquery, *dkey, *dvalue; // with the row distances of query, key and value; written (=)
-    float *dbias;                  // [buckets, heads], added to (+=); NULL when frozen
+    const float *dout;                      // [Tq, heads * head_width], dense
+    float *dquery, *dkey, *dvalue;          // with the row distances of query, key and value; written (=)
+    float *dbias;                           // [buckets, heads], added to (+=); NULL when frozen
+    float *ddistance_key, *ddistance_query; // with the row distance of the two; written (=); NULL: not wanted
 } qn_attention_args;
 
 // Attention with keys and values that are kept, for decoding. The new tokens of sequence i are rows offsets[i] ..

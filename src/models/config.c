@@ -176,6 +176,49 @@ static qn_status read_biases(qn_model_config *config) {
     return QN_OK;
 }
 
+// DeBERTa: attention to distances, and learned positions unless "position_biased_input" is false.
+static qn_status read_disentangled(qn_model_config *config) {
+    const json_t *json = config->json;
+    const char *file = config->source;
+    qn_encoder_config *e = &config->encoder;
+    bool relative = false, shared = false, positions = true;
+    int64_t most = -1, buckets = -1, kernel = 0;
+    QN_TRY(qn_json_bool(json, file, "relative_attention", false, &relative));
+    QN_TRY(qn_json_bool(json, file, "position_biased_input", false, &positions));
+    QN_TRY(qn_json_bool(json, file, "share_att_key", false, &shared));
+    QN_TRY(qn_json_int(json, file, "max_relative_positions", false, -1, 1 << 20, &most));
+    QN_TRY(qn_json_int(json, file, "position_buckets", false, -1, 1 << 20, &buckets));
+    QN_TRY(qn_json_int(json, file, "conv_kernel_size", false, 0, 1000, &kernel));
+    e->positions = positions ? QN_POSITIONS_LEARNED : QN_POSITIONS_NONE;
+    size_t width = e->hidden;
+    QN_TRY(read_size(json, file, "embedding_size", false, 1, 65536, &width));
+    if (width != e->hidden)
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"embedding_size\" is %zu (expected %zu)", file, width, e->hidden);
+    if (kernel > 0)
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"conv_kernel_size\" is %lld (expected no convolution)", file,
+                       (long long)kernel);
+    if (!relative) return QN_OK;
+    const json_t *parts = json_object_get(json, "pos_att_type");
+    for (size_t i = 0; i < json_array_size(parts); i++) {
+        const char *part = json_string_value(json_array_get(parts, i));
+        e->distance_key |= part && strcmp(part, "c2p") == 0;
+        e->distance_query |= part && strcmp(part, "p2c") == 0;
+    }
+    if (json_is_string(parts)) {
+        e->distance_key = strstr(json_string_value(parts), "c2p") != NULL;
+        e->distance_query = strstr(json_string_value(parts), "p2c") != NULL;
+    }
+    if (!shared && (e->distance_key || e->distance_query))
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"share_att_key\" is false (expected true)", file);
+    e->distance_most = most > 0 ? (size_t)most : e->max_positions;
+    e->distance_buckets = buckets > 0 ? (size_t)buckets : 0;
+    e->distance_span = e->distance_buckets ? e->distance_buckets : e->distance_most;
+    const char *norm = "none";
+    QN_TRY(qn_json_string(json, file, "norm_rel_ebd", false, &norm));
+    e->distance_norm = strstr(norm, "layer_norm") != NULL;
+    return QN_OK;
+}
+
 // What stands beside the layers' sizes in families whose feed-forward is gated or whose positions are not a table.
 static qn_status read_variants(qn_model_config *config) {
     const qn_family *family = config->family;
@@ -192,6 +235,7 @@ static qn_status read_variants(qn_model_config *config) {
         e->activation = (qn_activation)kind;
     }
     if (e->positions == QN_POSITIONS_ROTARY) QN_TRY(read_rotary(config));
+    if (family->disentangled) QN_TRY(read_disentangled(config));
     if (e->window) QN_TRY(read_windows(config));
     return family->optional_biases ? read_biases(config) : QN_OK;
 }
@@ -315,7 +359,8 @@ static qn_status read_head(qn_model_config *config) {
     int value = (int)f->classifier_activation;
     QN_TRY(qn_json_bool(config->json, config->source, "tie_word_embeddings", false, &tied));
     config->untied = !tied;
-    if (f->classifier_norm) QN_TRY(choose(config->json, config->source, "classifier_activation", activations, &value));
+    const char *key = f->disentangled ? "pooler_hidden_act" : "classifier_activation";
+    if (f->classifier_norm || f->disentangled) QN_TRY(choose(config->json, config->source, key, activations, &value));
     config->head_activation = (qn_activation)value;
     value = 0;
     if (f->classifier_norm) QN_TRY(choose(config->json, config->source, "classifier_pooling", poolings, &value));

@@ -52,6 +52,15 @@ static const qn_config_keys nomic_keys = {.hidden = "n_embd",
                                           .positions = "n_positions",
                                           .norm_eps = "layer_norm_epsilon"};
 
+static const qn_config_keys deberta_keys = {.hidden = "hidden_size",
+                                            .layers = "num_hidden_layers",
+                                            .heads = "num_attention_heads",
+                                            .intermediate = "intermediate_size",
+                                            .activation = "hidden_act",
+                                            .hidden_dropout = "hidden_dropout_prob",
+                                            .attention_dropout = "attention_probs_dropout_prob",
+                                            .classifier_dropout = "cls_dropout"};
+
 #define DEFAULTS(activation_, types_, embedding_, dropout_)                                                            \
     {                                                                                                                  \
         .max_positions = 512, .types = types_, .embedding = embedding_, .norm_eps = 1e-12f,                            \
@@ -261,6 +270,44 @@ static const qn_family families[] = {
      .class_span = "MPNetForQuestionAnswering",
      .positions_after_padding = true,
      .pads_with_one = true},
+    // He et al. 2021, 2023 (DeBERTa v2 and v3).
+    {.model_type = "deberta-v2",
+     .prefix = "deberta.",
+     .keys = &deberta_keys,
+     .defaults = {.max_positions = 512,
+                  .norm_eps = 1e-7f,
+                  .hidden_dropout = 0.1f,
+                  .attention_dropout = 0.1f,
+                  .initializer_range = 0.02,
+                  .activation = QN_ACTIVATION_GELU},
+     .names = {.word = "embeddings.word_embeddings.weight",
+               .position = "embeddings.position_embeddings.weight",
+               .type = "embeddings.token_type_embeddings.weight",
+               .embedding_norm = "embeddings.LayerNorm",
+               .distances = "encoder.rel_embeddings.weight",
+               .distance_norm = "encoder.LayerNorm",
+               .layer = "encoder.layer.%zu.",
+               .query = "attention.self.query_proj",
+               .key = "attention.self.key_proj",
+               .value = "attention.self.value_proj",
+               .attention_output = "attention.output.dense",
+               .attention_norm = "attention.output.LayerNorm",
+               .up = "intermediate.dense",
+               .down = "output.dense",
+               .feed_forward_norm = "output.LayerNorm"},
+     .classifier_pooler = "pooler.dense",
+     .classifier = "classifier",
+     .classifier_activation = QN_ACTIVATION_GELU,
+     .classifier_dropout = -1,
+     .transform = "cls.predictions.transform.dense",
+     .transform_norm = "cls.predictions.transform.LayerNorm",
+     .decoder_bias = "cls.predictions.bias",
+     .decoder = "cls.predictions.decoder.weight",
+     .decoder_own_bias = "cls.predictions.decoder.bias",
+     .class_base = "DebertaV2Model",
+     .class_masked_lm = "DebertaV2ForMaskedLM",
+     .class_classifier = "DebertaV2ForSequenceClassification",
+     .disentangled = true},
     // Warner et al. 2024 (ModernBERT).
     {.model_type = "modernbert",
      .prefix = "model.",
@@ -400,5 +447,5 @@ const qn_family *qn_family_find(const char *model_type, bool alibi) {
 
 const char *qn_family_list(void) {
     return "bert, roberta, xlm-roberta, camembert, roberta-prelayernorm, distilbert, electra, albert, mpnet, "
-           "modernbert, nomic_bert, gte, new, jina_embeddings_v3";
+           "deberta-v2, modernbert, nomic_bert, gte, new, jina_embeddings_v3";
 }

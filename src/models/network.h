@@ -48,6 +48,7 @@ typedef struct {
     bool narrow_embeddings;       // embedding_size, and a product where it differs from hidden_size
     bool always_projects;         // ... or always
     bool shares_layers;           // num_hidden_groups, inner_group_num
+    bool disentangled;            // relative_attention and what belongs to it
     bool alibi;                   // the entry of a model_type for "position_embedding_type": "alibi"
     bool optional_biases;         // attention_bias, mlp_bias, norm_bias, classifier_bias, decoder_bias: false if absent
 } qn_family;

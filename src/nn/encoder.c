@@ -161,6 +161,14 @@ qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const q
                                            (qn_parameter_options){QN_INIT_NORMAL, true, false, (int)f->layers, false});
         if (!e->bias.weight) return QN_ERROR_MEMORY;
     }
+    if (f->distance_span) {
+        e->distance_table =
+            qn_parameters_add(set, names->distances, 2 * f->distance_span, f->hidden,
+                              (qn_parameter_options){QN_INIT_NORMAL, true, false, (int)f->layers, false});
+        if (!e->distance_table) return QN_ERROR_MEMORY;
+        if (f->distance_norm)
+            QN_TRY(add_dense(set, names->distance_norm, f->hidden, 0, (int)f->layers, false, &e->distance_norm));
+    }
     if (!f->pre_norm) return QN_OK;
     return add_dense(set, names->final_norm, f->hidden, 0, (int)f->layers, f->plain & QN_PLAIN_NORMS, &e->final_norm);
 }
@@ -201,7 +209,10 @@ static qn_status bind_positions(qn_encoder *e) {
         e->buckets = qn_make_alibi(f->max_positions, f->heads, &e->alibi, &e->bias);
     else if (e->bias.weight && !e->buckets)
         e->buckets = qn_make_buckets(f->max_positions, &e->bias);
-    return e->bias.weight && !e->buckets ? QN_ERROR_MEMORY : QN_OK;
+    if (f->distance_span && !e->distance_index)
+        e->distance_index =
+            qn_make_distances(f->max_positions - 1, f->distance_span, f->distance_buckets, f->distance_most);
+    return (e->bias.weight && !e->buckets) || (f->distance_span && !e->distance_index) ? QN_ERROR_MEMORY : QN_OK;
 }
 
 qn_status qn_encoder_bind(qn_encoder *e, const qn_parameters *set) {
@@ -215,6 +226,8 @@ qn_status qn_encoder_bind(qn_encoder *e, const qn_parameters *set) {
         l->query_bias = part(&l->qkv_bias, 0, d);
         l->kv_weight = part(&l->qkv_weight, d, 2 * d);
         l->kv_bias = part(&l->qkv_bias, d, 2 * d);
+        l->query_key_weight = part(&l->qkv_weight, 0, 2 * d);
+        l->query_key_bias = part(&l->qkv_bias, 0, 2 * d);
         if (!l->gate.weight) continue;
         l->gate_up_weight = joined_view(set, l->gate.weight, 2, &l->gate_up_weight);
         l->gate_up_bias = joined_view(set, l->gate.bias, 2, &l->gate_up_bias);
@@ -303,14 +316,20 @@ void qn_encoder_unpack(qn_encoder *e, qn_backend *backend) {
         if (w && w->packed) backend->ops->unpack(backend, (void *)(uintptr_t)w->packed);
         if (w) w->packed = NULL;
     }
+    for (size_t i = 0; e->layers && i < count_sets(&e->config); i++) {
+        qn_aligned_free(e->layers[i].distances.data);
+        e->layers[i].distances.data = NULL;
+    }
 }
 
 void qn_encoder_free(qn_encoder *e) {
+    for (size_t i = 0; e->layers && i < count_sets(&e->config); i++) qn_aligned_free(e->layers[i].distances.data);
     free(e->layers);
     qn_aligned_free(e->sinusoid.data);
     qn_aligned_free(e->alibi.data);
     for (size_t i = 0; i < 2; i++) qn_rotary_free(&e->rotary[i]);
     free(e->buckets);
+    free(e->distance_index);
     *e = (qn_encoder){0};
 }
 
@@ -326,6 +345,43 @@ static qn_attention_form form_of(const qn_encoder *e, size_t i) {
                                .window = is_local(&e->config, i) ? e->config.window : 0};
 }
 
+static qn_tensor *present(qn_tensor *t) {
+    return t->data ? t : NULL;
+}
+
+// What layer i says of distances, where it does: the table's rows through its queries' and keys' products.
+static bool use_distances(qn_context *c, qn_encoder *e, size_t i, qn_attention_distances *distances,
+                          qn_attention_form *form) {
+    qn_encoder_layer *l = layer_at(e, i);
+    if (!e->distance_table) return true;
+    *distances = (qn_attention_distances){.rows = &l->distances,
+                                          .key = e->config.distance_key,
+                                          .query = e->config.distance_query,
+                                          .index = e->distance_index,
+                                          .reach = e->config.max_positions - 1};
+    if (!l->distances.data)
+        distances->rows = qn_linear(c, qn_drop(c, e->distance_rows, e->config.hidden_dropout), &l->query_key_weight,
+                                    present(&l->query_key_bias), QN_ACTIVATION_NONE);
+    form->distances = distances;
+    return distances->rows;
+}
+
+// In inference with packed weights they are computed once.
+static void keep_distances(qn_context *c, qn_encoder *e, size_t i) {
+    qn_encoder_layer *l = layer_at(e, i);
+    qn_attention_distances distances;
+    qn_attention_form form;
+    if (!e->distance_table || l->distances.data || !use_distances(c, e, i, &distances, &form)) return;
+    float *kept = qn_aligned_alloc(qn_count(distances.rows) * sizeof *kept);
+    if (!kept) {
+        qn_fail_operation(c, QN_ERROR_MEMORY);
+        return;
+    }
+    memcpy(kept, distances.rows->data, qn_count(distances.rows) * sizeof *kept);
+    l->distances = *distances.rows;
+    l->distances.data = kept;
+}
+
 // The tables by which layer i turns queries and keys, or NULL.
 static const qn_rotary *rotary_of(const qn_encoder *e, size_t i) {
     return e->config.positions == QN_POSITIONS_ROTARY ? &e->rotary[is_local(&e->config, i)].rotary : NULL;
@@ -337,10 +393,6 @@ static qn_tensor *rotate(qn_context *c, const qn_encoder *e, size_t i, qn_tensor
     return rotary ? qn_rotate(c, x, heads, e->config.hidden / e->config.heads, positions, rotary) : x;
 }
 
-static qn_tensor *present(qn_tensor *t) {
-    return t->data ? t : NULL;
-}
-
 static qn_tensor *dense(qn_context *c, qn_tensor *x, const qn_dense *l) {
     return qn_linear(c, x, l->weight, l->bias, QN_ACTIVATION_NONE);
 }
@@ -348,7 +400,10 @@ static qn_tensor *dense(qn_context *c, qn_tensor *x, const qn_dense *l) {
 static qn_tensor *attend(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, const qn_tokens *tokens) {
     qn_encoder_layer *l = layer_at(e, i);
     qn_attention_form form = form_of(e, i);
-    bool narrow = !form.bias && !form.window && !rotary_of(e, i) && e->config.hidden / form.heads % 2 == 0;
+    qn_attention_distances distances;
+    if (!use_distances(c, e, i, &distances, &form)) return NULL;
+    bool narrow =
+        !form.bias && !form.distances && !form.window && !rotary_of(e, i) && e->config.hidden / form.heads % 2 == 0;
     qn_tensor *qkv =
         (narrow ? qn_linear_narrow : qn_linear)(c, x, &l->qkv_weight, present(&l->qkv_bias), QN_ACTIVATION_NONE);
     qkv = rotate(c, e, i, qkv, 2 * e->config.heads, tokens->positions);
@@ -421,7 +476,8 @@ static qn_tensor *attend_rows(qn_context *c, qn_encoder *e, size_t i, qn_tensor 
     qn_encoder_layer *l = layer_at(e, i);
     qn_attention_form form = form_of(e, i);
     const int32_t *positions = positions_of_rows(c, tokens, rows);
-    if (!positions) return NULL;
+    qn_attention_distances distances;
+    if (!positions || !use_distances(c, e, i, &distances, &form)) return NULL;
     qn_tensor *kv = qn_linear(c, x, &l->kv_weight, present(&l->kv_bias), QN_ACTIVATION_NONE);
     kv = rotate(c, e, i, kv, form.heads, tokens->positions);
     qn_tensor *picked = qn_gather(c, x, rows.count, rows.index);
@@ -520,8 +576,8 @@ typedef struct {
 static attention_values new_attention_values(qn_context *c, const qn_encoder *e, size_t rows) {
     size_t d = e->config.hidden;
     attention_values v = {0};
-    if ((e->compute == QN_DTYPE_BF16 || e->compute == QN_DTYPE_INT8) && d / e->config.heads % 2 == 0 &&
-        c->backend->ops->computes(c->backend, QN_DTYPE_BF16))
+    if ((e->compute == QN_DTYPE_BF16 || e->compute == QN_DTYPE_INT8) && !e->distance_table &&
+        d / e->config.heads % 2 == 0 && c->backend->ops->computes(c->backend, QN_DTYPE_BF16))
         v.narrow_qkv = qn_new_narrow(c, rows, 3 * d);
     else
         v.qkv = qn_new_matrix(c, rows, 3 * d, false);
@@ -532,8 +588,10 @@ static attention_values new_attention_values(qn_context *c, const qn_encoder *e,
     return v;
 }
 
-static void attention_step(qn_context *c, const qn_encoder *e, size_t i, attention_values *v, qn_ragged batch) {
+static void attention_step(qn_context *c, qn_encoder *e, size_t i, attention_values *v, qn_ragged batch) {
     qn_attention_form form = form_of(e, i);
+    qn_attention_distances distances;
+    if (!use_distances(c, e, i, &distances, &form)) return;
     if (v->narrow_qkv)
         qn_narrow_attention(c, v->narrow_qkv, &form, batch, v->narrow_mixed, v->mixed);
     else
@@ -547,6 +605,11 @@ static void infer_layers(qn_context *c, qn_encoder *e, qn_tensor *x, const qn_to
     size_t d = e->config.hidden, rows = qn_rows(x);
     attention_values v = new_attention_values(c, e, rows);
     if (pre) *sub = qn_new_matrix(c, rows, d, false);
+    for (size_t i = 0; i < end; i++) {
+        qn_arena_mark mark = qn_arena_save(c->arena);
+        keep_distances(c, e, i);
+        qn_arena_restore(c->arena, mark);
+    }
     for (size_t i = 0; i <= end && c->status == QN_OK; i++) {
         qn_arena_mark mark = qn_arena_save(c->arena); // the attention's result goes when the block has read it
         qn_block b;
@@ -624,6 +687,10 @@ qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens
     qn_tensor *x = add_norm(c, e, embed(c, e, tokens), NULL, &e->embedding_norm, 0, NULL);
     x = qn_drop(c, x, e->config.hidden_dropout);
     if (e->config.project) x = dense(c, x, &e->projection);
+    e->distance_rows = e->distance_table;
+    if (e->distance_norm.weight)
+        e->distance_rows = qn_add_norm(c, e->distance_table, NULL, e->distance_norm.weight, e->distance_norm.bias,
+                                       e->config.norm_eps, 0, NULL);
     qn_tensor *sub = NULL; // pre-norm: the previous feed-forward's output, not yet added
     bool packed = whole > 0 && !qn_taping(c) && !c->dropout && e->layers[0].qkv_weight.packed;
     if (x && packed) infer_layers(c, e, x, tokens, whole, &sub);

@@ -38,11 +38,15 @@ typedef struct {
     bool sinusoidal_start;   // learned positions begin as sinusoids
     size_t relative_buckets; // rows of a table of attention biases by distance, for all layers; 0: none
     qn_positions positions;
-    size_t rotary_width;                 // of a head that turns; 0: all of it
-    qn_rotary_config rotary[2];          // of layers that see all keys; of local ones
-    size_t window;                       // local layers see keys at distances up to it
-    uint64_t local[QN_MOST_LAYERS / 64]; // bit i: layer i is local
-    unsigned plain;                      // QN_PLAIN_...
+    size_t rotary_width;                    // of a head that turns; 0: all of it
+    qn_rotary_config rotary[2];             // of layers that see all keys; of local ones
+    size_t distance_span;                   // disentangled attention: half the rows of its table of distances; 0: none
+    size_t distance_buckets, distance_most; // see qn_make_distances
+    bool distance_key, distance_query;      // its parts
+    bool distance_norm;                     // of the table
+    size_t window;                          // local layers see keys at distances up to it
+    uint64_t local[QN_MOST_LAYERS / 64];    // bit i: layer i is local
+    unsigned plain;                         // QN_PLAIN_...
     bool gated, gate_last; // feed-forward: down(f(gate) value), where `up` makes both, the gate first or last
     bool unnormed_start;   // pre-norm: the first attention reads the embeddings as they are
     qn_feed_forward_drops drops;
@@ -56,6 +60,7 @@ typedef struct {
 // two: group and place in the group). "weight" and "bias" are appended with a dot.
 typedef struct {
     const char *word, *position, *type, *embedding_norm, *projection, *relative_bias, *final_norm;
+    const char *distances, *distance_norm;
     const char *layer;
     const char *qkv; // one tensor in place of the next three
     const char *query, *key, *value, *attention_output, *attention_norm;
@@ -71,6 +76,8 @@ typedef struct {
     qn_dense first;                 // query's, or all of qkv's: where the views begin
     qn_tensor qkv_weight, qkv_bias; // views over query, key, value: [3 d, d], [3 d]; a bias may be without data
     qn_tensor query_weight, query_bias, kv_weight, kv_bias; // parts of them: [d, d], [d], [2 d, d], [2 d]
+    qn_tensor query_key_weight, query_key_bias;             // views over query and key, which distances have too
+    qn_tensor distances;                                    // [2 span, 2 d] of packed weights, kept from batch to batch
     qn_dense gate;                                          // the first of two tensors that `up` is then a view over
     qn_tensor gate_up_weight, gate_up_bias;
     qn_dense attention_output, attention_norm, up, down, feed_forward_norm; // `weight` NULL: no such norm
@@ -85,6 +92,10 @@ typedef struct {
     qn_tensor alibi;        // its weight where that is no parameter
     int32_t *buckets;       // [2 max_positions - 1], its buckets
     qn_rotary_tables rotary[2];
+    qn_tensor *distance_table; // [2 span, d], or NULL
+    qn_dense distance_norm;
+    int32_t *distance_index;  // see qn_make_distances
+    qn_tensor *distance_rows; // of the forward pass that runs: the table, normed
     qn_encoder_layer *layers; // [sets of parameters]: one for each layer, or fewer that several layers share
     qn_compute compute;       // of the packed weights
 } qn_encoder;

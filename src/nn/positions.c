@@ -88,6 +88,25 @@ int32_t *qn_make_buckets(size_t max_positions, qn_attention_bias *bias) {
     return make_buckets(max_positions, false, bias);
 }
 
+// In single precision, as the reference rounds.
+static int64_t logarithmic(int64_t distance, size_t buckets, size_t most) {
+    int64_t middle = (int64_t)buckets / 2, n = distance < 0 ? -distance : distance;
+    if (n <= middle) return distance;
+    float whole = logf((float)((double)(most - 1) / (double)middle));
+    float steps = ceilf(logf((float)n / (float)middle) / whole * (float)(middle - 1));
+    return (distance < 0 ? -1 : 1) * ((int64_t)steps + middle);
+}
+
+int32_t *qn_make_distances(size_t reach, size_t span, size_t buckets, size_t most) {
+    int32_t *index = qn_malloc(2 * reach + 1, sizeof *index);
+    int64_t end = (int64_t)reach, last = 2 * (int64_t)span - 1;
+    for (int64_t i = -end; index && i <= end; i++) {
+        int64_t x = (buckets ? logarithmic(i, buckets, most) : i) + (int64_t)span;
+        index[i + end] = (int32_t)(x < 0 ? 0 : x > last ? last : x);
+    }
+    return index;
+}
+
 // The slopes of ALiBi (Press et al. 2022): 2^(-8 i / n) for n heads where n is a power of two; otherwise those of the
 // next smaller power, followed by every second one of the next larger.
 static double slope(size_t head, size_t heads) {

@@ -32,6 +32,9 @@ void qn_rotary_free(qn_rotary_tables *tables);
 // The buckets [2 max_positions - 1] of distances for a table of biases; they and `reach` go into `bias`. Free the
 // result with free(); NULL without memory.
 int32_t *qn_make_buckets(size_t max_positions, qn_attention_bias *bias);
+// DeBERTa's distances (He et al. 2021): the row, 0 .. 2 span - 1, of query - key + reach, [2 reach + 1]. With `buckets`
+// (then the span) the distances from half of them on share rows in logarithmic steps up to `most`. Free with free().
+int32_t *qn_make_distances(size_t reach, size_t span, size_t buckets, size_t most);
 // ALiBi (Press et al. 2022) as such a bias: a constant table [max_positions, heads] of -slope_head distance. The
 // table's data is for qn_aligned_free.
 int32_t *qn_make_alibi(size_t max_positions, size_t heads, qn_tensor *table, qn_attention_bias *bias);

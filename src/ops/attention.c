@@ -10,7 +10,8 @@ typedef struct {
     qn_attention_args args;
     qn_tensor *query, *kv; // the same tensor in self-attention
     qn_tensor *out;
-    qn_tensor *bias; // or NULL
+    qn_tensor *bias;      // or NULL
+    qn_tensor *distances; // or NULL
 } record;
 
 // Where the gradient of queries or keys goes; where a bias alone trains, a place that nobody reads.
@@ -32,8 +33,15 @@ static void backward(void *context, void *content) {
     r->args.dquery = dquery;
     r->args.dkey = dkv + (self ? d : 0);
     r->args.dvalue = r->args.dkey + d;
+    float *drows = r->distances ? qn_gradient_to_write(c, r->distances) : NULL;
+    if (drows) {
+        c->backend->ops->zero(c->backend, drows, qn_count(r->distances));
+        r->args.ddistance_query = r->args.distance_query ? drows : NULL;
+        r->args.ddistance_key = r->args.distance_key ? drows + d : NULL;
+    }
     r->args.dbias = r->bias && r->bias->requires_grad ? r->bias->grad : NULL;
     c->backend->ops->attention_backward(c->backend, &r->args);
+    if (drows) qn_gradient_written(c, r->distances, drows);
     if (r->kv->requires_grad) qn_gradient_written(c, r->kv, dkv);
     if (!self && r->query->requires_grad) qn_gradient_written(c, r->query, dquery);
 }
@@ -60,6 +68,29 @@ static bool use_bias(qn_context *c, record *r, const qn_attention_bias *bias, qn
     return true;
 }
 
+// Adds the distances to what a record computes, in the same way.
+static bool use_distances(qn_context *c, record *r, const qn_attention_distances *f, size_t d, qn_ragged batch) {
+    const qn_tensor *t = f->rows;
+    bool good = qn_width(t) == 2 * d;
+    for (size_t i = 0; good && i < batch.sequences; i++)
+        good = (size_t)(batch.offsets[i + 1] - batch.offsets[i]) <= f->reach + 1;
+    if (!good) {
+        qn_fail(QN_ERROR_ARGUMENT,
+                "attention: distances are [%zu, %zu] (expected [distances, %zu], and at most %zu tokens)", qn_rows(t),
+                qn_width(t), 2 * d, f->reach + 1);
+        return qn_fail_operation(c, QN_ERROR_ARGUMENT);
+    }
+    r->distances = f->rows;
+    r->args.distance_query = f->query ? t->data : NULL;
+    r->args.distance_key = f->key ? t->data + d : NULL;
+    r->args.distances = qn_rows(t);
+    r->args.distance_stride = 2 * d;
+    r->args.distance_index = f->index;
+    r->args.distance_reach = f->reach;
+    r->args.scale = 1.0f / sqrtf((float)(d / r->args.heads * (1u + f->key + f->query)));
+    return true;
+}
+
 typedef struct {
     qn_ragged queries, batch;
     size_t key, d; // the column of the keys in kv; the width
@@ -71,7 +102,8 @@ static qn_tensor *attend(qn_context *c, qn_tensor *query, qn_tensor *kv, const s
     const qn_attention_form *form = s->form;
     size_t rows = qn_rows(query), heads = form->heads, d = s->d;
     qn_ragged queries = s->queries, batch = s->batch;
-    bool trains = query->requires_grad || kv->requires_grad || (form->bias && form->bias->weight->requires_grad);
+    bool trains = query->requires_grad || kv->requires_grad || (form->bias && form->bias->weight->requires_grad) ||
+                  (form->distances && form->distances->rows->requires_grad);
     if (heads == 0 || d % heads != 0) {
         qn_fail(QN_ERROR_ARGUMENT, "attention: width %zu with %zu heads (expected heads dividing the width)", d, heads);
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
@@ -98,6 +130,7 @@ static qn_tensor *attend(qn_context *c, qn_tensor *query, qn_tensor *kv, const s
                                  .narrow_out = r.out->narrow,
                                  .out = r.out->data};
     if (form->bias && !use_bias(c, &r, form->bias, batch)) return NULL;
+    if (form->distances && !use_distances(c, &r, form->distances, d, batch)) return NULL;
     if (c->dropout && form->dropout > 0) r.args.dropout = (qn_dropout){form->dropout, c->seed, c->stream++};
     if (r.out->requires_grad) {
         r.args.lse = qn_arena_alloc(c->arena, rows * heads, sizeof(float));

@@ -73,11 +73,21 @@ typedef struct {
     size_t reach;          // a sequence has at most reach + 1 tokens
 } qn_attention_bias;
 
+// Disentangled attention (He et al. 2021): S_ij = (Q_i K_j + Q_i R_x + K_j S_x) / sqrt(parts h), x = index[i - j +
+// reach]
+typedef struct {
+    qn_tensor *rows;      // [distances, 2 d]: S, the distances as queries, and R, as keys, side by side
+    bool key, query;      // whether R and S are used
+    const int32_t *index; // [2 reach + 1], ascending; must stand until backward
+    size_t reach;
+} qn_attention_distances;
+
 typedef struct {
     size_t heads;
     float dropout;
-    const qn_attention_bias *bias; // or NULL
-    size_t window;                 // queries see keys at distances up to it; 0: all
+    const qn_attention_distances *distances; // or NULL
+    const qn_attention_bias *bias;           // or NULL
+    size_t window;                           // queries see keys at distances up to it; 0: all
 } qn_attention_form;
 
 // As quern.h's qn_self_attention and qn_attention, in any form. `positions` are those of the queries, each in its

@@ -412,6 +412,8 @@ static const char *const cases[] = {
     "families/gte-classify",
     "families/jina_embeddings_v3-mlm",
     "families/jina_embeddings_v3-classify",
+    "families/deberta_v2-mlm",
+    "families/deberta_v2-classify",
     "families/bert-untied-mlm",
     "families/bert-tag",
     "families/distilbert-tag",

@@ -137,6 +137,30 @@ static void test_windowed(void **state) {
         }
 }
 
+// Attention to distances, of which some share a row.
+static double disentangled(qn_context *c, qn_tensor **p) {
+    static int32_t index[2 * 18 + 1];
+    for (int i = -18; i <= 18; i++) index[i + 18] = i < -3 ? 0 : i > 2 ? 5 : i + 3;
+    qn_attention_distances distances = {p[1], now.bias, now.sub, index, 18};
+    qn_attention_form form = {.heads = now.heads, .dropout = now.dropout, .distances = &distances};
+    return weighed(c, qn_self_attention_of(c, p[0], now.batch, &form));
+}
+
+static void test_disentangled(void **state) {
+    (void)state;
+    for (size_t i = 0; i < BATCHES; i++)
+        for (int k = 1; k < 4; k++) {
+            size_t d = 2 * 5;
+            now.heads = 2;
+            now.batch = ragged(i);
+            now.bias = k & 1;
+            now.sub = k & 2;
+            now.dropout = k == 3 ? 0.3f : 0;
+            qn_tensor *p[] = {random_matrix(batches[i].tokens, 3 * d, 1), random_matrix(6, 2 * d, 2)};
+            check_gradients("attention to distances", disentangled, p, 2, TOLERANCE);
+        }
+}
+
 static double gated(qn_context *c, qn_tensor **p) {
     return weighed(c, qn_glu(c, p[0], now.f, now.bias)) + weighed(c, qn_glu(c, p[0], now.f, !now.bias));
 }
@@ -337,6 +361,7 @@ int main(void) {
         cmocka_unit_test(test_rows),          cmocka_unit_test(test_pooling),
         cmocka_unit_test(test_losses),        cmocka_unit_test(test_windowed),
         cmocka_unit_test(test_gated_and_rms), cmocka_unit_test(test_span_loss),
+        cmocka_unit_test(test_disentangled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

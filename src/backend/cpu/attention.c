@@ -81,11 +81,11 @@ static bool begin_scores(const qn_attention_args *a, const span *f, size_t begin
     return true;
 }
 
-// Dropout of one row of probabilities; a row's counters start at (token * heads + head) * 2^20, enough for 8 million
-// keys.
-static void drop_row(const job_t *job, size_t token, size_t head, size_t n, const float *x, float *y) {
-    uint64_t row = (uint64_t)token * job->a->heads + head;
-    job->cpu->kernels->dropout(job->a->dropout, row << 20, n, x, y, false);
+// A row's counters start at (token * heads + head) * 2^20, enough for 8 million keys.
+void qn_cpu_drop_probabilities(const qn_cpu *cpu, const qn_attention_args *a, size_t token, size_t head, size_t n,
+                               const float *x, float *y) {
+    uint64_t row = (uint64_t)token * a->heads + head;
+    cpu->kernels->dropout(a->dropout, row << 20, n, x, y, false);
 }
 
 static void forward_task(void *context, size_t index, int worker) {
@@ -126,7 +126,8 @@ static void forward_task(void *context, size_t index, int worker) {
         k->softmax(rows, n, a->scale, scores, ld, lse, NULL, 0);
         for (size_t i = 0; i < rows; i++) {
             if (a->lse) a->lse[(token + i) * a->heads + head] = lse[i];
-            if (a->dropout.p > 0) drop_row(job, token + i, head, n, scores + i * ld, scores + i * ld);
+            if (a->dropout.p > 0)
+                qn_cpu_drop_probabilities(job->cpu, a, token + i, head, n, scores + i * ld, scores + i * ld);
         }
         k->gemm(&(qn_gemm){.m = rows,
                            .n = h,
@@ -185,7 +186,7 @@ static void narrow_task(void *context, size_t index, int worker) {
             size_t token = first + q + i;
             if (a->lse) a->lse[token * a->heads + head] = lse[i];
             if (drops) {
-                drop_row(job, token, head, n, scores + i * ld, scores + i * ld);
+                qn_cpu_drop_probabilities(job->cpu, a, token, head, n, scores + i * ld, scores + i * ld);
                 k->to_bf16(n, scores + i * ld, p + i * ld);
             }
             if (n % 2) p[i * ld + n] = 0;
@@ -270,8 +271,8 @@ static void backward_task(void *context, size_t index, int worker) {
             float *row = p + i * ld, *drow = dp + i * ld;
             k->exp_sum(n, row, a->scale, a->lse[(token + i) * a->heads + head], row);
             if (a->dropout.p > 0) {
-                drop_row(job, token + i, head, n, row, dropped + i * ld);
-                drop_row(job, token + i, head, n, drow, drow);
+                qn_cpu_drop_probabilities(job->cpu, a, token + i, head, n, row, dropped + i * ld);
+                qn_cpu_drop_probabilities(job->cpu, a, token + i, head, n, drow, drow);
             }
         }
         k->gemm(&(qn_gemm){.m = n,
@@ -400,8 +401,8 @@ static void narrow_backward_task(void *context, size_t index, int worker) {
             float *p = m.p + i * ld, *dp = m.dp + i * ld;
             k->exp_sum(s, p, a->scale, a->lse[(token + i) * a->heads + head], p);
             if (drops) {
-                drop_row(job, token + i, head, s, p, m.dropped + i * ld);
-                drop_row(job, token + i, head, s, dp, dp);
+                qn_cpu_drop_probabilities(job->cpu, a, token + i, head, s, p, m.dropped + i * ld);
+                qn_cpu_drop_probabilities(job->cpu, a, token + i, head, s, dp, dp);
             }
         }
         k->narrow_pairs(rows, s, drops ? m.dropped : m.p, ld, m.turned, ld); // what met the values
@@ -447,7 +448,9 @@ static void run(qn_backend *b, const qn_attention_args *a, qn_task task, size_t 
 }
 
 void qn_cpu_attention_forward(qn_backend *b, const qn_attention_args *a) {
-    if (a->narrow)
+    if (a->distance_index)
+        qn_cpu_disentangled_forward(qn_cpu_of(b), a);
+    else if (a->narrow)
         run(b, a, narrow_task, 2, 2, NULL);
     else
         run(b, a, forward_task, 1, 1, NULL);
@@ -456,6 +459,10 @@ void qn_cpu_attention_forward(qn_backend *b, const qn_attention_args *a) {
 void qn_cpu_attention_backward(qn_backend *b, const qn_attention_args *a) {
     size_t tasks = a->sequences * a->heads;
     float *sums = NULL;
+    if (a->distance_index) {
+        qn_cpu_disentangled_backward(qn_cpu_of(b), a);
+        return;
+    }
     if (a->bias && a->dbias) {
         sums = qn_cpu_shared_scratch(qn_cpu_of(b), tasks * a->buckets);
         if (!sums) return;

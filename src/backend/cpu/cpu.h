@@ -119,6 +119,12 @@ void qn_cpu_attention_backward(qn_backend *b, const qn_attention_args *a);
 // cache.c
 size_t qn_cpu_cache_floats(const qn_backend *b, size_t capacity, size_t key_heads, size_t head_width);
 void qn_cpu_cache_attention(qn_backend *b, const qn_cache_args *a);
+// Dropout of a row of probabilities.
+void qn_cpu_drop_probabilities(const qn_cpu *cpu, const qn_attention_args *a, size_t token, size_t head, size_t n,
+                               const float *x, float *y);
+// disentangled.c
+void qn_cpu_disentangled_forward(qn_cpu *cpu, const qn_attention_args *a);
+void qn_cpu_disentangled_backward(qn_cpu *cpu, const qn_attention_args *a);
 // norm.c
 void qn_cpu_norm_forward(qn_backend *b, const qn_norm_args *a);
 void qn_cpu_norm_backward(qn_backend *b, const qn_norm_args *a);

@@ -32,6 +32,8 @@ DISTIL = dict(vocab_size=VOCABULARY, dim=16, n_layers=2, n_heads=2, hidden_dim=2
 AFTER = dict(SHAPE, max_position_embeddings=LONGEST + 2)  # positions count from pad_token_id + 1 = 2
 MODERN = dict(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
               max_position_embeddings=LONGEST, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2)
+DEBERTA = dict(SHAPE, max_position_embeddings=LONGEST, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=8,
+               share_att_key=True, norm_rel_ebd="layer_norm", position_biased_input=False, type_vocab_size=0)
 PLAIN = dict(SHAPE, max_position_embeddings=LONGEST)
 
 # name: (configuration, class of the model, loss, options, labels)
@@ -66,6 +68,10 @@ CASES = {
     "gte-classify": (hf.GteConfig, hf.GteForSequenceClassification, "single", dict(PLAIN, type_vocab_size=0), 3),
     "jina_embeddings_v3-mlm": (hf.JinaEmbeddingsV3Config, hf.JinaEmbeddingsV3ForMaskedLM, "mlm", PLAIN, 0),
     "jina_embeddings_v3-classify": (hf.JinaEmbeddingsV3Config, hf.JinaEmbeddingsV3ForSequenceClassification, "single", PLAIN, 3),
+    "deberta_v2-mlm": (hf.DebertaV2Config, hf.DebertaV2ForMaskedLM, "mlm", dict(DEBERTA, hidden_act="relu"), 0),
+    "deberta_v2-classify": (hf.DebertaV2Config, hf.DebertaV2ForSequenceClassification, "single",
+                            dict(DEBERTA, position_buckets=-1, pos_att_type=["c2p"], position_biased_input=True, type_vocab_size=2,
+                                 max_relative_positions=12, norm_rel_ebd="none"), 3),
     "bert-untied-mlm": (hf.BertConfig, hf.BertForMaskedLM, "mlm", dict(PLAIN, tie_word_embeddings=False), 0),
 }
 
