@@ -186,6 +186,10 @@ static work run_quantize(const qn_kernels *k) {
     sink = row.scale;
     return (work){(double)n, 5.0 * (double)n, 2.0 * (double)n};
 }
+static work run_round_int8(const qn_kernels *k) {
+    k->round_int8(n, x, y);
+    return (work){(double)n, 8.0 * (double)n, 4.0 * (double)n};
+}
 static work run_dequantize(const qn_kernels *k) {
     static int32_t sums[1 << 16], column_sums[1 << 16];
     const qn_byte_row row = {.scale = 0.5f, .zero = 131};

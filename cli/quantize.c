@@ -1,4 +1,5 @@
-// quern quantize: what products in bf16 and int8 cost on the user's own texts, and what they bring.
+// quern quantize: a folder in int8; and what products in bf16 and int8 cost on the user's own texts, and what they
+// bring.
 #include "cli/use.h"
 #include <math.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@ enum { QUANTILES = sizeof quantiles / sizeof *quantiles };
 
 typedef struct {
     use_settings use;
-    const char *eval;
+    const char *eval, *folder;
     size_t worst;
     bool json;
 } settings;
@@ -29,9 +30,10 @@ static void defaults(void *memory) {
 
 static const option options[] = {
     USE_MODEL(settings),
+    {"output-dir", FIELD(settings, folder), "DIR", .help = "new folder for the model in int8, a quarter of the size"},
     {"eval", FIELD(settings, eval), "FILE",
      .help = "texts: one per line, or TSV, CSV, JSON lines, also gzipped; with labels, metrics are compared too",
-     .required = true, .letter = 'e'},
+     .letter = 'e'},
     USE_FORMAT(settings),
     {"label-column", FIELD(settings, use.data.label_column), "NAME", .help = "column of the label",
      .fallback = "by name"},
@@ -333,6 +335,9 @@ static int report(evaluation *e) {
 
 static int run(const void *memory) {
     evaluation e = {.s = memory};
+    if (!e.s->folder && !e.s->eval) return wrong_usage("nothing to do (expected --output-dir or --eval)");
+    if (e.s->folder && qn_quantize(e.s->use.model, e.s->folder) != QN_OK) return failed();
+    if (!e.s->eval) return 0;
     int status = open_models(&e);
     if (!status) status = evaluate(&e);
     if (!status) status = measure_labels(&e);
@@ -348,11 +353,14 @@ static int run(const void *memory) {
 
 const command command_quantize = {
     .name = "quantize",
-    .help = "Shows what bf16 and int8 cost on your texts, and what they bring.",
-    .details = "Each dtype is compared with f32: the cosine of the vectors, speed, and for a model with labels the "
+    .help = "Writes a model in int8, and shows what bf16 and int8 cost on your texts.",
+    .details = "--output-dir writes a folder that every command of quern opens, with the results of --dtype int8; "
+               "transformers\ncannot. --eval compares: each dtype is compared with f32: the cosine of the vectors, "
+               "speed, and for a model with labels the "
                "labels and\n(where the file has labels) the metrics. min is the worst text, p1 the cosine that 1 % of "
-               "the texts are below.\nNothing is written but the report; --dtype of the other commands chooses.",
-    .example = "quern quantize --model all-MiniLM-L6-v2 --eval texts.txt\n"
+               "the texts are below.",
+    .example = "quern quantize --model all-MiniLM-L6-v2 --output-dir MiniLM-int8\n"
+               "quern quantize --model all-MiniLM-L6-v2 --eval texts.txt\n"
                "quern quantize --model topics --eval data/wordnet/test.tsv --json --output int8.json",
     .options = options,
     .size = sizeof(settings),

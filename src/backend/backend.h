@@ -10,6 +10,7 @@
 #pragma once
 #include "base/status.h"
 #include <math.h>
+#include <string.h>
 
 typedef struct qn_backend qn_backend;
 
@@ -53,6 +54,18 @@ typedef struct {
 
 // One row of a weight: q [in] and the scale that is returned. On the host (int8.c).
 float qn_int8_quantize(size_t in, const float *row, const qn_exact *exact, int8_t *q);
+// The scale of a row whose largest value is `top`: top / 127, rounded up to 17 significant bits. Then scale q is exact
+// in float32, and its quantization is q and scale again: what is stored in bytes and read as float32 has the bits of
+// what was never stored. 0 for values so small that their scale would be subnormal.
+static inline float qn_int8_scale(float top) {
+    if (!(top > 1e-30f)) return 0;
+    float scale = top / 127;
+    uint32_t bits;
+    memcpy(&bits, &scale, sizeof bits);
+    bits = (bits + 0x7f) & ~(uint32_t)0x7f;
+    memcpy(&scale, &bits, sizeof bits);
+    return scale;
+}
 
 // One row of a weight in groups, on the host (groups.c): q [in], and for each group a scale and with four bits a
 // minimum, all of them numbers that float16 has. w ~ scale q, q in -127 .. 127, or with four bits scale q + minimum, q
@@ -259,6 +272,7 @@ typedef struct {
     size_t tables;
     const float *table[QN_EMBEDDING_TABLES]; // [size, d]
     const int32_t *ids[QN_EMBEDDING_TABLES]; // [T]
+    bool int8;                               // inference: rows as quantization to int8 leaves them
     size_t size[QN_EMBEDDING_TABLES];
     float *y;                           // [T, d]
     const float *dy;                    // backward

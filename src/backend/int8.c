@@ -8,11 +8,11 @@ float qn_int8_quantize(size_t in, const float *row, const qn_exact *exact, int8_
             e++;
         else
             top = fmaxf(top, fabsf(row[i]));
-    float inverse = top > 0 ? 127 / top : 0;
+    float scale = qn_int8_scale(top), inverse = scale > 0 ? 1 / scale : 0;
     for (size_t i = 0, e = 0; i < in; i++) {
         bool out = e < exact->count && exact->channel[e] == i;
         q[i] = out ? 0 : (int8_t)lrintf(row[i] * inverse);
         e += out;
     }
-    return top / 127;
+    return scale;
 }

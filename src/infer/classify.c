@@ -94,7 +94,10 @@ static qn_status pack_head(qn_model *m) {
     qn_tensor *word = m->network->encoder.word;
     if (m->head_packed) return QN_OK;
     word->packed = m->backend->ops->pack(
-        m->backend, &(qn_pack_args){.out = word->shape[0], .in = word->shape[1], .weight = word->data});
+        m->backend, &(qn_pack_args){.out = word->shape[0],
+                                    .in = word->shape[1],
+                                    .compute = m->compute == QN_DTYPE_INT8 ? QN_DTYPE_INT8 : QN_DTYPE_F32,
+                                    .weight = word->data});
     m->head_packed = word->packed != NULL;
     return m->head_packed ? QN_OK : QN_ERROR_MEMORY;
 }

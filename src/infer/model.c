@@ -204,12 +204,9 @@ static json_t *describe_heads(unsigned heads) {
     static const struct {
         unsigned head;
         const char *name;
-    } names[] = {{QN_HEAD_POOLER, "pooler"},
-                 {QN_HEAD_CLASSIFIER, "classifier"},
-                 {QN_HEAD_MASKED_LM, "masked-lm"},
-                 {QN_HEAD_NEXT_SENTENCE, "next-sentence"},
-                 {QN_HEAD_TAGGER, "tagger"},
-                 {QN_HEAD_SPAN, "span"}};
+    } names[] = {{QN_HEAD_POOLER, "pooler"},       {QN_HEAD_CLASSIFIER, "classifier"},
+                 {QN_HEAD_MASKED_LM, "masked-lm"}, {QN_HEAD_NEXT_SENTENCE, "next-sentence"},
+                 {QN_HEAD_TAGGER, "tagger"},       {QN_HEAD_SPAN, "span"}};
     json_t *list = json_array();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (heads & names[i].head) json_array_append_new(list, json_string(names[i].name));
@@ -231,12 +228,9 @@ static json_t *describe_weights(const qn_network *network) {
 }
 
 static json_t *describe_labels(const qn_model *m) {
-    static const char *const tasks[] = {[QN_TASK_NONE] = "none",
-                                        [QN_TASK_CLASSIFY] = "classify",
-                                        [QN_TASK_MULTILABEL] = "multilabel",
-                                        [QN_TASK_REGRESS] = "regress",
-                                        [QN_TASK_TAG] = "tag",
-                                        [QN_TASK_ANSWER] = "answer"};
+    static const char *const tasks[] = {
+        [QN_TASK_NONE] = "none",       [QN_TASK_CLASSIFY] = "classify", [QN_TASK_MULTILABEL] = "multilabel",
+        [QN_TASK_REGRESS] = "regress", [QN_TASK_TAG] = "tag",           [QN_TASK_ANSWER] = "answer"};
     json_t *labels = json_array();
     for (size_t i = 0; i < qn_model_labels(m); i++) json_array_append_new(labels, json_string(qn_model_label(m, i)));
     return json_pack("{s:s, s:o}", "task", tasks[qn_model_task(m)], "labels", labels);

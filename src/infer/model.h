@@ -55,6 +55,9 @@ qn_status qn_infer_encode(qn_model *model, const qn_text *text, bool embedding);
 // Gives the weights of products their form for the backend, if they do not have it yet.
 qn_status qn_infer_pack(qn_model *model);
 
+// The exact channels of the encoder's products, [qn_encoder_products]; free with free(), also after a failure.
+qn_status qn_infer_find_exact(qn_model *model, qn_exact **exact);
+
 // Computes the sequences in batches of at most batch_tokens tokens (a longer sequence is a batch of its own), sorted by
 // length unless `in_order`, and hands each batch to `receive`. What is in the context's arena lives during that call.
 qn_status qn_infer_sequences(qn_model *model, const qn_sequences *sequences, bool in_order, qn_infer_receiver receive,

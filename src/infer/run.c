@@ -113,8 +113,16 @@ static qn_status compute(qn_model *m, const qn_infer_batch *given, qn_infer_rece
     return qn_fail(QN_ERROR_MEMORY, "out of memory for a batch of %zu tokens", batch.tokens.tokens);
 }
 
-// The text without words, special tokens alone: where its inputs are largest, those of every text are.
-static qn_status find_exact(qn_model *m, qn_exact *exact) {
+// The text without words, special tokens alone: where its inputs are largest, those of every text are. A folder in int8
+// has its channels.
+qn_status qn_infer_find_exact(qn_model *m, qn_exact **out) {
+    size_t products = qn_encoder_products(&m->network->encoder.config);
+    qn_exact *exact = *out = qn_calloc(products + 1, sizeof *exact);
+    if (!exact) return QN_ERROR_MEMORY;
+    if (m->network->config.exact) {
+        memcpy(exact, m->network->config.exact, products * sizeof *exact);
+        return QN_OK;
+    }
     QN_TRY(qn_tokenizer_encode(m->tokenizer, "", 0, NULL, 0, &m->encode, &m->encoding));
     const int32_t none = 0;
     size_t count = m->encoding.count ? m->encoding.count : 1;
@@ -140,10 +148,7 @@ qn_status qn_infer_pack(qn_model *m) {
     qn_encoder *e = &m->network->encoder;
     qn_exact *exact = NULL;
     qn_status status = QN_OK;
-    if (m->compute == QN_DTYPE_INT8) {
-        exact = qn_calloc(QN_LAYER_PRODUCTS * e->config.layers + 1, sizeof *exact);
-        status = exact ? find_exact(m, exact) : QN_ERROR_MEMORY;
-    }
+    if (m->compute == QN_DTYPE_INT8) status = qn_infer_find_exact(m, &exact);
     if (status == QN_OK) status = qn_encoder_pack(e, m->backend, m->compute, exact);
     free(exact);
     if (status != QN_OK) qn_encoder_unpack(e, m->backend); // the search for channels needs all of them or none

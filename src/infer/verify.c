@@ -219,7 +219,11 @@ static qn_status verify(qn_model *m, const qn_golden *g, double tolerance, const
 }
 
 qn_status qn_verify(qn_model *model, double tolerance, char **json) {
-    static const double tolerances[] = {[QN_DTYPE_F32] = 1e-5, [QN_DTYPE_BF16] = 2e-2, [QN_DTYPE_INT8] = 1e-1, [QN_DTYPE_Q8] = 1e-1, [QN_DTYPE_Q4] = 5e-1};
+    static const double tolerances[] = {[QN_DTYPE_F32] = 1e-5,
+                                        [QN_DTYPE_BF16] = 2e-2,
+                                        [QN_DTYPE_INT8] = 1e-1,
+                                        [QN_DTYPE_Q8] = 1e-1,
+                                        [QN_DTYPE_Q4] = 5e-1};
     *json = NULL;
     if (!(tolerance >= 0)) return qn_fail(QN_ERROR_ARGUMENT, "tolerance %g (expected 0 or more)", tolerance);
     char *path = qn_path_join(model->folder, GOLDEN_FILE);

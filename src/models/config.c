@@ -417,7 +417,7 @@ static qn_status read_config(qn_model_config *config) {
     QN_TRY(choose(config->json, file, "problem_type", problems, &problem));
     config->problem = (qn_problem)problem;
     read_heads(config);
-    return QN_OK;
+    return qn_quantization_read(config);
 }
 
 qn_status qn_model_config_parse(const char *text, size_t size, const char *source, qn_model_config *out) {
@@ -441,6 +441,7 @@ qn_status qn_model_config_read(const char *path, qn_model_config *out) {
 void qn_model_config_free(qn_model_config *config) {
     json_decref(config->json);
     free(config->source);
+    free(config->exact);
     free_labels(config);
     *config = (qn_model_config){0};
 }

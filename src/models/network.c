@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_SIZE = 320 };
 // Heads on tokens are called the same in every family.
 #define TAGGER "classifier"
 #define SPAN "qa_outputs"
@@ -113,13 +112,15 @@ qn_status qn_network_create(qn_model_config *config, const qn_network_options *o
     return status;
 }
 
-// A parameter's name in a file: with the family's prefix for what belongs to the base model, unless the file is of the
-// base model alone.
-static const char *file_name(const qn_network *n, const qn_parameter *p, const char *prefix, char *name) {
+const char *qn_network_prefix(const qn_network *n) {
+    return n->heads & ~(unsigned)QN_HEAD_POOLER ? n->config.family->prefix : "";
+}
+
+const char *qn_network_file_name(const qn_network *n, const qn_parameter *p, const char *prefix, char *name) {
     const qn_family *f = n->config.family;
     bool base =
         p->layer <= (int)n->config.encoder.layers || (f->pooler && strncmp(p->name, f->pooler, strlen(f->pooler)) == 0);
-    snprintf(name, NAME_SIZE, "%s%s", base ? prefix : "", p->name);
+    snprintf(name, QN_NAME_SIZE, "%s%s", base ? prefix : "", p->name);
     return name;
 }
 
@@ -154,8 +155,8 @@ static bool begins(const char *name, const char *with) {
 static bool starts_fresh(qn_network *n, const qn_parameter *p, char *name, const qn_network_options *options) {
     const qn_st_tensor *t = find(n, name);
     if (!p->optional || !options->trainable) return false;
-    return !t || (!same_shape(t, &p->tensor) && (begins(p->name, n->config.family->classifier) ||
-                                                 begins(p->name, TAGGER) || begins(p->name, SPAN)));
+    return !t || (!same_shape(t, &p->tensor) &&
+                  (begins(p->name, n->config.family->classifier) || begins(p->name, TAGGER) || begins(p->name, SPAN)));
 }
 
 static bool is_grouped(const qn_network *n, size_t index) {
@@ -163,11 +164,16 @@ static bool is_grouped(const qn_network *n, size_t index) {
            (index + 1 < n->parameters.count && n->parameters.items[index + 1]->joined);
 }
 
+static bool is_bytes(const qn_network *n, const char *name) {
+    const qn_st_tensor *t = qn_weights_find(n->weights, name);
+    return t && t->dtype == QN_ST_I8;
+}
+
 static qn_status read_parameter(qn_network *n, size_t index, const char *prefix, const qn_network_options *options,
                                 bool copy) {
     qn_parameter *p = n->parameters.items[index];
-    char name[NAME_SIZE];
-    file_name(n, p, prefix, name);
+    char name[QN_NAME_SIZE];
+    qn_network_file_name(n, p, prefix, name);
     if (starts_fresh(n, p, name, options)) {
         if (copy) {
             qn_parameter_initialize(p, options->seed, n->config.encoder.initializer_range);
@@ -182,8 +188,10 @@ static qn_status read_parameter(qn_network *n, size_t index, const char *prefix,
     if (!copy) {   // the first pass checks every shape before any memory is taken
         const qn_st_tensor *t = qn_weights_find(n->weights, name);
         if (t && same_shape(t, &p->tensor) && qn_st_is_float(t->dtype)) return QN_OK;
+        if (t && same_shape(t, &p->tensor) && t->dtype == QN_ST_I8) return qn_quantized_check(n, p, name);
         return qn_weights_view_f32(n->weights, name, p->tensor.rank, shape, &view); // says what is wrong
     }
+    if (is_bytes(n, name)) return qn_quantized_read(n, p, name, p->tensor.data);
     if (!options->trainable && !is_grouped(n, index)) {
         QN_TRY(qn_weights_view_f32(n->weights, name, p->tensor.rank, shape, &view));
         if (view) return QN_OK; // it is where it should be already
@@ -199,9 +207,10 @@ static qn_status place(qn_network *n, const char *prefix) {
     for (size_t i = 0; status == QN_OK && i < n->parameters.count; i++) {
         qn_parameter *p = n->parameters.items[i];
         if (is_grouped(n, i)) continue;
-        char name[NAME_SIZE];
-        file_name(n, p, prefix, name);
-        find(n, name); // settles an old name
+        char name[QN_NAME_SIZE];
+        qn_network_file_name(n, p, prefix, name);
+        const qn_st_tensor *t = find(n, name); // settles an old name
+        if (t && t->dtype == QN_ST_I8) continue;
         int64_t shape[QN_MAX_RANK];
         for (int k = 0; k < p->tensor.rank; k++) shape[k] = (int64_t)p->tensor.shape[k];
         const float *view = NULL;
@@ -269,19 +278,20 @@ void qn_network_free(qn_network *n) {
 
 qn_status qn_network_save(qn_network *n, const char *folder) {
     size_t count = n->parameters.count;
-    const char *prefix = n->heads & ~(unsigned)QN_HEAD_POOLER ? n->config.family->prefix : "";
+    const char *prefix = qn_network_prefix(n);
     qn_st_entry *entries = qn_calloc(count, sizeof *entries);
-    char(*names)[NAME_SIZE] = qn_calloc(count, sizeof *names);
+    char(*names)[QN_NAME_SIZE] = qn_calloc(count, sizeof *names);
     qn_status status = entries && names ? QN_OK : QN_ERROR_MEMORY;
     for (size_t i = 0; status == QN_OK && i < count; i++) {
         const qn_parameter *p = n->parameters.items[i];
-        entries[i] = (qn_st_entry){.name = file_name(n, p, prefix, names[i]),
+        entries[i] = (qn_st_entry){.name = qn_network_file_name(n, p, prefix, names[i]),
                                    .dtype = QN_ST_F32,
                                    .dims = p->tensor.rank,
                                    .values = p->tensor.data};
         for (int k = 0; k < p->tensor.rank; k++) entries[i].shape[k] = (int64_t)p->tensor.shape[k];
     }
     if (status == QN_OK) status = qn_make_folders(folder);
+    json_object_del(n->config.json, "quantization"); // the weights are float32
     if (status == QN_OK) status = qn_model_config_write(&n->config, n->heads, folder);
     if (status == QN_OK) status = qn_weights_write(folder, entries, count, NULL, 0);
     free(entries);

@@ -68,6 +68,7 @@ typedef struct {
     bool classifier_mean;           // it reads the mean of a text's vectors, not the first
     bool plain_head, plain_decoder; // without biases
     bool untied;                    // the masked-LM head has a weight of its own
+    qn_exact *exact; // [qn_encoder_products] of a folder in int8 (quantized.c); NULL: none
     size_t labels;
     char **label_names; // [labels]
     qn_problem problem;
@@ -109,8 +110,22 @@ qn_status qn_network_create(qn_model_config *config, const qn_network_options *o
 qn_status qn_network_load(qn_model_config *config, const char *folder, const qn_network_options *options,
                           qn_network **out);
 void qn_network_free(qn_network *network);
+// The prefix under which the network is saved, and a parameter's name in a file: with the prefix for what belongs to
+// the base model.
+enum { QN_NAME_SIZE = 320 };
+const char *qn_network_prefix(const qn_network *network);
+const char *qn_network_file_name(const qn_network *network, const qn_parameter *p, const char *prefix, char *name);
 // Writes config.json and the weights (atomic, each).
 qn_status qn_network_save(qn_network *network, const char *folder);
+
+// --- Folders in int8 (quantized.c)
+qn_status qn_quantization_read(qn_model_config *config); // config->exact, from the section of config.json
+// Whether a tensor in bytes is all that the parameter needs, and its values as float32.
+qn_status qn_quantized_check(const qn_network *network, const qn_parameter *p, const char *name);
+qn_status qn_quantized_read(const qn_network *network, const qn_parameter *p, const char *name, float *values);
+// Writes config.json and the weights, as qn_network_save. exact [qn_encoder_products].
+qn_status qn_quantized_write(qn_network *network, const qn_exact *exact, const char *folder);
+
 // Freezes embeddings and the first `layers` layers.
 void qn_network_freeze(qn_network *network, size_t layers, bool embeddings);
 

@@ -243,6 +243,39 @@ static qn_tensor *product_weight(qn_encoder *e, size_t i) {
     return weights[i % QN_LAYER_PRODUCTS];
 }
 
+size_t qn_encoder_products(const qn_encoder_config *config) {
+    return QN_LAYER_PRODUCTS * count_sets(config);
+}
+
+size_t qn_encoder_product_width(const qn_encoder_config *config, size_t product) {
+    return product % QN_LAYER_PRODUCTS == QN_LAYER_PRODUCTS - 1 ? config->intermediate : config->hidden;
+}
+
+// Weights that one product computes together stand behind the first of them.
+bool qn_encoder_product_of(const qn_encoder *e, const qn_parameters *set, const qn_parameter *p, size_t *product) {
+    size_t at = 0;
+    while (set->items[at] != p) at++;
+    while (set->items[at]->joined) at--;
+    const qn_tensor *first = &set->items[at]->tensor;
+    for (size_t i = 0; i < count_sets(&e->config); i++) {
+        const qn_encoder_layer *l = &e->layers[i];
+        const qn_tensor *weights[QN_LAYER_PRODUCTS] = {l->first.weight, l->attention_output.weight,
+                                                       l->gate.weight ? l->gate.weight : l->up.weight, l->down.weight};
+        for (size_t k = 0; k < QN_LAYER_PRODUCTS; k++)
+            if (weights[k] == first) {
+                *product = i * QN_LAYER_PRODUCTS + k;
+                return true;
+            }
+    }
+    return false;
+}
+
+bool qn_encoder_is_quantized(const qn_encoder *e, const qn_parameters *set, const qn_parameter *p) {
+    size_t product;
+    return &p->tensor == e->word || &p->tensor == e->position || &p->tensor == e->type ||
+           qn_encoder_product_of(e, set, p, &product);
+}
+
 // --- Exact channels
 
 typedef struct {
@@ -439,6 +472,7 @@ static float result_dropout(const qn_encoder *e) {
 static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
     qn_tensor *tables[QN_EMBEDDING_TABLES] = {e->word};
     const int32_t *ids[QN_EMBEDDING_TABLES] = {tokens->ids};
+    bool int8 = e->compute == QN_DTYPE_INT8 && !qn_taping(c);
     size_t count = 1;
     if (e->type) {
         tables[count] = e->type;
@@ -450,7 +484,7 @@ static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
         }
         count++;
     }
-    if (!e->position && !e->sinusoid.data) return qn_embedding(c, tokens->tokens, count, tables, ids);
+    if (!e->position && !e->sinusoid.data) return qn_embedding_in(c, int8, tokens->tokens, count, tables, ids);
     tables[count] = e->position ? e->position : &e->sinusoid;
     ids[count] = tokens->positions;
     if (e->config.position_offset) {
@@ -460,7 +494,7 @@ static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
             shifted[t] = tokens->positions[t] + (int32_t)e->config.position_offset;
         ids[count] = shifted;
     }
-    return qn_embedding(c, tokens->tokens, count + 1, tables, ids);
+    return qn_embedding_in(c, int8, tokens->tokens, count + 1, tables, ids);
 }
 
 // The position of each row that is read; NULL after a failure.

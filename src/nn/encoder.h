@@ -117,6 +117,14 @@ qn_status qn_dense_add(qn_parameters *set, const char *name, size_t out, size_t 
 qn_status qn_encoder_add(qn_encoder *encoder, const qn_encoder_config *config, const qn_encoder_names *names,
                          qn_parameters *set);
 qn_status qn_encoder_bind(qn_encoder *encoder, const qn_parameters *set); // makes the views and the table of sinusoids
+// The products whose weights are packed, QN_LAYER_PRODUCTS for each set of parameters, and the width of their inputs.
+size_t qn_encoder_products(const qn_encoder_config *config);
+size_t qn_encoder_product_width(const qn_encoder_config *config, size_t product);
+// Which of them a parameter belongs to (queries, keys and values to one); false: to none.
+bool qn_encoder_product_of(const qn_encoder *encoder, const qn_parameters *set, const qn_parameter *p, size_t *product);
+// Whether a parameter is computed with in int8: such a weight, or a table of embeddings.
+bool qn_encoder_is_quantized(const qn_encoder *encoder, const qn_parameters *set, const qn_parameter *p);
+
 // The exact channels (see qn_exact) of every product, exact [QN_LAYER_PRODUCTS * sets of parameters], found by a
 // forward pass in float32 of unpacked weights over `tokens`: the channels k whose largest |x_k| / rms(x) over the rows
 // is at least QN_EXACT_RATIO, of these the QN_EXACT_CHANNELS largest.

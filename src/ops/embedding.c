@@ -36,7 +36,12 @@ static bool find_places(qn_context *c, const qn_tensor *table, size_t rows, cons
 }
 
 qn_tensor *qn_embedding(qn_context *c, size_t rows, size_t tables, qn_tensor *const *table, const int32_t *const *ids) {
-    record r = {.args = {.rows = rows, .tables = tables}};
+    return qn_embedding_in(c, false, rows, tables, table, ids);
+}
+
+qn_tensor *qn_embedding_in(qn_context *c, bool int8, size_t rows, size_t tables, qn_tensor *const *table,
+                           const int32_t *const *ids) {
+    record r = {.args = {.rows = rows, .tables = tables, .int8 = int8}};
     bool trains = false;
     if (tables < 1 || tables > QN_EMBEDDING_TABLES) {
         qn_fail(QN_ERROR_ARGUMENT, "embedding: %zu tables (expected 1 to %d)", tables, QN_EMBEDDING_TABLES);

@@ -60,6 +60,10 @@ bool qn_check_ragged(qn_context *c, const char *operation, qn_ragged batch, size
 // where parameters keep them. NULL is fine.
 bool qn_check_parameter(qn_context *c, const char *operation, const qn_tensor *t);
 
+// As qn_embedding; with `int8` each row is what quantization leaves of it (inference alone).
+qn_tensor *qn_embedding_in(qn_context *c, bool int8, size_t rows, size_t tables, qn_tensor *const *table,
+                           const int32_t *const *ids);
+
 // --- Training in bf16: values that products alone read are kept as these read them, in bf16.
 //
 // As qn_linear; but where products are recorded in bf16 the result is narrow, and so is what f was applied to. Readers

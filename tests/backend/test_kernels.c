@@ -1066,6 +1066,25 @@ static void check_narrow_pairs(const qn_kernels *k) {
         }
 }
 
+// The same bits as the weight's quantization, which does not change them again.
+static void check_round_int8(const qn_kernels *k) {
+    for (size_t n = 0; n <= 71; n++)
+        for (int large = 0; large < 3; large++) {
+            float *x = random_array(n, -3, 3), *y = take(n), *again = take(n);
+            for (size_t i = 0; i < n; i++) x[i] *= large == 2 ? 1e30f : large ? 1e-32f : 1;
+            int8_t q[72], second[72];
+            float scale = qn_int8_quantize(n, x, &(qn_exact){0}, q);
+            k->round_int8(n, x, y);
+            for (size_t i = 0; i < n; i++) assert_true(y[i] == scale * q[i]);
+            assert_true(qn_int8_quantize(n, y, &(qn_exact){0}, second) == scale);
+            assert_memory_equal(q, second, n);
+            k->round_int8(n, y, again);
+            for (size_t i = 0; i < n; i++) assert_true(y[i] == again[i]);
+            for (size_t i = 0; i < n; i++) assert_true(fabsf(y[i] - x[i]) <= 0.501f * scale + 1e-30f);
+            give_back(k->name, "round_int8");
+        }
+}
+
 static void check_finish(const qn_kernels *k) {
     enum { N = 71 };
     float x[N], bias[N], y[N], expected[N];

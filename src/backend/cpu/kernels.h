@@ -68,8 +68,8 @@ typedef struct {
 //   the high ones, then [16] scales and [16] minima in float16.
 // Activations are rows of bytes, x ~ scale q, q in -127 .. 127, group by group, and after them each group's scale
 // (float32) and its sum of q (int32).
-//   C[i, j] = sum over groups g of fma(sum over p of q[i, p] q[j, p] scale[j, g], scale[i, g], minimum[j, g] scale[i, g]
-//   sum[i, g]), in the order of the groups, each element by itself.
+//   C[i, j] = sum over groups g of fma(sum over p of q[i, p] q[j, p] scale[j, g], scale[i, g], minimum[j, g] scale[i,
+//   g] sum[i, g]), in the order of the groups, each element by itself.
 enum { QN_GROUP_PANEL = 16 };
 typedef struct {
     size_t m, n, groups;
@@ -149,6 +149,8 @@ static inline size_t qn_group_panel(size_t groups, bool four) { // bytes
     X(gemm_groups, void, (const qn_group_gemm *g))                                                                     \
     /* A row of activations for gemm_groups, filled up with zeros to whole groups; finite x */                         \
     X(quantize_groups, void, (size_t n, const float *x, int8_t *row))                                                  \
+    /* y = scale q, what quantization as a weight in int8 leaves of a row; y may be x */                               \
+    X(round_int8, void, (size_t n, const float *x, float *y))                                                          \
     X(finish, void,                                                                                                    \
       (qn_activation f, size_t n, const float *x, const float *bias,                                                   \
        float *y)) /* y = f(x + bias), bias may be NULL; y may be x */                                                  \

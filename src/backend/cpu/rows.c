@@ -7,18 +7,24 @@
 enum { ROWS = 64, COLUMNS = 64, UPDATED_ROWS = 16 };
 
 static void embed(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
-    (void)worker;
     const qn_embedding_args *a = arguments;
+    float *rounded = cpu->per_worker[worker].memory;
     for (size_t t = first; t < last; t++) {
         float *y = a->y + t * a->d;
-        memcpy(y, a->table[0] + (size_t)a->ids[0][t] * a->d, a->d * sizeof *y);
-        for (size_t i = 1; i < a->tables; i++)
-            cpu->kernels->axpy(a->d, 1.0f, a->table[i] + (size_t)a->ids[i][t] * a->d, y);
+        for (size_t i = 0; i < a->tables; i++) {
+            const float *row = a->table[i] + (size_t)a->ids[i][t] * a->d;
+            float *to = i ? rounded : y;
+            if (a->int8) cpu->kernels->round_int8(a->d, row, to);
+            if (i)
+                cpu->kernels->axpy(a->d, 1.0f, a->int8 ? rounded : row, y);
+            else if (!a->int8)
+                memcpy(y, row, a->d * sizeof *y);
+        }
     }
 }
 
 void qn_cpu_embedding_forward(qn_backend *b, const qn_embedding_args *a) {
-    qn_cpu_ranges(qn_cpu_of(b), a->rows, ROWS, embed, a);
+    if (!a->int8 || qn_cpu_worker_scratch(qn_cpu_of(b), a->d)) qn_cpu_ranges(qn_cpu_of(b), a->rows, ROWS, embed, a);
 }
 
 // Rows of a table meet several tokens, so a task owns columns, not tokens: each sum runs in the order of the tokens.

@@ -66,6 +66,13 @@ void qn_ref_dequantize(size_t n, const int32_t *sum, const qn_byte_row *row, con
     }
 }
 
+void qn_ref_round_int8(size_t n, const float *x, float *y) {
+    float top = 0;
+    for (size_t i = 0; i < n; i++) top = fmaxf(top, fabsf(x[i]));
+    float scale = qn_int8_scale(top), inverse = scale > 0 ? 1 / scale : 0;
+    for (size_t i = 0; i < n; i++) y[i] = scale * rintf(x[i] * inverse);
+}
+
 void qn_ref_finish(qn_activation f, size_t n, const float *x, const float *bias, float *y) {
     for (size_t i = 0; i < n; i++) y[i] = bias ? x[i] + bias[i] : x[i];
     qn_ref_activation_forward(f, n, y, y);

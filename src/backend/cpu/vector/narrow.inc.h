@@ -36,6 +36,14 @@ void QN_V_NAME(dequantize)(size_t n, const int32_t *sum, const qn_byte_row *row,
         QN_V_NAME(axpy)(n, row->exact[e], columns->exact + e * columns->exact_row, y);
 }
 
+void QN_V_NAME(round_int8)(size_t n, const float *x, float *y) {
+    v_float none = v_zero(), top[4] = {none, none, none, none};
+    V_EACH(n, { top[u] = v_max(top[u], v_abs(v_get(x + i, w))); });
+    const float scale = qn_int8_scale(v_max_lane(v_max(v_max(top[0], top[1]), v_max(top[2], top[3]))));
+    const v_float factor = v_set1(scale), inverse = v_set1(scale > 0 ? 1 / scale : 0);
+    V_EACH(n, { v_put(y + i, w, v_mul(factor, v_round(v_mul(v_get(x + i, w), inverse)))); });
+}
+
 void QN_V_NAME(finish)(qn_activation f, size_t n, const float *x, const float *bias, float *y) {
     V_EACH(n, {
         v_float v = v_get(x + i, w);
