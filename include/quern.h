@@ -395,7 +395,8 @@ typedef struct {
     const char *output;        /* run folder; made. A finished or other run there is refused unless `overwrite` */
     bool overwrite;
     const char *resume;        /* "": the last checkpoint of `output` if there is one; a checkpoint's folder; NULL: begin */
-    const char *task;          /* finetune: "classify", "regress", "tag" or "embed"; pretrain's objective: "mlm" */
+    const char *task;          /* finetune: "classify", "regress", "tag" or "embed"; pretrain's objective: "mlm" of an
+                                * encoder, "clm" of a decoder; NULL: by the model */
     const char *const *train;  /* data files */
     size_t train_count;
     const char *validation;    /* file; NULL: none */

@@ -192,17 +192,18 @@ typedef struct {
     const int32_t *offsets;       // [n+1] of keys and values, on the host
     const int32_t *query_offsets; // [n+1] of queries, outputs and lse, on the host; self-attention: the same array
     size_t heads, head_width;
+    size_t key_heads;   // each serves heads / key_heads neighbouring query heads (Ainslie et al. 2023)
     const float *query; // [Tq, heads * head_width]
     size_t query_stride;
-    const float *key, *value; // [T, heads * head_width]
+    const float *key, *value; // [T, key_heads * head_width]
     size_t stride;            // of keys and values
     float scale;              // usually 1 / sqrt(head_width)
     qn_dropout dropout;
     const float *bias;              // [buckets, heads], added to the scaled scores by distance; NULL: none
     size_t buckets, bias_reach;     // no sequence is longer than bias_reach + 1
     const int32_t *bias_bucket;     // [2 bias_reach + 1] the row of `bias` for key - query + bias_reach, on the host
-    const int32_t *query_positions; // [Tq] with a bias or a window: places in the sequence, on the host; NULL: all, in
-                                    // order
+    const int32_t *query_positions; // [Tq] with a bias, a window or causal: places in the sequence, on the host; NULL:
+                                    // all, in order
     // Disentangled attention (He et al. 2021, DeBERTa): scores are scale (Q_i K_j + Q_i R_x + K_j S_x), where x =
     // distance_index[i - j + distance_reach] is a row of R (distance_key) and S (distance_query). Not with a bias, a
     // window or bf16.
@@ -211,9 +212,10 @@ typedef struct {
     const int32_t *distance_index;              // [2 distance_reach + 1], ascending, on the host; NULL: none of this
     size_t distance_reach;
     size_t window;          // queries see keys at distances up to it, and the work is in proportion; 0: all keys
+    bool causal;            // queries see no later keys; the same holds of the work
     const uint16_t *narrow; // queries, keys and values in bf16, in place of the three; [T, stride], where keys and
                             // values follow the queries at distances of heads * head_width; head_width is even.
-                            // Backward: without bias and window
+                            // Backward: without bias and window, not causal, a key head for each query head
     uint16_t *narrow_out;   // in place of out
     float *out;             // [Tq, heads * head_width], dense
     float *lse;             // [Tq, heads] log-sum-exp of the scaled scores, kept for backward; NULL in inference

@@ -30,7 +30,8 @@ void qn_batch_free(qn_batch *b) {
 
 void qn_batch_clear(qn_batch *b) {
     b->sequences = b->tokens = b->masked = b->labels = 0;
-    b->has_classes = b->has_scores = b->has_multi = b->has_tags = b->has_answers = b->has_next_sentence = b->ends_epoch = false;
+    b->has_classes = b->has_scores = b->has_multi = b->has_tags = b->has_answers = b->has_next_sentence =
+        b->ends_epoch = false;
     b->epoch = 0;
     b->width = 1;
     b->progress = 0;
@@ -53,8 +54,9 @@ qn_status qn_batch_reserve(qn_batch *b, size_t sequences, size_t tokens) {
                              (void **)&b->continues, (void **)&b->masked_rows, (void **)&b->masked_ids,
                              (void **)&b->tags};
     static const size_t token_sizes[] = {4, 4, 4, 1, 4, 4, 4};
-    void **sequence_arrays[] = {(void **)&b->offsets, (void **)&b->examples, (void **)&b->classes, (void **)&b->scores,
-                                (void **)&b->next_sentence, (void **)&b->answers[0], (void **)&b->answers[1]};
+    void **sequence_arrays[] = {(void **)&b->offsets,   (void **)&b->examples,      (void **)&b->classes,
+                                (void **)&b->scores,    (void **)&b->next_sentence, (void **)&b->answers[0],
+                                (void **)&b->answers[1]};
     static const size_t sequence_sizes[] = {4, 4, 4, 4, 4, 4, 4};
     QN_TRY(grow_all(token_arrays, token_sizes, 7, &b->token_capacity, tokens));
     return grow_all(sequence_arrays, sequence_sizes, 7, &b->sequence_capacity, sequences + 1);
@@ -212,4 +214,13 @@ qn_status qn_data_position_read(const json_t *object, const char *file, qn_data_
         return qn_fail(QN_ERROR_FORMAT, "%s: \"fingerprint\" is \"%.40s\" (expected 16 hexadecimal digits)", file,
                        hash);
     return QN_OK;
+}
+
+void qn_batch_predict_next(qn_batch *b) {
+    b->masked = 0;
+    for (size_t i = 0; i < b->sequences; i++)
+        for (int32_t t = b->offsets[i]; t + 1 < b->offsets[i + 1]; t++) {
+            b->masked_rows[b->masked] = t;
+            b->masked_ids[b->masked++] = b->ids[t + 1];
+        }
 }

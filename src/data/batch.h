@@ -37,7 +37,7 @@ typedef struct {
     size_t labels;
     int32_t *tags;               // [T] a label, -1 for none
     int32_t *answers[2];         // [n] the answer's first and last token, counted from the sequence's first
-    // Masked-language modelling: rows of T, and the ids that stood there.
+    // Language modelling: rows of T, and the ids that stood there (masked) or follow.
     size_t masked;
     int32_t *masked_rows, *masked_ids; // [masked]
     bool has_next_sentence;
@@ -87,3 +87,5 @@ void qn_masker_free(qn_masker *masker);
 // its position), where the key of sequence i is `stream` << 32 | examples[i]. A batch may end up without a masked
 // token.
 qn_status qn_batch_mask(qn_batch *batch, const qn_masker *masker, uint64_t epoch, uint32_t stream);
+// Causal language modelling: every token but a sequence's last one is to give the next.
+void qn_batch_predict_next(qn_batch *batch);

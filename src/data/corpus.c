@@ -351,7 +351,10 @@ static qn_status corpus_next(void *self, qn_batch *batch, bool *end) {
     batch->has_next_sentence = c->options.next_sentence;
     for (size_t i = 0; i < count && c->options.next_sentence; i++)
         batch->next_sentence[i] = b->next_sentence[examples[i]];
-    if (c->options.masker) QN_TRY(qn_batch_mask(batch, c->options.masker, b->epoch, (uint32_t)b->number));
+    if (c->options.predict_next)
+        qn_batch_predict_next(batch);
+    else if (c->options.masker)
+        QN_TRY(qn_batch_mask(batch, c->options.masker, b->epoch, (uint32_t)b->number));
     c->batch++;
     batch->epoch = b->epoch;
     batch->ends_epoch = b->last && c->batch == batches;

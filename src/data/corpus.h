@@ -24,6 +24,7 @@ typedef struct {
     size_t batch_size, batch_tokens; // as in qn_sampler_options
     uint64_t seed;
     uint64_t epochs;         // the source ends after as many; 0: never
+    bool predict_next;       // causal language modelling; otherwise
     const qn_masker *masker; // NULL: no masking. Not kept, must live as long as the corpus
 } qn_corpus_options;
 // max_length 128, shuffle, window 65536, memory_limit 1 GiB, batch_size 32, 1 epoch.

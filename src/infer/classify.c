@@ -6,9 +6,10 @@
 
 qn_status qn_infer_need_labels(const qn_model *model) {
     if (model->network->heads & QN_HEAD_CLASSIFIER) return QN_OK;
+    const char *class = model->network->config.family->class_classifier;
     return qn_fail(QN_ERROR_UNSUPPORTED,
                    "%s: this model has no classification head (expected \"architectures\" [\"%s\"])",
-                   model->network->config.source, model->network->config.family->class_classifier);
+                   model->network->config.source, class ? class : "BertForSequenceClassification");
 }
 
 qn_status qn_infer_classify(qn_model *m, qn_context *c, const qn_infer_batch *batch, void *user) {

@@ -52,6 +52,7 @@ static qn_status read_size(const json_t *json, const char *file, const char *key
 
 static qn_status read_fraction(const json_t *json, const char *file, const char *key, float *value) {
     double number = *value;
+    if (!key) return QN_OK;
     QN_TRY(qn_json_real(json, file, key, false, 0, 0.999, &number));
     *value = (float)number;
     return QN_OK;
@@ -91,7 +92,7 @@ static qn_status read_scaling(const json_t *json, const char *file, qn_rotary_co
 
 // The part of a head that turns.
 static qn_status read_rotary_width(const json_t *json, const char *file, const char *key, qn_encoder_config *e) {
-    size_t h = e->hidden / e->heads;
+    size_t h = e->head_width;
     double fraction = e->rotary_width ? (double)e->rotary_width / (double)h : 1;
     QN_TRY(qn_json_real(json, file, key, false, 0, 1, &fraction));
     e->rotary_width = (size_t)(fraction * (double)h);
@@ -219,15 +220,35 @@ static qn_status read_disentangled(qn_model_config *config) {
     return QN_OK;
 }
 
+// A decoder whose tokens see a window alone is computed up to that length, where the window changes nothing.
+static qn_status read_sliding_window(qn_model_config *config) {
+    size_t window = 0;
+    bool used = true;
+    if (json_is_null(json_object_get(config->json, "sliding_window"))) return QN_OK;
+    QN_TRY(read_size(config->json, config->source, "sliding_window", false, 1, 10000000, &window));
+    QN_TRY(qn_json_bool(config->json, config->source, "use_sliding_window", false, &used));
+    if (window && used && window < config->encoder.max_positions) config->encoder.max_positions = window;
+    return QN_OK;
+}
+
 // What stands beside the layers' sizes in families whose feed-forward is gated or whose positions are not a table.
 static qn_status read_variants(qn_model_config *config) {
     const qn_family *family = config->family;
     qn_encoder_config *e = &config->encoder;
     size_t head = e->hidden / e->heads;
     QN_TRY(read_size(config->json, config->source, "head_dim", false, 1, 65536, &head));
-    if (head != e->hidden / e->heads)
+    if (head * e->heads != e->hidden && !e->causal)
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"head_dim\" is %zu (expected %zu)", config->source, head,
                        e->hidden / e->heads);
+    e->head_width = head;
+    e->key_heads = e->heads;
+    if (family->keys->key_heads) {
+        const char *key = family->keys->key_heads;
+        QN_TRY(read_size(config->json, config->source, key, false, 1, e->heads, &e->key_heads));
+        if (e->heads % e->key_heads)
+            return qn_fail(QN_ERROR_FORMAT, "%s: \"%s\" is %zu (expected a divisor of %zu heads)", config->source, key,
+                           e->key_heads, e->heads);
+    }
     if (family->alibi) {
         static const choice kinds[] = {{"geglu", QN_ACTIVATION_GELU}, {"reglu", QN_ACTIVATION_RELU}, {NULL, 0}};
         int kind = QN_ACTIVATION_GELU;
@@ -236,6 +257,7 @@ static qn_status read_variants(qn_model_config *config) {
     }
     if (e->positions == QN_POSITIONS_ROTARY) QN_TRY(read_rotary(config));
     if (family->disentangled) QN_TRY(read_disentangled(config));
+    if (e->causal) QN_TRY(read_sliding_window(config));
     if (e->window) QN_TRY(read_windows(config));
     return family->optional_biases ? read_biases(config) : QN_OK;
 }
@@ -263,7 +285,7 @@ static qn_status read_encoder(qn_model_config *config) {
     QN_TRY(read_size(json, file, keys->positions ? keys->positions : "max_position_embeddings", false, 1, 10000000,
                      &e->max_positions));
     if (family->names.type) QN_TRY(read_size(json, file, "type_vocab_size", false, 0, 1024, &e->types));
-    if (e->hidden % e->heads)
+    if (e->hidden % e->heads && !json_object_get(json, "head_dim"))
         return qn_fail(QN_ERROR_FORMAT, "%s: \"%s\" %zu is not a multiple of \"%s\" %zu", file, keys->hidden, e->hidden,
                        keys->heads, e->heads);
     double number = e->norm_eps;
@@ -355,7 +377,7 @@ static qn_status read_labels(qn_model_config *config) {
 static qn_status read_head(qn_model_config *config) {
     static const choice poolings[] = {{"cls", 0}, {"mean", 1}, {NULL, 0}};
     const qn_family *f = config->family;
-    bool tied = true;
+    bool tied = !f->untied;
     int value = (int)f->classifier_activation;
     QN_TRY(qn_json_bool(config->json, config->source, "tie_word_embeddings", false, &tied));
     config->untied = !tied;
@@ -377,7 +399,8 @@ static void read_heads(qn_model_config *config) {
     if (strcmp(class, f->class_masked_lm) == 0) config->heads = QN_HEAD_MASKED_LM;
     if (f->class_pretraining && strcmp(class, f->class_pretraining) == 0)
         config->heads = QN_HEAD_MASKED_LM | QN_HEAD_POOLER | QN_HEAD_NEXT_SENTENCE;
-    if (strcmp(class, f->class_classifier) == 0) config->heads = QN_HEAD_POOLER | QN_HEAD_CLASSIFIER;
+    if (f->class_classifier && strcmp(class, f->class_classifier) == 0)
+        config->heads = QN_HEAD_POOLER | QN_HEAD_CLASSIFIER;
     if (f->class_tagger && strcmp(class, f->class_tagger) == 0) config->heads = QN_HEAD_TAGGER;
     if (f->class_span && strcmp(class, f->class_span) == 0) config->heads = QN_HEAD_SPAN;
 }

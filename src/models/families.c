@@ -61,6 +61,25 @@ static const qn_config_keys deberta_keys = {.hidden = "hidden_size",
                                             .attention_dropout = "attention_probs_dropout_prob",
                                             .classifier_dropout = "cls_dropout"};
 
+static const qn_config_keys llama_keys = {.hidden = "hidden_size",
+                                          .layers = "num_hidden_layers",
+                                          .heads = "num_attention_heads",
+                                          .key_heads = "num_key_value_heads",
+                                          .intermediate = "intermediate_size",
+                                          .activation = "hidden_act",
+                                          .attention_dropout = "attention_dropout",
+                                          .norm_eps = "rms_norm_eps"};
+
+static const qn_config_keys gpt2_keys = {.hidden = "n_embd",
+                                         .layers = "n_layer",
+                                         .heads = "n_head",
+                                         .intermediate = "n_inner",
+                                         .activation = "activation_function",
+                                         .hidden_dropout = "resid_pdrop",
+                                         .attention_dropout = "attn_pdrop",
+                                         .positions = "n_positions",
+                                         .norm_eps = "layer_norm_epsilon"};
+
 #define DEFAULTS(activation_, types_, embedding_, dropout_)                                                            \
     {                                                                                                                  \
         .max_positions = 512, .types = types_, .embedding = embedding_, .norm_eps = 1e-12f,                            \
@@ -126,6 +145,38 @@ static const qn_config_keys deberta_keys = {.hidden = "hidden_size",
         .class_tagger = class_ "ForTokenClassification", .class_span = class_ "ForQuestionAnswering",                  \
         .positions_after_padding = true                                                                                \
     }
+
+// Touvron et al. 2023 (Llama), Jiang et al. 2023 (Mistral), Yang et al. 2024 (Qwen2): one decoder. `plain_` are the
+// parts without a bias.
+#define LLAMA(type_, class_, plain_, ...)                                                                              \
+    {                                                                                                                  \
+        .model_type = type_, .prefix = "model.", .keys = &llama_keys,                                                  \
+        .defaults = {.max_positions = 2048,                                                                            \
+                     .norm_eps = 1e-6f,                                                                                \
+                     .initializer_range = 0.02,                                                                        \
+                     .activation = QN_ACTIVATION_SILU,                                                                 \
+                     .positions = QN_POSITIONS_ROTARY,                                                                 \
+                     .rotary = {{.theta = 10000}},                                                                     \
+                     .plain = plain_,                                                                                  \
+                     .gated = true,                                                                                    \
+                     .rms = true,                                                                                      \
+                     .causal = true},                                                                                  \
+        .names = {.word = "embed_tokens.weight",                                                                       \
+                  .final_norm = "norm",                                                                                \
+                  .layer = "layers.%zu.",                                                                              \
+                  .query = "self_attn.q_proj",                                                                         \
+                  .key = "self_attn.k_proj",                                                                           \
+                  .value = "self_attn.v_proj",                                                                         \
+                  .attention_output = "self_attn.o_proj",                                                              \
+                  .attention_norm = "input_layernorm",                                                                 \
+                  .gate = "mlp.gate_proj",                                                                             \
+                  .up = "mlp.up_proj",                                                                                 \
+                  .down = "mlp.down_proj",                                                                             \
+                  .feed_forward_norm = "post_attention_layernorm"},                                                    \
+        .decoder = "lm_head.weight", .class_base = class_ "Model", .class_masked_lm = class_ "ForCausalLM",            \
+        .pre_norm = true, .untied = true, __VA_ARGS__                                                                  \
+    }
+#define ALL_PLAIN (QN_PLAIN_NORMS | QN_PLAIN_QKV | QN_PLAIN_ATTENTION_OUTPUT | QN_PLAIN_UP | QN_PLAIN_DOWN)
 
 static const qn_family families[] = {
     // Devlin et al. 2019. "norm_position": "pre" in config.json is our own: the same names, norms before the sublayers,
@@ -437,6 +488,35 @@ static const qn_family families[] = {
      .class_base = "JinaBertModel",
      .class_masked_lm = "JinaBertForMaskedLM",
      .class_classifier = "JinaBertForSequenceClassification"},
+    LLAMA("llama", "Llama", QN_PLAIN_NORMS, .optional_biases = true),
+    LLAMA("mistral", "Mistral", ALL_PLAIN, .optional_biases = false),
+    LLAMA("qwen2", "Qwen2", ALL_PLAIN & ~QN_PLAIN_QKV, .optional_biases = false),
+    // Radford et al. 2019. Its products are x W, the weights in files therefore transposed.
+    {.model_type = "gpt2",
+     .prefix = "transformer.",
+     .keys = &gpt2_keys,
+     .defaults = {.max_positions = 1024,
+                  .norm_eps = 1e-5f,
+                  .hidden_dropout = 0.1f,
+                  .attention_dropout = 0.1f,
+                  .initializer_range = 0.02,
+                  .activation = QN_ACTIVATION_GELU_TANH,
+                  .causal = true},
+     .names = {.word = "wte.weight",
+               .position = "wpe.weight",
+               .final_norm = "ln_f",
+               .layer = "h.%zu.",
+               .qkv = "attn.c_attn",
+               .attention_output = "attn.c_proj",
+               .attention_norm = "ln_1",
+               .up = "mlp.c_fc",
+               .down = "mlp.c_proj",
+               .feed_forward_norm = "ln_2"},
+     .decoder = "lm_head.weight",
+     .class_base = "GPT2Model",
+     .class_masked_lm = "GPT2LMHeadModel",
+     .pre_norm = true,
+     .transposed = true},
 };
 
 const qn_family *qn_family_find(const char *model_type, bool alibi) {
@@ -447,5 +527,5 @@ const qn_family *qn_family_find(const char *model_type, bool alibi) {
 
 const char *qn_family_list(void) {
     return "bert, roberta, xlm-roberta, camembert, roberta-prelayernorm, distilbert, electra, albert, mpnet, "
-           "deberta-v2, modernbert, nomic_bert, gte, new, jina_embeddings_v3";
+           "deberta-v2, modernbert, nomic_bert, gte, new, jina_embeddings_v3, llama, mistral, qwen2, gpt2";
 }

@@ -36,6 +36,9 @@ static qn_status add_decoder(qn_network *n, size_t width, int layer) {
 
 static qn_status add_heads(qn_network *n) {
     const qn_family *f = n->config.family;
+    if (n->config.encoder.causal && n->heads & ~(unsigned)QN_HEAD_MASKED_LM)
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: a decoder has no such head (expected its language model)",
+                       n->config.source);
     qn_parameters *set = &n->parameters;
     size_t d = n->config.encoder.hidden, width = n->encoder.config.embedding;
     int last = (int)n->config.encoder.layers + 1;
@@ -47,8 +50,10 @@ static qn_status add_heads(qn_network *n) {
         QN_TRY(add_dense(set, f->classifier_norm, d, 0, last, plain_norm, &n->pooler_norm));
     if (classifies) QN_TRY(qn_dense_add(set, f->classifier, n->config.labels, d, last, true, &n->classifier));
     if (n->heads & QN_HEAD_MASKED_LM) {
-        QN_TRY(add_dense(set, f->transform, width, d, last, n->config.plain_head, &n->transform));
-        QN_TRY(add_dense(set, f->transform_norm, width, 0, last, plain_norm, &n->transform_norm));
+        if (f->transform) {
+            QN_TRY(add_dense(set, f->transform, width, d, last, n->config.plain_head, &n->transform));
+            QN_TRY(add_dense(set, f->transform_norm, width, 0, last, plain_norm, &n->transform_norm));
+        }
         QN_TRY(add_decoder(n, width, last));
     }
     if (n->heads & QN_HEAD_NEXT_SENTENCE) {
@@ -140,11 +145,37 @@ static const qn_st_tensor *find(const qn_network *n, char *name) {
     return t;
 }
 
-static bool same_shape(const qn_st_tensor *t, const qn_tensor *own) {
-    if (t->dims != own->rank) return false;
-    for (int i = 0; i < own->rank; i++)
-        if (t->shape[i] != (int64_t)own->shape[i]) return false;
-    return true;
+// A matrix that files hold as [in, out].
+static bool is_transposed(const qn_network *n, const qn_parameter *p) {
+    return n->config.family->transposed && p->tensor.rank == 2 && p->layer > 0 &&
+           p->layer <= (int)n->config.encoder.layers;
+}
+
+// y [columns, rows] = x^T
+static void transpose(size_t rows, size_t columns, const float *x, float *y) {
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < columns; j++) y[j * rows + i] = x[i * columns + j];
+}
+
+static void file_shape(const qn_network *n, const qn_parameter *p, int64_t *shape) {
+    bool turned = is_transposed(n, p);
+    for (int i = 0; i < p->tensor.rank; i++) shape[i] = (int64_t)p->tensor.shape[turned ? 1 - i : i];
+}
+
+static bool same_shape(const qn_network *n, const qn_st_tensor *t, const qn_parameter *p) {
+    int64_t shape[QN_MAX_RANK];
+    if (t->dims != p->tensor.rank) return false;
+    file_shape(n, p, shape);
+    return memcmp(t->shape, shape, (size_t)t->dims * sizeof *shape) == 0;
+}
+
+static qn_status read_transposed(qn_network *n, const qn_parameter *p, const char *name, const int64_t *shape) {
+    float *x = qn_malloc(qn_count(&p->tensor), sizeof *x);
+    if (!x) return QN_ERROR_MEMORY;
+    qn_status status = qn_weights_read_f32(n->weights, name, 2, shape, x);
+    if (status == QN_OK) transpose((size_t)shape[0], (size_t)shape[1], x, p->tensor.data);
+    free(x);
+    return status;
 }
 
 static bool begins(const char *name, const char *with) {
@@ -155,8 +186,9 @@ static bool begins(const char *name, const char *with) {
 static bool starts_fresh(qn_network *n, const qn_parameter *p, char *name, const qn_network_options *options) {
     const qn_st_tensor *t = find(n, name);
     if (!p->optional || !options->trainable) return false;
-    return !t || (!same_shape(t, &p->tensor) &&
-                  (begins(p->name, n->config.family->classifier) || begins(p->name, TAGGER) || begins(p->name, SPAN)));
+    const char *classifier = n->config.family->classifier;
+    return !t || (!same_shape(n, t, p) &&
+                  ((classifier && begins(p->name, classifier)) || begins(p->name, TAGGER) || begins(p->name, SPAN)));
 }
 
 static bool is_grouped(const qn_network *n, size_t index) {
@@ -182,16 +214,17 @@ static qn_status read_parameter(qn_network *n, size_t index, const char *prefix,
         return QN_OK;
     }
     int64_t shape[QN_MAX_RANK];
-    for (int i = 0; i < p->tensor.rank; i++) shape[i] = (int64_t)p->tensor.shape[i];
+    file_shape(n, p, shape);
     const float *view = NULL;
     find(n, name); // settles an old name
     if (!copy) {   // the first pass checks every shape before any memory is taken
         const qn_st_tensor *t = qn_weights_find(n->weights, name);
-        if (t && same_shape(t, &p->tensor) && qn_st_is_float(t->dtype)) return QN_OK;
-        if (t && same_shape(t, &p->tensor) && t->dtype == QN_ST_I8) return qn_quantized_check(n, p, name);
+        if (t && same_shape(n, t, p) && qn_st_is_float(t->dtype)) return QN_OK;
+        if (t && same_shape(n, t, p) && t->dtype == QN_ST_I8) return qn_quantized_check(n, p, name);
         return qn_weights_view_f32(n->weights, name, p->tensor.rank, shape, &view); // says what is wrong
     }
     if (is_bytes(n, name)) return qn_quantized_read(n, p, name, p->tensor.data);
+    if (is_transposed(n, p)) return read_transposed(n, p, name, shape);
     if (!options->trainable && !is_grouped(n, index)) {
         QN_TRY(qn_weights_view_f32(n->weights, name, p->tensor.rank, shape, &view));
         if (view) return QN_OK; // it is where it should be already
@@ -206,7 +239,7 @@ static qn_status place(qn_network *n, const char *prefix) {
     qn_status status = QN_OK;
     for (size_t i = 0; status == QN_OK && i < n->parameters.count; i++) {
         qn_parameter *p = n->parameters.items[i];
-        if (is_grouped(n, i)) continue;
+        if (is_grouped(n, i) || is_transposed(n, p)) continue;
         char name[QN_NAME_SIZE];
         qn_network_file_name(n, p, prefix, name);
         const qn_st_tensor *t = find(n, name); // settles an old name
@@ -276,24 +309,36 @@ void qn_network_free(qn_network *n) {
     free(n);
 }
 
-qn_status qn_network_save(qn_network *n, const char *folder) {
-    size_t count = n->parameters.count;
+static qn_status write_weights(qn_network *n, const char *folder, qn_st_entry *entries, char (*names)[QN_NAME_SIZE],
+                               float **turned) {
     const char *prefix = qn_network_prefix(n);
-    qn_st_entry *entries = qn_calloc(count, sizeof *entries);
-    char(*names)[QN_NAME_SIZE] = qn_calloc(count, sizeof *names);
-    qn_status status = entries && names ? QN_OK : QN_ERROR_MEMORY;
-    for (size_t i = 0; status == QN_OK && i < count; i++) {
+    for (size_t i = 0; i < n->parameters.count; i++) {
         const qn_parameter *p = n->parameters.items[i];
         entries[i] = (qn_st_entry){.name = qn_network_file_name(n, p, prefix, names[i]),
                                    .dtype = QN_ST_F32,
                                    .dims = p->tensor.rank,
                                    .values = p->tensor.data};
-        for (int k = 0; k < p->tensor.rank; k++) entries[i].shape[k] = (int64_t)p->tensor.shape[k];
+        file_shape(n, p, entries[i].shape);
+        if (!is_transposed(n, p)) continue;
+        turned[i] = qn_malloc(qn_count(&p->tensor), sizeof **turned);
+        if (!turned[i]) return QN_ERROR_MEMORY;
+        transpose(p->tensor.shape[0], p->tensor.shape[1], p->tensor.data, turned[i]);
+        entries[i].values = turned[i];
     }
-    if (status == QN_OK) status = qn_make_folders(folder);
+    QN_TRY(qn_make_folders(folder));
     json_object_del(n->config.json, "quantization"); // the weights are float32
-    if (status == QN_OK) status = qn_model_config_write(&n->config, n->heads, folder);
-    if (status == QN_OK) status = qn_weights_write(folder, entries, count, NULL, 0);
+    QN_TRY(qn_model_config_write(&n->config, n->heads, folder));
+    return qn_weights_write(folder, entries, n->parameters.count, NULL, 0);
+}
+
+qn_status qn_network_save(qn_network *n, const char *folder) {
+    size_t count = n->parameters.count;
+    qn_st_entry *entries = qn_calloc(count, sizeof *entries);
+    char(*names)[QN_NAME_SIZE] = qn_calloc(count, sizeof *names);
+    float **turned = qn_calloc(count, sizeof *turned);
+    qn_status status = entries && names && turned ? write_weights(n, folder, entries, names, turned) : QN_ERROR_MEMORY;
+    for (size_t i = 0; turned && i < count; i++) free(turned[i]);
+    free(turned);
     free(entries);
     free(names);
     return status;
@@ -344,8 +389,10 @@ qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *n, qn_tensor *hidden,
                       : family->classifier_norm ? n->config.head_activation // one head for both tasks
                                                 : n->config.encoder.activation;
     qn_tensor *x = index ? qn_gather(c, hidden, rows, index) : hidden;
-    x = qn_linear(c, x, n->transform.weight, n->transform.bias, f);
-    x = norm(c, n, x, &n->transform_norm);
+    if (n->transform.weight) {
+        x = qn_linear(c, x, n->transform.weight, n->transform.bias, f);
+        x = norm(c, n, x, &n->transform_norm);
+    }
     return qn_linear(c, x, n->decoder ? n->decoder : n->encoder.word, n->decoder_bias, QN_ACTIVATION_NONE);
 }
 

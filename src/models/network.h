@@ -7,7 +7,7 @@
 enum {
     QN_HEAD_POOLER = 1,        // f(W h_first + b): tanh, or as the family's classifier has it
     QN_HEAD_CLASSIFIER = 2,    // on the pooled vector: classes, labels or numbers
-    QN_HEAD_MASKED_LM = 4,     // scores over the vocabulary, output embedding tied to the input's
+    QN_HEAD_MASKED_LM = 4,     // scores over the vocabulary: of a masked word, or in a decoder of the next one
     QN_HEAD_NEXT_SENTENCE = 8, // on the pooled vector: 0 follows, 1 does not
     QN_HEAD_TAGGER = 16,       // on each token: tags
     QN_HEAD_SPAN = 32,         // on each token: whether an answer begins there, and whether it ends there
@@ -21,6 +21,7 @@ typedef struct {
     const char *hidden_dropout, *attention_dropout, *classifier_dropout;
     const char *positions, *norm_eps; // NULL: max_position_embeddings, layer_norm_eps
     const char *tagger_dropout, *span_dropout; // NULL: the classifier's, and none
+    const char *key_heads;            // NULL: as many as heads
 } qn_config_keys;
 
 // What makes a family: names and the places where its configuration differs. One entry in the table of families.c.
@@ -36,7 +37,8 @@ typedef struct {
     bool classifier_drops_first;                // dropout before that layer too
     float classifier_dropout;                   // where config.json has none; negative: as the hidden dropout
     const char *classifier_norm;                // after that layer, or NULL
-    const char *transform, *transform_norm, *decoder_bias, *next_sentence;
+    const char *transform, *transform_norm; // of the masked-LM head; NULL: it reads the hidden states
+    const char *decoder_bias, *next_sentence;
     const char *decoder,
         *decoder_own_bias; // of masked LM where its weight is not the word table; NULL: as decoder_bias
     const char *class_base, *class_masked_lm, *class_pretraining, *class_classifier; // "architectures"
@@ -50,6 +52,8 @@ typedef struct {
     bool shares_layers;           // num_hidden_groups, inner_group_num
     bool disentangled;            // relative_attention and what belongs to it
     bool alibi;                   // the entry of a model_type for "position_embedding_type": "alibi"
+    bool untied;                  // "tie_word_embeddings" is false if absent
+    bool transposed;              // layers' weights are [in, out] in files
     bool optional_biases;         // attention_bias, mlp_bias, norm_bias, classifier_bias, decoder_bias: false if absent
 } qn_family;
 

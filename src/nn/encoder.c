@@ -38,14 +38,14 @@ static qn_status add_dense(qn_parameters *set, const char *name, size_t out, siz
 }
 
 // Matrices that one product computes together stand behind each other: weights, then biases.
-static qn_status add_joined(qn_parameters *set, const char *prefix, const char *const *parts, size_t count, size_t out,
-                            size_t in, int layer, bool plain, qn_dense *first) {
+static qn_status add_joined(qn_parameters *set, const char *prefix, const char *const *parts, size_t count,
+                            const size_t *out, size_t in, int layer, bool plain, qn_dense *first) {
     char full[NAME_SIZE];
     for (int bias = 0; bias < 2 - plain; bias++)
         for (size_t i = 0; i < count; i++) {
             snprintf(full, sizeof full, "%s%s.%s", prefix, parts[i], bias ? "bias" : "weight");
             qn_tensor *t = qn_parameters_add(
-                set, full, bias ? 0 : out, bias ? out : in,
+                set, full, bias ? 0 : out[i], bias ? out[i] : in,
                 (qn_parameter_options){bias ? QN_INIT_ZEROS : QN_INIT_NORMAL, !bias, false, layer, i > 0});
             if (!t) return QN_ERROR_MEMORY;
             if (i == 0) *(bias ? &first->bias : &first->weight) = t;
@@ -53,15 +53,26 @@ static qn_status add_joined(qn_parameters *set, const char *prefix, const char *
     return QN_OK;
 }
 
+// Columns of queries, of keys (or values), and of all three.
+static size_t query_width(const qn_encoder_config *f) {
+    return f->heads * f->head_width;
+}
+static size_t key_width(const qn_encoder_config *f) {
+    return f->key_heads * f->head_width;
+}
+static size_t qkv_width(const qn_encoder_config *f) {
+    return query_width(f) + 2 * key_width(f);
+}
+
 static qn_status add_qkv(qn_encoder_layer *l, const qn_encoder_config *f, const char *prefix,
                          const qn_encoder_names *names, int layer, qn_parameters *set) {
     const char *parts[3] = {names->query, names->key, names->value};
     char full[NAME_SIZE];
-    size_t d = f->hidden;
+    size_t out[3] = {query_width(f), key_width(f), key_width(f)};
     bool plain = f->plain & QN_PLAIN_QKV;
-    if (!names->qkv) return add_joined(set, prefix, parts, 3, d, d, layer, plain, &l->first);
+    if (!names->qkv) return add_joined(set, prefix, parts, 3, out, f->hidden, layer, plain, &l->first);
     snprintf(full, sizeof full, "%s%s", prefix, names->qkv);
-    return add_dense(set, full, 3 * d, d, layer, plain, &l->first);
+    return add_dense(set, full, qkv_width(f), f->hidden, layer, plain, &l->first);
 }
 
 // Without a gate [n, d]; gate and value [2 n, d], which may be two tensors.
@@ -71,7 +82,8 @@ static qn_status add_up(qn_encoder_layer *l, const qn_encoder_config *f, const c
     char full[NAME_SIZE];
     bool plain = f->plain & QN_PLAIN_UP;
     if (f->gated && names->gate)
-        return add_joined(set, prefix, parts, 2, f->intermediate, f->hidden, layer, plain, &l->gate);
+        return add_joined(set, prefix, parts, 2, (size_t[]){f->intermediate, f->intermediate}, f->hidden, layer, plain,
+                          &l->gate);
     snprintf(full, sizeof full, "%s%s", prefix, names->up);
     return add_dense(set, full, f->gated ? 2 * f->intermediate : f->intermediate, f->hidden, layer, plain, &l->up);
 }
@@ -117,7 +129,7 @@ static qn_status add_layer(qn_encoder *e, size_t index, const qn_encoder_names *
         unsigned plain;
         qn_dense *dense;
     } rest[] = {
-        {names->attention_output, f->hidden, f->hidden, QN_PLAIN_ATTENTION_OUTPUT, &l->attention_output},
+        {names->attention_output, f->hidden, query_width(f), QN_PLAIN_ATTENTION_OUTPUT, &l->attention_output},
         {names->attention_norm, f->hidden, 0, QN_PLAIN_NORMS, &l->attention_norm},
         {names->up, 0, 0, 0, NULL},
         {names->down, f->hidden, f->intermediate, QN_PLAIN_DOWN, &l->down},
@@ -141,6 +153,8 @@ qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const q
     *e = (qn_encoder){.config = *config};
     const qn_encoder_config *f = &e->config;
     if (!f->embedding) e->config.embedding = f->hidden;
+    if (!f->key_heads) e->config.key_heads = f->heads;
+    if (!f->head_width) e->config.head_width = f->hidden / f->heads;
     size_t width = f->embedding, sets = count_sets(f);
     e->layers = qn_calloc(sets ? sets : 1, sizeof *e->layers);
     e->word = add_table(set, names->word, f->vocabulary, width);
@@ -153,7 +167,8 @@ qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const q
         e->type = add_table(set, names->type, f->types, width);
         if (!e->type) return QN_ERROR_MEMORY;
     }
-    QN_TRY(add_dense(set, names->embedding_norm, width, 0, 0, f->plain & QN_PLAIN_NORMS, &e->embedding_norm));
+    if (names->embedding_norm)
+        QN_TRY(add_dense(set, names->embedding_norm, width, 0, 0, f->plain & QN_PLAIN_NORMS, &e->embedding_norm));
     if (f->project) QN_TRY(qn_dense_add(set, names->projection, f->hidden, width, 0, false, &e->projection));
     for (size_t i = 0; i < sets; i++) QN_TRY(add_layer(e, i, names, set));
     if (f->relative_buckets) {
@@ -198,7 +213,7 @@ static qn_tensor joined_view(const qn_parameters *set, const qn_tensor *first, s
 
 static qn_status bind_positions(qn_encoder *e) {
     const qn_encoder_config *f = &e->config;
-    size_t h = f->hidden / f->heads;
+    size_t h = f->head_width;
     if (f->positions == QN_POSITIONS_SINUSOIDAL && !e->sinusoid.data)
         QN_TRY(qn_make_sinusoid(f->max_positions + f->position_offset, f->embedding, &e->sinusoid));
     for (size_t i = 0; i < 2 && f->positions == QN_POSITIONS_ROTARY; i++)
@@ -216,18 +231,18 @@ static qn_status bind_positions(qn_encoder *e) {
 }
 
 qn_status qn_encoder_bind(qn_encoder *e, const qn_parameters *set) {
-    size_t d = e->config.hidden;
+    size_t d = query_width(&e->config), keys = 2 * key_width(&e->config);
     for (size_t i = 0; i < count_sets(&e->config); i++) {
         qn_encoder_layer *l = &e->layers[i];
-        size_t parts = l->first.weight->shape[0] == 3 * d ? 1 : 3;
+        size_t parts = l->first.weight->shape[0] == d + keys ? 1 : 3;
         l->qkv_weight = joined_view(set, l->first.weight, parts, &l->qkv_weight);
         l->qkv_bias = joined_view(set, l->first.bias, parts, &l->qkv_bias);
         l->query_weight = part(&l->qkv_weight, 0, d);
         l->query_bias = part(&l->qkv_bias, 0, d);
-        l->kv_weight = part(&l->qkv_weight, d, 2 * d);
-        l->kv_bias = part(&l->qkv_bias, d, 2 * d);
-        l->query_key_weight = part(&l->qkv_weight, 0, 2 * d);
-        l->query_key_bias = part(&l->qkv_bias, 0, 2 * d);
+        l->kv_weight = part(&l->qkv_weight, d, keys);
+        l->kv_bias = part(&l->qkv_bias, d, keys);
+        l->query_key_weight = part(&l->qkv_weight, 0, d + keys / 2);
+        l->query_key_bias = part(&l->qkv_bias, 0, d + keys / 2);
         if (!l->gate.weight) continue;
         l->gate_up_weight = joined_view(set, l->gate.weight, 2, &l->gate_up_weight);
         l->gate_up_bias = joined_view(set, l->gate.bias, 2, &l->gate_up_bias);
@@ -375,7 +390,9 @@ static qn_attention_form form_of(const qn_encoder *e, size_t i) {
     return (qn_attention_form){.heads = e->config.heads,
                                .dropout = e->config.attention_dropout,
                                .bias = e->bias.weight ? &e->bias : NULL,
-                               .window = is_local(&e->config, i) ? e->config.window : 0};
+                               .window = is_local(&e->config, i) ? e->config.window : 0,
+                               .key_heads = e->config.key_heads,
+                               .causal = e->config.causal};
 }
 
 static qn_tensor *present(qn_tensor *t) {
@@ -423,7 +440,7 @@ static const qn_rotary *rotary_of(const qn_encoder *e, size_t i) {
 static qn_tensor *rotate(qn_context *c, const qn_encoder *e, size_t i, qn_tensor *x, size_t heads,
                          const int32_t *positions) {
     const qn_rotary *rotary = rotary_of(e, i);
-    return rotary ? qn_rotate(c, x, heads, e->config.hidden / e->config.heads, positions, rotary) : x;
+    return rotary ? qn_rotate(c, x, heads, e->config.head_width, positions, rotary) : x;
 }
 
 static qn_tensor *dense(qn_context *c, qn_tensor *x, const qn_dense *l) {
@@ -435,11 +452,11 @@ static qn_tensor *attend(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, c
     qn_attention_form form = form_of(e, i);
     qn_attention_distances distances;
     if (!use_distances(c, e, i, &distances, &form)) return NULL;
-    bool narrow =
-        !form.bias && !form.distances && !form.window && !rotary_of(e, i) && e->config.hidden / form.heads % 2 == 0;
+    bool narrow = !form.bias && !form.distances && !form.window && !form.causal && form.key_heads == form.heads &&
+                  !rotary_of(e, i) && e->config.head_width % 2 == 0;
     qn_tensor *qkv =
         (narrow ? qn_linear_narrow : qn_linear)(c, x, &l->qkv_weight, present(&l->qkv_bias), QN_ACTIVATION_NONE);
-    qkv = rotate(c, e, i, qkv, 2 * e->config.heads, tokens->positions);
+    qkv = rotate(c, e, i, qkv, e->config.heads + e->config.key_heads, tokens->positions);
     return dense(c, qn_self_attention_of(c, qkv, tokens->ragged, &form), &l->attention_output);
 }
 
@@ -458,7 +475,9 @@ static qn_tensor *feed_forward(qn_context *c, qn_encoder *e, qn_encoder_layer *l
 static qn_tensor *add_norm(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor *sub, const qn_dense *norm,
                            float dropout, qn_tensor **sum) {
     if (!norm->weight && !sub) return x; // a model that begins without a norm
-    qn_tensor *y = qn_add_norm(c, x, sub, norm->weight, norm->bias, e->config.norm_eps, dropout, sum);
+    float eps = e->config.norm_eps;
+    qn_tensor *y = e->config.rms ? qn_add_rms_norm(c, x, sub, norm->weight, eps, dropout, sum)
+                                 : qn_add_norm(c, x, sub, norm->weight, norm->bias, eps, dropout, sum);
     qn_forget_value(c, sub);                  // a linear layer's result, which is in the sum now
     if (sub && !sum) qn_forget_for_now(c, x); // and so is x, whose only other readers are linear layers
     return y;
@@ -513,7 +532,7 @@ static qn_tensor *attend_rows(qn_context *c, qn_encoder *e, size_t i, qn_tensor 
     qn_attention_distances distances;
     if (!positions || !use_distances(c, e, i, &distances, &form)) return NULL;
     qn_tensor *kv = qn_linear(c, x, &l->kv_weight, present(&l->kv_bias), QN_ACTIVATION_NONE);
-    kv = rotate(c, e, i, kv, form.heads, tokens->positions);
+    kv = rotate(c, e, i, kv, form.key_heads, tokens->positions);
     qn_tensor *picked = qn_gather(c, x, rows.count, rows.index);
     qn_tensor *query = qn_linear(c, picked, &l->query_weight, present(&l->query_bias), QN_ACTIVATION_NONE);
     query = rotate(c, e, i, query, form.heads, positions);
@@ -574,7 +593,8 @@ static int norm_step(qn_block *b, qn_encoder *e, int x, int sub, const qn_dense 
     bool pre = e->config.pre_norm;
     if (!norm->weight) return x;
     int normed = pre ? qn_block_inside(b, e->config.hidden) : x;
-    qn_block_norm_form form = {.gamma = norm->weight, .beta = norm->bias, .eps = e->config.norm_eps};
+    qn_block_norm_form form = {
+        .gamma = norm->weight, .beta = norm->bias, .eps = e->config.norm_eps, .rms = e->config.rms};
     qn_block_norm(b, x, sub, pre && sub >= 0 ? x : -1, &form, normed);
     return normed;
 }
@@ -596,9 +616,9 @@ static void feed_forward_steps(qn_block *b, const qn_encoder *e, const qn_encode
 static void qkv_steps(qn_block *b, qn_encoder *e, size_t i, int normed, int qkv, const int32_t *positions) {
     qn_encoder_layer *l = layer_at(e, i);
     const qn_rotary *rotary = rotary_of(e, i);
-    size_t heads = e->config.heads;
+    size_t heads = e->config.heads + e->config.key_heads;
     qn_block_linear(b, normed, &l->qkv_weight, present(&l->qkv_bias), QN_ACTIVATION_NONE, qkv);
-    if (rotary) qn_block_rotate(b, qkv, 2 * heads, e->config.hidden / heads, positions, rotary);
+    if (rotary) qn_block_rotate(b, qkv, heads, e->config.head_width, positions, rotary);
 }
 
 // What an attention reads and writes; in bf16 where products are narrow.
@@ -607,26 +627,66 @@ typedef struct {
     qn_narrow_tensor *narrow_qkv, *narrow_mixed;
 } attention_values;
 
-static attention_values new_attention_values(qn_context *c, const qn_encoder *e, size_t rows) {
-    size_t d = e->config.hidden;
+static attention_values new_attention_values(qn_context *c, const qn_encoder *e, size_t rows, bool cached) {
+    const qn_encoder_config *f = &e->config;
     attention_values v = {0};
-    if ((e->compute == QN_DTYPE_BF16 || e->compute == QN_DTYPE_INT8) && !e->distance_table &&
-        d / e->config.heads % 2 == 0 && c->backend->ops->computes(c->backend, QN_DTYPE_BF16))
-        v.narrow_qkv = qn_new_narrow(c, rows, 3 * d);
+    if ((e->compute == QN_DTYPE_BF16 || e->compute == QN_DTYPE_INT8) && !e->distance_table && f->head_width % 2 == 0 &&
+        !cached && c->backend->ops->computes(c->backend, QN_DTYPE_BF16))
+        v.narrow_qkv = qn_new_narrow(c, rows, qkv_width(f));
     else
-        v.qkv = qn_new_matrix(c, rows, 3 * d, false);
+        v.qkv = qn_new_matrix(c, rows, qkv_width(f), false);
     if (v.narrow_qkv && e->compute == QN_DTYPE_BF16)
-        v.narrow_mixed = qn_new_narrow(c, rows, d);
-    else if (v.narrow_qkv)
-        v.mixed = qn_new_matrix(c, rows, d, false);
+        v.narrow_mixed = qn_new_narrow(c, rows, query_width(f));
+    else if (v.narrow_qkv || cached)
+        v.mixed = qn_new_matrix(c, rows, query_width(f), false);
     return v;
 }
 
-static void attention_step(qn_context *c, qn_encoder *e, size_t i, attention_values *v, qn_ragged batch) {
+static size_t layer_floats(const qn_encoder *e, const qn_backend *b, size_t capacity) {
+    return b->ops->cache_floats(b, capacity, e->config.key_heads, e->config.head_width);
+}
+
+size_t qn_encoder_cache_floats(const qn_encoder *e, const qn_backend *b, size_t capacity) {
+    return e->config.layers * layer_floats(e, b, capacity);
+}
+
+static void cached_attention(qn_context *c, const qn_encoder *e, size_t i, attention_values *v, qn_ragged batch,
+                             const qn_kv_cache *cache) {
+    const qn_encoder_config *f = &e->config;
+    float **memory = qn_arena_alloc(c->records, batch.sequences + 1, sizeof *memory);
+    if (!memory || !v->qkv || !v->mixed) {
+        qn_fail_operation(c, QN_ERROR_MEMORY);
+        return;
+    }
+    for (size_t k = 0; k < batch.sequences; k++)
+        memory[k] = cache->memory[k] + i * layer_floats(e, c->backend, cache->capacity[k]);
+    const float *qkv = v->qkv->data;
+    c->backend->ops->cache_attention(c->backend, &(qn_cache_args){.sequences = batch.sequences,
+                                                                  .offsets = batch.offsets,
+                                                                  .lengths = cache->lengths,
+                                                                  .capacity = cache->capacity,
+                                                                  .cache = memory,
+                                                                  .heads = f->heads,
+                                                                  .key_heads = f->key_heads,
+                                                                  .head_width = f->head_width,
+                                                                  .query = qkv,
+                                                                  .key = qkv + query_width(f),
+                                                                  .value = qkv + query_width(f) + key_width(f),
+                                                                  .query_stride = qkv_width(f),
+                                                                  .stride = qkv_width(f),
+                                                                  .scale = 1.0f / sqrtf((float)f->head_width),
+                                                                  .causal = true,
+                                                                  .out = v->mixed->data});
+}
+
+static void attention_step(qn_context *c, qn_encoder *e, size_t i, attention_values *v, qn_ragged batch,
+                           const qn_kv_cache *cache) {
     qn_attention_form form = form_of(e, i);
     qn_attention_distances distances;
     if (!use_distances(c, e, i, &distances, &form)) return;
-    if (v->narrow_qkv)
+    if (cache)
+        cached_attention(c, e, i, v, batch, cache);
+    else if (v->narrow_qkv)
         qn_narrow_attention(c, v->narrow_qkv, &form, batch, v->narrow_mixed, v->mixed);
     else
         v->mixed = qn_self_attention_of(c, v->qkv, batch, &form);
@@ -634,10 +694,10 @@ static void attention_step(qn_context *c, qn_encoder *e, size_t i, attention_val
 
 // Layers 0 .. end-1 on x, in place. Pre-norm: *sub is what is still to be added to x.
 static void infer_layers(qn_context *c, qn_encoder *e, qn_tensor *x, const qn_tokens *tokens, size_t end,
-                         qn_tensor **sub) {
+                         const qn_kv_cache *cache, qn_tensor **sub) {
     bool pre = e->config.pre_norm;
     size_t d = e->config.hidden, rows = qn_rows(x);
-    attention_values v = new_attention_values(c, e, rows);
+    attention_values v = new_attention_values(c, e, rows, cache != NULL);
     if (pre) *sub = qn_new_matrix(c, rows, d, false);
     for (size_t i = 0; i < end; i++) {
         qn_arena_mark mark = qn_arena_save(c->arena);
@@ -651,7 +711,7 @@ static void infer_layers(qn_context *c, qn_encoder *e, qn_tensor *x, const qn_to
         int in = qn_block_tensor(&b, x), normed = in, delta = -1;
         if (i > 0) { // the rest of layer i - 1
             qn_encoder_layer *l = layer_at(e, i - 1);
-            attention_step(c, e, i - 1, &v, tokens->ragged);
+            attention_step(c, e, i - 1, &v, tokens->ragged, cache);
             int mixed = v.narrow_mixed ? qn_block_narrow(&b, v.narrow_mixed) : qn_block_tensor(&b, v.mixed);
             delta = pre && i == end ? qn_block_tensor(&b, *sub) : qn_block_inside(&b, d);
             linear_step(&b, mixed, &l->attention_output, QN_ACTIVATION_NONE, delta);
@@ -727,7 +787,7 @@ qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens
                                        e->config.norm_eps, 0, NULL);
     qn_tensor *sub = NULL; // pre-norm: the previous feed-forward's output, not yet added
     bool packed = whole > 0 && !qn_taping(c) && !c->dropout && e->layers[0].qkv_weight.packed;
-    if (x && packed) infer_layers(c, e, x, tokens, whole, &sub);
+    if (x && packed) infer_layers(c, e, x, tokens, whole, NULL, &sub);
     qn_tensor *carry = pre && !qn_taping(c) && !packed && x ? qn_new_tensor(c, x->rank, x->shape, false) : NULL;
     for (size_t i = 0; x && !packed && i < whole; i++) {
         qn_arena_mark mark = qn_arena_save(c->arena);
@@ -746,4 +806,23 @@ qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens
         x = qn_gather(c, x, rows.count, rows.index);
     if (x && pre) x = add_norm(c, e, x, sub, &e->final_norm, result_dropout(e), NULL);
     return x;
+}
+
+qn_tensor *qn_encoder_forward_cached(qn_context *c, qn_encoder *e, const qn_tokens *tokens, const qn_kv_cache *cache,
+                                     qn_rows_read rows) {
+    size_t furthest = 0, limit = e->config.max_positions;
+    for (size_t t = 0; t < tokens->tokens; t++)
+        if ((size_t)tokens->positions[t] >= furthest) furthest = (size_t)tokens->positions[t] + 1;
+    if (furthest > limit) {
+        qn_fail(QN_ERROR_ARGUMENT, "decoder: a sequence of %zu tokens (expected at most %zu)", furthest, limit);
+        return qn_fail_operation(c, QN_ERROR_ARGUMENT);
+    }
+    for (size_t i = 0; i < 2; i++)
+        if (e->rotary[i].cosine) qn_rotary_extend(&e->rotary[i], furthest);
+    qn_tensor *x = add_norm(c, e, embed(c, e, tokens), NULL, &e->embedding_norm, 0, NULL), *sub = NULL;
+    if (e->config.project) x = dense(c, x, &e->projection);
+    if (x) infer_layers(c, e, x, tokens, e->config.layers, cache, &sub);
+    if (x && rows.index) x = qn_gather(c, x, rows.count, rows.index);
+    if (x && sub && rows.index) sub = qn_gather(c, sub, rows.count, rows.index);
+    return x && e->config.pre_norm ? add_norm(c, e, x, sub, &e->final_norm, 0, NULL) : x;
 }

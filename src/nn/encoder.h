@@ -31,6 +31,9 @@ enum { QN_MOST_LAYERS = 1024 };
 
 typedef struct {
     size_t vocabulary, hidden, layers, heads, intermediate, max_positions, types;
+    size_t key_heads, head_width; // of keys and values, shared by query heads; of each: 0: heads, hidden / heads
+    bool causal;                  // a decoder: no token sees a later one
+    bool rms;                     // norms are RMSNorm
     size_t position_offset; // position ids start here (RoBERTa: padding id + 1)
     size_t embedding;       // width of the tables; 0: hidden. A product widens it where `project` is set
     bool project;
@@ -137,6 +140,14 @@ void qn_encoder_unpack(qn_encoder *encoder, qn_backend *backend);
 void qn_encoder_free(qn_encoder *encoder);
 // Puts what a model from scratch begins with in place of random values: sinusoids where the configuration wants them.
 void qn_encoder_initialize(qn_encoder *encoder);
+// What decoding keeps of a batch's sequences: their keys and values in all layers.
+typedef struct {
+    const int32_t *lengths; // [n] tokens that are there
+    const size_t *capacity; // [n] tokens that there is room for
+    float *const *memory;   // [n] device memory of qn_encoder_cache_floats(capacity) floats each
+} qn_kv_cache;
+size_t qn_encoder_cache_floats(const qn_encoder *encoder, const qn_backend *backend, size_t capacity);
+
 // Rows of T that somebody reads, ascending. `index` NULL: all.
 typedef struct {
     size_t count;
@@ -147,3 +158,7 @@ typedef struct {
 // which for a head on few rows saves most of that layer. A sequence longer than max_positions is an error.
 qn_tensor *qn_encoder_forward(qn_context *c, qn_encoder *encoder, const qn_tokens *tokens);
 qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *encoder, const qn_tokens *tokens, qn_rows_read rows);
+// The same of a packed causal encoder, for the tokens that follow what the cache holds; their keys and values go into it
+// (the caller then counts them in `lengths`). Positions go on from there.
+qn_tensor *qn_encoder_forward_cached(qn_context *c, qn_encoder *encoder, const qn_tokens *tokens, const qn_kv_cache *cache,
+                                     qn_rows_read rows);

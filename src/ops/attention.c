@@ -32,7 +32,7 @@ static void backward(void *context, void *content) {
     r->args.dout = r->out->grad;
     r->args.dquery = dquery;
     r->args.dkey = dkv + (self ? d : 0);
-    r->args.dvalue = r->args.dkey + d;
+    r->args.dvalue = r->args.dkey + r->args.key_heads * r->args.head_width;
     float *drows = r->distances ? qn_gradient_to_write(c, r->distances) : NULL;
     if (drows) {
         c->backend->ops->zero(c->backend, drows, qn_count(r->distances));
@@ -100,11 +100,11 @@ typedef struct {
 
 static qn_tensor *attend(qn_context *c, qn_tensor *query, qn_tensor *kv, const setting *s) {
     const qn_attention_form *form = s->form;
-    size_t rows = qn_rows(query), heads = form->heads, d = s->d;
+    size_t rows = qn_rows(query), heads = form->heads, key_heads = form->key_heads ? form->key_heads : heads, d = s->d;
     qn_ragged queries = s->queries, batch = s->batch;
     bool trains = query->requires_grad || kv->requires_grad || (form->bias && form->bias->weight->requires_grad) ||
                   (form->distances && form->distances->rows->requires_grad);
-    if (heads == 0 || d % heads != 0) {
+    if (heads == 0 || d % heads != 0 || heads % key_heads != 0) {
         qn_fail(QN_ERROR_ARGUMENT, "attention: width %zu with %zu heads (expected heads dividing the width)", d, heads);
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
     }
@@ -117,15 +117,17 @@ static qn_tensor *attend(qn_context *c, qn_tensor *query, qn_tensor *kv, const s
                                  .offsets = batch.offsets,
                                  .query_offsets = queries.offsets,
                                  .heads = heads,
+                                 .key_heads = key_heads,
                                  .head_width = d / heads,
                                  .query = query->data,
                                  .query_stride = qn_width(query),
                                  .key = kv->data ? kv->data + s->key : NULL,
-                                 .value = kv->data ? kv->data + s->key + d : NULL,
+                                 .value = kv->data ? kv->data + s->key + d / heads * key_heads : NULL,
                                  .stride = qn_width(kv),
                                  .scale = 1.0f / sqrtf((float)(d / heads)),
                                  .query_positions = s->positions,
                                  .window = form->window,
+                                 .causal = form->causal,
                                  .narrow = kv->narrow,
                                  .narrow_out = r.out->narrow,
                                  .out = r.out->data};
@@ -141,11 +143,19 @@ static qn_tensor *attend(qn_context *c, qn_tensor *query, qn_tensor *kv, const s
     return r.out;
 }
 
+// The width of the queries, where `columns` hold them (or not) with keys and values; 0 when they do not fit.
+static size_t query_width(const qn_attention_form *form, size_t columns, bool with_queries) {
+    size_t key_heads = form->key_heads ? form->key_heads : form->heads;
+    size_t all = 2 * key_heads + (with_queries ? form->heads : 0);
+    return all && columns % all == 0 ? columns / all * form->heads : 0;
+}
+
 qn_tensor *qn_self_attention_of(qn_context *c, qn_tensor *qkv, qn_ragged batch, const qn_attention_form *form) {
     if (!qkv) return NULL;
-    size_t width = qn_width(qkv), d = width / 3;
-    if (d * 3 != width || d == 0) {
-        qn_fail(QN_ERROR_ARGUMENT, "attention: [%zu, %zu] (expected [T, 3 d])", qn_rows(qkv), width);
+    size_t d = query_width(form, qn_width(qkv), true);
+    if (d == 0) {
+        qn_fail(QN_ERROR_ARGUMENT, "attention: [%zu, %zu] with %zu heads (expected [T, 3 d])", qn_rows(qkv),
+                qn_width(qkv), form->heads);
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
     }
     return attend(c, qkv, qkv, &(setting){batch, batch, d, d, form, NULL});
@@ -159,7 +169,7 @@ qn_tensor *qn_attention_of(qn_context *c, qn_tensor *query, qn_ragged queries, c
                            qn_ragged batch, const qn_attention_form *form) {
     if (!query || !kv) return NULL;
     size_t d = qn_width(query);
-    if (qn_width(kv) != 2 * d || queries.sequences != batch.sequences) {
+    if (query_width(form, qn_width(kv), false) != d || queries.sequences != batch.sequences) {
         qn_fail(QN_ERROR_ARGUMENT,
                 "attention: queries [%zu, %zu] of %zu sequences, keys and values [%zu, %zu] of %zu (expected [T, 2 d])",
                 qn_rows(query), d, queries.sequences, qn_rows(kv), qn_width(kv), batch.sequences);
@@ -177,15 +187,17 @@ qn_tensor *qn_attention(qn_context *c, qn_tensor *query, qn_ragged queries, qn_t
 void qn_narrow_attention(qn_context *c, const qn_narrow_tensor *qkv, const qn_attention_form *form, qn_ragged batch,
                          qn_narrow_tensor *narrow_out, qn_tensor *out) {
     if (c->status != QN_OK || !qn_check_ragged(c, "attention", batch, qkv->rows)) return;
-    size_t h = qkv->width / 3 / form->heads;
+    size_t key_heads = form->key_heads ? form->key_heads : form->heads, h = qkv->width / (form->heads + 2 * key_heads);
     record r = {.args = {.sequences = batch.sequences,
                          .offsets = batch.offsets,
                          .query_offsets = batch.offsets,
                          .heads = form->heads,
+                         .key_heads = key_heads,
                          .head_width = h,
                          .stride = qkv->width,
                          .scale = 1.0f / sqrtf((float)h),
                          .window = form->window,
+                         .causal = form->causal,
                          .narrow = qkv->data,
                          .narrow_out = narrow_out ? narrow_out->data : NULL,
                          .out = out ? out->data : NULL}};

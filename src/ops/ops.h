@@ -92,6 +92,8 @@ typedef struct {
     const qn_attention_distances *distances; // or NULL
     const qn_attention_bias *bias;           // or NULL
     size_t window;                           // queries see keys at distances up to it; 0: all
+    size_t key_heads;                        // of keys and values, each for heads / key_heads query heads; 0: heads
+    bool causal;                             // no query sees a later key
 } qn_attention_form;
 
 // As quern.h's qn_self_attention and qn_attention, in any form. `positions` are those of the queries, each in its

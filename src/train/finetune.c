@@ -210,7 +210,7 @@ qn_status qn_finetune(const qn_training *training, char **json) {
 
 qn_training qn_training_defaults(bool pretraining) {
     return (qn_training){
-        .task = pretraining ? "mlm" : "classify",
+        .task = pretraining ? NULL : "classify",
         .learning_rate = pretraining ? 5e-4 : 5e-5,
         .weight_decay = 0.01,
         .beta1 = 0.9,

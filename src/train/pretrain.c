@@ -1,4 +1,5 @@
-// Pre-training with masked language modelling (Devlin et al. 2019), with next-sentence prediction on request.
+// Pre-training with masked language modelling (Devlin et al. 2019), with next-sentence prediction on request, or of a
+// decoder with causal language modelling (Radford et al. 2018).
 #include "base/file.h"
 #include "data/corpus.h"
 #include "formats/model_folder.h"
@@ -13,10 +14,10 @@ typedef struct {
     qn_corpus *train, *validation;
 } job;
 
-// The masked-LM logits of a batch, and with `next` the next-sentence ones.
+// The language model's logits of a batch, and with `next` the next-sentence ones.
 static qn_tensor *logits_of(qn_trainer *t, qn_context *c, const qn_batch *batch, qn_tensor **next) {
     qn_tokens tokens = qn_batch_tokens(batch);
-    if (!(t->network->heads & QN_HEAD_NEXT_SENTENCE)) { // only hidden words are read: the last layer computes no others
+    if (!(t->network->heads & QN_HEAD_NEXT_SENTENCE)) { // only some rows are read: the last layer computes no others
         *next = NULL;
         qn_tensor *read = qn_encoder_forward_rows(c, &t->network->encoder, &tokens,
                                                   (qn_rows_read){batch->masked, batch->masked_rows});
@@ -91,12 +92,13 @@ static qn_status seek(qn_trainer *t, const qn_data_position *position) {
 
 static const qn_objective with_validation = {loss, evaluate, seek}, without_validation = {loss, NULL, seek};
 
-static qn_status open_corpora(const qn_training *o, const qn_tokenizer *tokenizer, size_t max_length, job *j) {
+static qn_status open_corpora(const qn_training *o, const qn_tokenizer *tokenizer, size_t max_length, bool causal,
+                              job *j) {
     qn_mask_options mask = qn_mask_defaults();
     mask.probability = o->mask_probability;
     mask.whole_words = o->whole_word;
     mask.seed = o->seed;
-    QN_TRY(qn_masker_init(&j->masker, tokenizer, &mask));
+    if (!causal) QN_TRY(qn_masker_init(&j->masker, tokenizer, &mask));
     qn_corpus_options c = qn_corpus_defaults();
     if (o->data.format) QN_TRY(qn_format_parse(o->data.format, &c.reader.format));
     c.reader.text_column = o->data.text_column;
@@ -108,6 +110,7 @@ static qn_status open_corpora(const qn_training *o, const qn_tokenizer *tokenize
     c.batch_tokens = o->batch_tokens;
     c.seed = o->seed;
     c.epochs = o->max_steps > 0 || o->epochs <= 0 ? 0 : (uint64_t)ceil(o->epochs);
+    c.predict_next = causal;
     c.masker = &j->masker;
     QN_TRY(qn_corpus_open(o->train, o->train_count, tokenizer, &c, &j->train));
     if (!o->validation) return QN_OK;
@@ -151,11 +154,25 @@ static void say_start(qn_trainer *t, const char *checkpoint) {
     if (checkpoint) qn_trainer_say(t, "going on from %s", checkpoint);
 }
 
+// An encoder learns hidden words, a decoder the next one.
+static qn_status check_objective(const qn_training *o, qn_model_config *config) {
+    bool causal = config->encoder.causal;
+    const char *fits = causal ? "clm" : "mlm";
+    qn_status status = QN_OK;
+    if (o->task && strcmp(o->task, fits) != 0)
+        status = qn_fail(QN_ERROR_ARGUMENT, "%s: objective %s (expected %s for this %s)", config->source, o->task, fits,
+                         causal ? "decoder" : "encoder");
+    if (status == QN_OK && causal && o->next_sentence)
+        status = qn_fail(QN_ERROR_ARGUMENT, "%s: a decoder has no next-sentence prediction", config->source);
+    if (status != QN_OK) qn_model_config_free(config);
+    return status;
+}
+
 static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char **checkpoint) {
     const qn_training *o = t->options;
     QN_TRY(qn_training_check(o));
-    if (!o->task || strcmp(o->task, "mlm") != 0)
-        return qn_fail(QN_ERROR_ARGUMENT, "objective is \"%s\" (expected mlm)", o->task ? o->task : "");
+    bool known = !o->task || strcmp(o->task, "mlm") == 0 || strcmp(o->task, "clm") == 0;
+    if (!known) return qn_fail(QN_ERROR_ARGUMENT, "objective is \"%s\" (expected mlm or clm)", o->task);
     QN_TRY(qn_run_folder(o, checkpoint));
     const char *from = *checkpoint ? *checkpoint : o->model, *words = o->tokenizer ? o->tokenizer : from;
     if (!o->tokenizer && !qn_is_folder(from))
@@ -171,9 +188,10 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
         return qn_fail(QN_ERROR_ARGUMENT, "%s: the tokenizer has %zu tokens, the model %zu", words,
                        qn_tokenizer_size(*tokenizer), vocabulary);
     }
+    QN_TRY(check_objective(o, &config));
     QN_TRY(make_network(o, from, &config, &t->network));
     if (o->freeze_layers >= 0) qn_network_freeze(t->network, (size_t)o->freeze_layers, true);
-    QN_TRY(open_corpora(o, *tokenizer, limit, j));
+    QN_TRY(open_corpora(o, *tokenizer, limit, t->network->config.encoder.causal, j));
     QN_TRY(qn_backend_create_cpu(o->threads, NULL, &t->backend));
     t->objective = o->validation ? &with_validation : &without_validation;
     t->best_metric = o->best_metric ? o->best_metric : "loss";
@@ -196,11 +214,12 @@ static qn_status finish(qn_trainer *t, char **json) {
     QN_TRY(qn_trainer_take_best(t));
     QN_TRY(qn_network_save(t->network, t->options->output));
     QN_TRY(qn_tokenizer_save(t->tokenizer, t->options->output));
-    QN_TRY(save_embedder(t));
+    if (!t->network->config.encoder.causal) QN_TRY(save_embedder(t));
     char data[512];
     snprintf(data, sizeof data, "%s, %zu sequences, %zu tokens", t->options->train[0], qn_corpus_sequences(j->train),
              qn_corpus_tokens(j->train));
-    QN_TRY(qn_run_report(t, "Masked language modelling", data, t->options->validation, NULL, NULL));
+    QN_TRY(qn_run_report(t, t->network->config.encoder.causal ? "Language modelling" : "Masked language modelling",
+                         data, t->options->validation, NULL, NULL));
     if (!json) return QN_OK;
     qn_buffer text = {0};
     qn_buffer_printf(&text, "{\"steps\": %lld, \"train_loss\": ", (long long)t->state.step);

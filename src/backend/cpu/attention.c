@@ -10,8 +10,10 @@
 // A bias by distance (Raffel et al. 2020): S_ij += b[j - i]; db[j - i] = sum dS_ij. Scores begin as b / scale, to which
 // the product adds.
 //
-// A window (Beltagy et al. 2020, Longformer): a block of queries meets only the keys that one of them sees, in whole
-// panels, and scores outside a query's own window begin so low that their probability is 0.
+// A window (Beltagy et al. 2020, Longformer) or causal attention: a block of queries meets only the keys that one of
+// them sees, in whole panels, and scores of what a query itself does not see begin so low that their probability is 0.
+//
+// Where query heads share a key head, dK and dV are sums over them.
 #include "backend/cpu/cpu.h"
 #include <math.h>
 #include <string.h>
@@ -46,28 +48,34 @@ static size_t first_distance(const qn_attention_args *a, size_t token, size_t be
     return s - 1 - place_of(a, token, begin);
 }
 
+static bool sees_part(const qn_attention_args *a) {
+    return a->window || a->causal;
+}
+
 // The next block: of rows that stand near each other where there is a window. `low` begins a panel.
 static span span_at(const qn_attention_args *a, size_t q, size_t queries, size_t begin, size_t s, size_t width) {
     span f = {.q = q, .rows = qn_smaller(queries - q, QUERY_BLOCK), .high = s};
-    if (a->window) {
-        size_t first = place_of(a, begin + q, begin), last = first, reach = QUERY_BLOCK + 2 * a->window;
+    if (sees_part(a)) {
+        size_t first = place_of(a, begin + q, begin), last = first;
+        size_t reach = a->window ? QUERY_BLOCK + 2 * a->window : SIZE_MAX - first;
         for (size_t i = 1; i < f.rows; i++) {
             size_t place = place_of(a, begin + q + i, begin);
             if (place >= first + reach) f.rows = i;
             if (place < first + reach) last = place;
         }
-        f.low = first > a->window ? (first - a->window) / width * width : 0;
-        f.high = qn_smaller(qn_round_up(last + a->window + 1, width), s);
+        size_t after = a->causal ? 0 : a->window;
+        if (a->window && first > a->window) f.low = (first - a->window) / width * width;
+        f.high = qn_smaller(qn_round_up(last + after + 1, width), s);
     }
     f.ld = qn_round_up(f.high - f.low, width);
     return f;
 }
 
-// What scores begin with, where there is a bias or a window; false: nothing, they are written.
+// What scores begin with, where there is a bias or keys that some do not see; false: nothing, they are written.
 static bool begin_scores(const qn_attention_args *a, const span *f, size_t begin, size_t s, const float *bias,
                          float *scores) {
     const float unseen = -1e30f;
-    if (!a->bias && !a->window) return false;
+    if (!a->bias && !sees_part(a)) return false;
     for (size_t i = 0; i < f->rows; i++) {
         size_t token = begin + f->q + i, n = f->high - f->low, place = place_of(a, token, begin);
         float *row = scores + i * f->ld;
@@ -75,10 +83,18 @@ static bool begin_scores(const qn_attention_args *a, const span *f, size_t begin
             memcpy(row, bias + first_distance(a, token, begin, s) + f->low, n * sizeof *row);
         else
             memset(row, 0, n * sizeof *row);
-        for (size_t j = 0; a->window && j < n; j++)
-            if (f->low + j + a->window < place || f->low + j > place + a->window) row[j] = unseen;
+        if (!sees_part(a)) continue;
+        size_t from = a->window && place > a->window ? place - a->window : 0, to = place + 1; // what it sees
+        if (!a->causal) to += a->window;
+        for (size_t j = f->low; j < f->high && j < from; j++) row[j - f->low] = unseen;
+        for (size_t j = to > f->low ? to : f->low; j < f->high; j++) row[j - f->low] = unseen;
     }
     return true;
+}
+
+// Where the keys and values of a query head begin in their rows.
+static size_t key_column(const qn_attention_args *a, size_t head) {
+    return head / (a->heads / a->key_heads) * a->head_width;
 }
 
 // A row's counters start at (token * heads + head) * 2^20, enough for 8 million keys.
@@ -103,7 +119,7 @@ static void forward_task(void *context, size_t index, int worker) {
         for (size_t i = 0; i < queries; i++) memset(a->out + (begin + i) * d + column, 0, h * sizeof(float));
         return;
     }
-    k->pack(s, h, a->key + first * a->stride + column, a->stride, keys);
+    k->pack(s, h, a->key + first * a->stride + key_column(a, head), a->stride, keys);
     if (a->bias) spread_bias(a, head, s, bias);
     for (size_t q = 0; q < queries;) {
         span f = span_at(a, q, queries, begin, s, width);
@@ -135,7 +151,7 @@ static void forward_task(void *context, size_t index, int worker) {
                            .a = scores,
                            .a_row = ld,
                            .a_step = 1,
-                           .b = a->value + (first + f.low) * a->stride + column,
+                           .b = a->value + (first + f.low) * a->stride + key_column(a, head),
                            .b_row = a->stride,
                            .b_panel = width,
                            .c = a->out + token * d + column,
@@ -153,7 +169,8 @@ static void narrow_task(void *context, size_t index, int worker) {
     size_t head = index % a->heads, sequence = index / a->heads, h = a->head_width, d = a->heads * h, column = head * h;
     size_t first = (size_t)a->offsets[sequence], s = (size_t)a->offsets[sequence + 1] - first;
     size_t width = k->panel_width, pairs = (s + 1) / 2;
-    const uint16_t *query = a->narrow + first * a->stride + column, *key = query + d, *value = key + d;
+    const uint16_t *row = a->narrow + first * a->stride, *query = row + column, *key = row + d + key_column(a, head);
+    const uint16_t *value = key + a->key_heads * h;
     float *keys = job->cpu->per_worker[worker].memory, *values = keys + job->padded * h;
     float *scores = values + job->padded * qn_round_up(h, width);
     float *bias = scores + 2 * QUERY_BLOCK * job->padded;
@@ -215,18 +232,19 @@ static void zero_rows(float *x, float *y, size_t rows, size_t stride, size_t wid
     }
 }
 
-static void backward_task(void *context, size_t index, int worker) {
-    const job_t *job = context;
+// One query head; `added`: others have written the gradients of its keys and values already.
+static void backward_head(const job_t *job, size_t sequence, size_t head, bool added, int worker) {
     const qn_attention_args *a = job->a;
     const qn_kernels *k = job->cpu->kernels;
-    size_t head = index % a->heads, sequence = index / a->heads, h = a->head_width, d = a->heads * h, column = head * h;
+    size_t h = a->head_width, d = a->heads * h, column = head * h;
     size_t first = (size_t)a->offsets[sequence], s = (size_t)a->offsets[sequence + 1] - first;
-    size_t width = k->panel_width, start = first * a->stride + column;
+    size_t width = k->panel_width, start = first * a->stride + key_column(a, head);
     float *keys = job->cpu->per_worker[worker].memory, *values = keys + job->padded * h, *p = values + job->padded * h;
     float *dp = p + QUERY_BLOCK * job->padded, *dropped = dp + QUERY_BLOCK * job->padded;
     float *bias = dropped + QUERY_BLOCK * job->padded, *dbias = bias + 2 * job->padded;
     size_t begin = (size_t)a->query_offsets[sequence], queries = (size_t)a->query_offsets[sequence + 1] - begin;
-    if (queries == 0 || a->window) zero_rows(a->dkey + start, a->dvalue + start, s, a->stride, h); // nobody looked yet
+    if (!added && (queries == 0 || sees_part(a))) // nobody looked yet
+        zero_rows(a->dkey + start, a->dvalue + start, s, a->stride, h);
     if (s == 0) zero_rows(a->dquery + begin * a->query_stride + column, NULL, queries, a->query_stride, h);
     if (s == 0 || queries == 0) return;
     k->pack(s, h, a->key + start, a->stride, keys);
@@ -239,7 +257,7 @@ static void backward_task(void *context, size_t index, int worker) {
         span f = span_at(a, q, queries, begin, s, width);
         size_t rows = f.rows, token = begin + q, ld = f.ld, n = f.high - f.low, at = token * a->query_stride + column;
         size_t seen = start + f.low * a->stride; // the first key that they meet
-        bool begun = begin_scores(a, &f, begin, s, bias, p), written = q > 0 || a->window;
+        bool begun = begin_scores(a, &f, begin, s, bias, p), written = added || q > 0 || sees_part(a);
         const float *out = a->out + token * d + column, *dout = a->dout + token * d + column;
         k->gemm(&(qn_gemm){.m = rows,
                            .n = n,
@@ -319,7 +337,16 @@ static void backward_task(void *context, size_t index, int worker) {
     }
     if (!job->sums) return;
     const int32_t *bucket = a->bias_bucket + a->bias_reach + 1 - s;
-    for (size_t i = 0; i + 1 < 2 * s; i++) job->sums[index * a->buckets + (size_t)bucket[i]] += dbias[i];
+    for (size_t i = 0; i + 1 < 2 * s; i++)
+        job->sums[(sequence * a->heads + head) * a->buckets + (size_t)bucket[i]] += dbias[i];
+}
+
+// A key head of a sequence, for all query heads that share it.
+static void backward_task(void *context, size_t index, int worker) {
+    const job_t *job = context;
+    size_t shared = job->a->heads / job->a->key_heads;
+    for (size_t i = 0; i < shared; i++)
+        backward_head(job, index / job->a->key_heads, index % job->a->key_heads * shared + i, i > 0, worker);
 }
 
 // What narrow_backward_task needs of a worker's memory.
@@ -431,7 +458,8 @@ static void narrow_backward_task(void *context, size_t index, int worker) {
     }
 }
 
-static void run(qn_backend *b, const qn_attention_args *a, qn_task task, size_t packs, size_t blocks, float *sums) {
+static void run(qn_backend *b, const qn_attention_args *a, qn_task task, size_t tasks, size_t packs, size_t blocks,
+                float *sums) {
     qn_cpu *cpu = qn_cpu_of(b);
     size_t longest = 0;
     for (size_t i = 0; i < a->sequences; i++) {
@@ -444,16 +472,16 @@ static void run(qn_backend *b, const qn_attention_args *a, qn_task task, size_t 
     if (!qn_cpu_worker_scratch(cpu, job.padded * (packs * room + blocks * QUERY_BLOCK + (a->bias ? 4 : 0)) +
                                         2 * QUERY_BLOCK * room))
         return;
-    qn_threads_run(cpu->threads, a->sequences * a->heads, task, &job);
+    qn_threads_run(cpu->threads, a->sequences * tasks, task, &job);
 }
 
 void qn_cpu_attention_forward(qn_backend *b, const qn_attention_args *a) {
     if (a->distance_index)
         qn_cpu_disentangled_forward(qn_cpu_of(b), a);
     else if (a->narrow)
-        run(b, a, narrow_task, 2, 2, NULL);
+        run(b, a, narrow_task, a->heads, 2, 2, NULL);
     else
-        run(b, a, forward_task, 1, 1, NULL);
+        run(b, a, forward_task, a->heads, 1, 1, NULL);
 }
 
 void qn_cpu_attention_backward(qn_backend *b, const qn_attention_args *a) {
@@ -468,7 +496,7 @@ void qn_cpu_attention_backward(qn_backend *b, const qn_attention_args *a) {
         if (!sums) return;
         memset(sums, 0, tasks * a->buckets * sizeof *sums);
     }
-    run(b, a, a->narrow ? narrow_backward_task : backward_task, 2, a->narrow ? 4 : 3, sums);
+    run(b, a, a->narrow ? narrow_backward_task : backward_task, a->key_heads, 2, a->narrow ? 4 : 3, sums);
     for (size_t i = 0; sums && i < tasks; i++) // in the order of the sequences, whoever computed them
         for (size_t k = 0; k < a->buckets; k++) a->dbias[k * a->heads + i % a->heads] += sums[i * a->buckets + k];
 }

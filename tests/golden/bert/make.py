@@ -214,11 +214,8 @@ def check_against_transformers(model, head, kind, batch, out, loss):
 
 def adamw_losses(model, head, kind, batch):
     """The losses before each of 20 steps on the same batch."""
-    def decays(name):  # the prefix of roberta_prelayernorm has "norm" in its own name
-        return not name.endswith("bias") and "norm" not in name.removeprefix("roberta_prelayernorm.").lower()
-
-    decay = [p for n, p in model.named_parameters() if decays(n)]
-    plain = [p for n, p in model.named_parameters() if not decays(n)]
+    decay = [p for p in model.parameters() if p.dim() > 1]  # neither biases nor norms
+    plain = [p for p in model.parameters() if p.dim() <= 1]
     optimizer = torch.optim.AdamW([dict(params=decay, weight_decay=0.01), dict(params=plain, weight_decay=0.0)], lr=1e-3,
                                   betas=(0.9, 0.999), eps=1e-8)
     losses = []

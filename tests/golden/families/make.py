@@ -35,6 +35,8 @@ MODERN = dict(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, num_at
 DEBERTA = dict(SHAPE, max_position_embeddings=LONGEST, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=8,
                share_att_key=True, norm_rel_ebd="layer_norm", position_biased_input=False, type_vocab_size=0)
 PLAIN = dict(SHAPE, max_position_embeddings=LONGEST)
+LLAMA = dict(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=24,
+             max_position_embeddings=LONGEST, pad_token_id=0)
 
 # name: (configuration, class of the model, loss, options, labels)
 CASES = {
@@ -72,6 +74,13 @@ CASES = {
     "deberta_v2-classify": (hf.DebertaV2Config, hf.DebertaV2ForSequenceClassification, "single",
                             dict(DEBERTA, position_buckets=-1, pos_att_type=["c2p"], position_biased_input=True, type_vocab_size=2,
                                  max_relative_positions=12, norm_rel_ebd="none"), 3),
+    "llama-causal": (hf.LlamaConfig, hf.LlamaForCausalLM, "mlm", LLAMA, 0),
+    "llama-wide-causal": (hf.LlamaConfig, hf.LlamaForCausalLM, "mlm",
+                          dict(LLAMA, head_dim=6, num_key_value_heads=1, tie_word_embeddings=True, attention_bias=True, mlp_bias=True), 0),
+    "qwen2-causal": (hf.Qwen2Config, hf.Qwen2ForCausalLM, "mlm", dict(LLAMA, num_key_value_heads=4), 0),
+    "gpt2-causal": (hf.GPT2Config, hf.GPT2LMHeadModel, "mlm",
+                    dict(vocab_size=VOCABULARY, n_embd=16, n_layer=2, n_head=4, n_positions=LONGEST, resid_pdrop=0.0, embd_pdrop=0.0,
+                         attn_pdrop=0.0, pad_token_id=0), 0),
     "bert-untied-mlm": (hf.BertConfig, hf.BertForMaskedLM, "mlm", dict(PLAIN, tie_word_embeddings=False), 0),
 }
 
