@@ -119,12 +119,12 @@ static int bench_train(const char *path, size_t tokens) {
     if (!text) return fprintf(stderr, "bench_tokenizer: cannot read %s\n", path), 1;
     lines l = {text, text + size};
     train_times times = {seconds(), 0};
-    qn_wordpiece_options o = qn_wordpiece_defaults();
+    qn_tokenizer_options o = qn_tokenizer_defaults(QN_WORDPIECE);
     o.vocab_size = tokens;
     o.progress = note_time;
     o.progress_user = &times;
     qn_tokenizer *tokenizer;
-    if (qn_wordpiece_train(&o, next_line, &l, &tokenizer) != QN_OK) return fail();
+    if (qn_tokenizer_train(&o, next_line, &l, &tokenizer) != QN_OK) return fail();
     printf("%.2f s for %.1f MB and %zu tokens, %.2f s of it counting words\n", seconds() - times.start,
            (double)size / 1e6, qn_tokenizer_size(tokenizer), times.counted);
     qn_tokenizer_free(tokenizer);

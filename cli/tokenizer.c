@@ -1,6 +1,7 @@
 // quern tokenizer train | encode | decode
 #include "cli/cli.h"
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +11,9 @@
 
 typedef struct {
     list files, more_files;
-    const char *output;
+    const char *output, *kind;
     size_t vocab_size, min_frequency, limit_alphabet, max_length;
-    bool lowercase, chinese;
+    bool lowercase, chinese, byte_fallback;
     int strip_accents;
     const char *pad, *unknown, *cls, *sep, *mask;
     const char *format, *text_column;
@@ -21,7 +22,8 @@ typedef struct {
 
 static void train_defaults(void *memory) {
     train_settings *s = memory;
-    qn_wordpiece_options o = qn_wordpiece_defaults();
+    qn_tokenizer_options o = qn_tokenizer_defaults(QN_WORDPIECE);
+    s->kind = "wordpiece";
     s->vocab_size = o.vocab_size;
     s->min_frequency = o.min_frequency;
     s->limit_alphabet = o.limit_alphabet;
@@ -29,27 +31,29 @@ static void train_defaults(void *memory) {
     s->lowercase = o.lowercase;
     s->chinese = o.chinese_characters;
     s->strip_accents = -1;
-    s->pad = o.special[QN_TOKEN_PAD];
-    s->unknown = o.special[QN_TOKEN_UNK];
-    s->cls = o.special[QN_TOKEN_CLS];
-    s->sep = o.special[QN_TOKEN_SEP];
-    s->mask = o.special[QN_TOKEN_MASK];
 }
 
 static const option train_options[] = {
     {"train-file", FIELD(train_settings, files), "FILE",
      .help = "text to learn from: one text per line, or TSV, CSV, JSON lines, also gzipped; may be repeated"},
     {"output-dir", FIELD(train_settings, output), "DIR",
-     .help = "folder for tokenizer.json, vocab.txt and their settings", .required = true},
+     .help = "folder for tokenizer.json and its settings; vocab.txt too for wordpiece", .required = true},
+    {"kind", FIELD(train_settings, kind), "KIND",
+     .help =
+         "how words are cut: BERT's longest pieces, merged pairs (of bytes, as in GPT-2 and RoBERTa), the most likely "
+         "pieces (as in T5 and XLM-RoBERTa), or not at all",
+     .choices = "wordpiece|bpe|unigram|wordlevel"},
+    {"byte-fallback", FIELD(train_settings, byte_fallback), NULL,
+     .help = "bpe: pairs of characters instead of bytes, as in Llama 2, with tokens of bytes for rare characters"},
     {"vocab-size", FIELD(train_settings, vocab_size), "N", .help = "tokens at most, special ones included", .min = 7,
      .max = 1 << 24},
     {"min-frequency", FIELD(train_settings, min_frequency), "N",
-     .help = "pairs of pieces seen less often are not joined", .min = 1},
+     .help = "pairs of pieces and words seen less often give no token; not of unigram", .min = 1},
     {"limit-alphabet", FIELD(train_settings, limit_alphabet), "N",
-     .help = "different characters at most, the most frequent ones; 0 is no limit"},
+     .help = "different characters at most, the most frequent ones; 0 is no limit; not of byte pairs and words"},
     {"max-length", FIELD(train_settings, max_length), "N",
      .help = "tokens of a text that the model will take; kept as model_max_length", .alias = "model-max-length"},
-    HEADING("Normalisation"),
+    HEADING("Normalisation (wordpiece and wordlevel)"),
     {"lowercase", FIELD(train_settings, lowercase), NULL, .help = "turn all text into lower case",
      .alias = "do-lower-case"},
     {"strip-accents", FIELD_AS(OPTION_SWITCH, train_settings, strip_accents), NULL, .help = "drop accents",
@@ -57,11 +61,15 @@ static const option train_options[] = {
     {"chinese-characters", FIELD(train_settings, chinese), NULL, .help = "make each Chinese character a word",
      .alias = "tokenize-chinese-chars"},
     HEADING("Special tokens"),
-    {"pad-token", FIELD(train_settings, pad), "TOKEN", .help = "padding"},
-    {"unk-token", FIELD(train_settings, unknown), "TOKEN", .help = "unknown words"},
-    {"cls-token", FIELD(train_settings, cls), "TOKEN", .help = "the beginning of a text"},
-    {"sep-token", FIELD(train_settings, sep), "TOKEN", .help = "the end of a text"},
-    {"mask-token", FIELD(train_settings, mask), "TOKEN", .help = "a hidden word"},
+    {"pad-token", FIELD(train_settings, pad), "TOKEN", .help = "padding", .fallback = "[PAD]; bpe, unigram: <pad>"},
+    {"unk-token", FIELD(train_settings, unknown), "TOKEN", .help = "unknown words",
+     .fallback = "[UNK]; bpe, unigram: <unk>"},
+    {"cls-token", FIELD(train_settings, cls), "TOKEN", .help = "the beginning of a text",
+     .fallback = "[CLS]; bpe, unigram: <s>"},
+    {"sep-token", FIELD(train_settings, sep), "TOKEN", .help = "the end of a text",
+     .fallback = "[SEP]; bpe, unigram: </s>"},
+    {"mask-token", FIELD(train_settings, mask), "TOKEN", .help = "a hidden word",
+     .fallback = "[MASK]; bpe, unigram: <mask>"},
     HEADING("Input"),
     {"format", FIELD(train_settings, format), "FORMAT", .help = "of the files",
      .choices = "tsv|csv|jsonl|text|fasttext", .fallback = "by name and first line"},
@@ -90,21 +98,39 @@ static qn_status next_text(void *user, const char **text, size_t *size) {
     return status;
 }
 
-static bool show_progress(void *user, const char *stage, size_t done, size_t total) {
-    (void)user;
+static volatile sig_atomic_t interrupted;
+
+static void note_signal(int number) {
+    (void)number;
+    interrupted = 1;
+}
+
+// `user` is whether to print. After Ctrl-C the training ends before anything is written.
+static bool go_on(void *user, const char *stage, size_t done, size_t total) {
+    const bool *show = user;
+    if (interrupted || !*show) return !interrupted;
     if (strcmp(stage, "count") == 0)
         fprintf(stderr, "\rcounting words: %zu texts", done);
-    else
+    else if (strcmp(stage, "merge") == 0)
         fprintf(stderr, "\rjoining pieces: %zu of %zu tokens", done, total);
+    else
+        fprintf(stderr, "\rdropping pieces: %zu, of which %zu will stay", done, total);
     if (total > 0 && done == total) fputc('\n', stderr);
     return true;
+}
+
+static qn_tokenizer_kind kind_of(const char *name) {
+    return strcmp(name, "bpe") == 0         ? QN_BPE
+           : strcmp(name, "unigram") == 0   ? QN_UNIGRAM
+           : strcmp(name, "wordlevel") == 0 ? QN_WORDLEVEL
+                                            : QN_WORDPIECE;
 }
 
 static int train_run(const void *memory) {
     const train_settings *s = memory;
     size_t count = s->files.count + s->more_files.count;
     if (count == 0) return wrong_usage("no text to learn from (expected --train-file FILE)");
-    qn_wordpiece_options o = qn_wordpiece_defaults();
+    qn_tokenizer_options o = qn_tokenizer_defaults(kind_of(s->kind));
     o.vocab_size = s->vocab_size;
     o.min_frequency = s->min_frequency;
     o.limit_alphabet = s->limit_alphabet;
@@ -113,8 +139,13 @@ static int train_run(const void *memory) {
     o.strip_accents = s->strip_accents < 0 ? s->lowercase : s->strip_accents == 1;
     o.chinese_characters = s->chinese;
     const char *special[QN_TOKEN_COUNT] = {s->pad, s->unknown, s->cls, s->sep, s->mask};
-    memcpy(o.special, special, sizeof special);
-    if (!s->quiet && isatty(STDERR_FILENO)) o.progress = show_progress;
+    for (size_t i = 0; i < QN_TOKEN_COUNT; i++)
+        if (special[i]) o.special[i] = special[i];
+    o.byte_fallback = s->byte_fallback;
+    bool show = !s->quiet && isatty(STDERR_FILENO);
+    o.progress = go_on;
+    o.progress_user = &show;
+    signal(SIGINT, note_signal);
 
     const char **paths = calloc(count, sizeof *paths);
     if (!paths) return fail("out of memory");
@@ -125,7 +156,7 @@ static int train_run(const void *memory) {
     qn_tokenizer *tokenizer = NULL;
     qn_status status = qn_texts_open(paths, count, &data, false, &source.texts);
     free(paths);
-    if (status == QN_OK) status = qn_wordpiece_train(&o, next_text, &source, &tokenizer);
+    if (status == QN_OK) status = qn_tokenizer_train(&o, next_text, &source, &tokenizer);
     if (status == QN_OK) status = qn_tokenizer_save(tokenizer, s->output);
     if (status == QN_OK && !s->quiet) fprintf(stderr, "%zu tokens in %s\n", qn_tokenizer_size(tokenizer), s->output);
     qn_tokenizer_free(tokenizer);
@@ -135,8 +166,8 @@ static int train_run(const void *memory) {
 
 static const command command_train = {
     .name = "train",
-    .help = "learns a WordPiece vocabulary from text",
-    .details = "The same texts give the same vocabulary, in whatever order they come.",
+    .help = "learns a vocabulary from text: WordPiece, BPE, Unigram or whole words",
+    .details = "The same texts give the same vocabulary, in whatever order they come. Ctrl-C leaves nothing behind.",
     .example = "quern tokenizer train --train-file data/wordnet/train.tsv --vocab-size 8000 --output-dir vocabulary",
     .options = train_options,
     .size = sizeof(train_settings),

@@ -50,13 +50,13 @@ static qn_status next_text(void *user, const char **text, size_t *size) {
 static qn_status learn_vocabulary(const char *path, const char *folder) {
     qn_texts *texts;
     qn_tokenizer *tokenizer;
-    qn_wordpiece_options options = qn_wordpiece_defaults();
+    qn_tokenizer_options options = qn_tokenizer_defaults(QN_WORDPIECE);
     options.vocab_size = 8000;
     options.max_length = 128;
     qn_data_options data = {.format = "text"};
     qn_status status = qn_texts_open(&path, 1, &data, false, &texts);
     if (status != QN_OK) return status;
-    status = qn_wordpiece_train(&options, next_text, texts, &tokenizer);
+    status = qn_tokenizer_train(&options, next_text, texts, &tokenizer);
     qn_texts_close(texts);
     if (status != QN_OK) return status;
     status = qn_tokenizer_save(tokenizer, folder);

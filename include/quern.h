@@ -153,33 +153,45 @@ QN_API bool qn_tokenizer_continues(const qn_tokenizer *tokenizer,
 /* The model's limit in tokens as the tokenizer's files state it; 0 where they do not. */
 QN_API size_t qn_tokenizer_max_length(const qn_tokenizer *tokenizer);
 
+/* How a vocabulary cuts words into tokens. */
+typedef enum {
+    QN_WORDPIECE, /* BERT's: the longest piece first */
+    QN_BPE,       /* merges of pairs; of bytes as in GPT-2, or with byte_fallback of characters as in Llama 2 */
+    QN_UNIGRAM,   /* the most likely pieces, as in T5 and XLM-RoBERTa */
+    QN_WORDLEVEL  /* whole words */
+} qn_tokenizer_kind;
+
 typedef struct {
+    qn_tokenizer_kind kind;
     size_t vocab_size;     /* at most so many tokens, special ones included */
-    size_t min_frequency;  /* a pair seen less often is not merged */
-    size_t limit_alphabet; /* at most so many different characters, the most frequent ones; 0: no limit */
-    bool lowercase;
+    size_t min_frequency;  /* a pair or word seen less often gives no token; not of Unigram */
+    size_t limit_alphabet; /* at most so many different characters, the most frequent ones; 0: no limit. Byte-level BPE
+                              and words have none */
+    bool lowercase;        /* of WordPiece and WordLevel, as the next two */
     bool strip_accents;
-    bool chinese_characters;             /* each Chinese character is a word */
+    bool chinese_characters; /* each Chinese character is a word */
+    bool byte_fallback; /* of BPE: pieces of characters, and tokens of single bytes for what the alphabet leaves out */
     const char *special[QN_TOKEN_COUNT]; /* strings of the special tokens, in qn_special_token's order, which get the
-                                            first ids */
+                                            first ids; NULL or empty: none */
     size_t max_length;                   /* kept as the tokenizer's limit; 0: none */
-    /* Called now and then; `stage` is "count" (done: texts, total: 0) or "merge" (done and total: tokens). False stops
-     * with QN_INTERRUPTED. May be NULL. */
+    /* Called now and then; `stage` is "count" (done: texts, total: 0), "merge" (done and total: tokens) or "prune" (of
+     * Unigram; done: pieces left, total: of them wanted). False stops with QN_INTERRUPTED. May be NULL. */
     bool (*progress)(void *user, const char *stage, size_t done, size_t total);
     void *progress_user;
-} qn_wordpiece_options;
+} qn_tokenizer_options;
 
-/* 30,000 tokens, pairs seen twice, 1,000 characters, lower case without accents, BERT's special tokens, 512 tokens. */
-QN_API qn_wordpiece_options qn_wordpiece_defaults(void);
+/* 30,000 tokens, pairs seen twice, 1,000 characters, lower case without accents, 512 tokens; the special tokens of BERT
+ * for WordPiece and words, of RoBERTa for the others. */
+QN_API qn_tokenizer_options qn_tokenizer_defaults(qn_tokenizer_kind kind);
 
 /* Gives the next text in *text and *size, valid until the next call; *text NULL at the end. Any status but QN_OK stops
  * the training with that status. */
 typedef qn_status (*qn_text_source)(void *user, const char **text, size_t *size);
 
-/* Learns a WordPiece vocabulary as Hugging Face's WordPieceTrainer does. The same texts, in any order, give the same
- * vocabulary. Memory grows with the number of different words, not with the text. Caller frees *out with
- * qn_tokenizer_free. */
-QN_API qn_status qn_wordpiece_train(const qn_wordpiece_options *options, qn_text_source next, void *user,
+/* Learns a vocabulary as Hugging Face's WordPieceTrainer, BpeTrainer, UnigramTrainer and WordLevelTrainer do; NULL
+ * options are WordPiece's defaults. The same texts, in any order, give the same vocabulary. Memory grows with the number
+ * of different words, not with the text. Caller frees *out with qn_tokenizer_free. */
+QN_API qn_status qn_tokenizer_train(const qn_tokenizer_options *options, qn_text_source next, void *user,
                                     qn_tokenizer **out);
 
 /* ---- Models in use -------------------------------------------------------------------------------------------------

@@ -7,26 +7,15 @@
 #include "base/utf8.h"
 #include "text/merges.h"
 #include "text/pipeline.h"
-#include "text/word_count.h"
+#include "text/train.h"
 #include <stdlib.h>
 #include <string.h>
 
 enum { CODES = 0x110000, MAX_CHARACTERS = 100, PROGRESS_TEXTS = 16384, PROGRESS_TOKENS = 256 };
 #define PREFIX "##"
 
-qn_wordpiece_options qn_wordpiece_defaults(void) {
-    return (qn_wordpiece_options){.vocab_size = 30000,
-                                  .min_frequency = 2,
-                                  .limit_alphabet = 1000,
-                                  .lowercase = true,
-                                  .strip_accents = true,
-                                  .chinese_characters = true,
-                                  .special = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"},
-                                  .max_length = 512};
-}
-
 typedef struct {
-    const qn_wordpiece_options *options;
+    const qn_tokenizer_options *options;
     qn_bert_options bert_options;
     qn_word_counts words;
     uint64_t *frequencies; // [CODES] of each character
@@ -36,10 +25,6 @@ typedef struct {
     qn_buffer joined;
 } trainer;
 
-static bool report(const trainer *t, const char *stage, size_t done, size_t total) {
-    return !t->options->progress || t->options->progress(t->options->progress_user, stage, done, total);
-}
-
 static qn_status count_words(trainer *t, qn_text_source next, void *user) {
     qn_bert *bert = NULL;
     QN_TRY(qn_bert_create(&t->bert_options, &bert));
@@ -48,7 +33,7 @@ static qn_status count_words(trainer *t, qn_text_source next, void *user) {
     for (size_t texts = 0; status == QN_OK; texts++) {
         const char *text = NULL;
         size_t size = 0;
-        if (texts % PROGRESS_TEXTS == 0 && !report(t, "count", texts, 0)) status = QN_INTERRUPTED;
+        if (texts % PROGRESS_TEXTS == 0 && !qn_learning_report(t->options, "count", texts, 0)) status = QN_INTERRUPTED;
         if (status == QN_OK) status = next(user, &text, &size);
         if (status != QN_OK || !text) break;
         if (size >= INT32_MAX) {
@@ -175,7 +160,8 @@ static qn_status merge_pair(void *user, qn_pair pair, uint32_t *symbol, bool *st
         *stop = true;
         return QN_OK;
     }
-    if (t->tokens.count % PROGRESS_TOKENS == 0 && !report(t, "merge", t->tokens.count, t->options->vocab_size))
+    if (t->tokens.count % PROGRESS_TOKENS == 0 &&
+        !qn_learning_report(t->options, "merge", t->tokens.count, t->options->vocab_size))
         return QN_INTERRUPTED;
     const qn_counted_word *left = &t->tokens.words[pair.left], *right = &t->tokens.words[pair.right];
     const char *right_text = t->tokens.bytes + right->start;
@@ -234,14 +220,14 @@ static qn_status learn(trainer *t, qn_text_source next, void *user) {
     qn_status status = split_words(t, &words);
     if (status == QN_OK) status = qn_merge_pairs(&words, &options);
     qn_merge_words_free(&words);
-    if (status == QN_OK && !report(t, "merge", t->tokens.count, t->tokens.count)) status = QN_INTERRUPTED;
+    if (status == QN_OK && !qn_learning_report(t->options, "merge", t->tokens.count, t->tokens.count))
+        status = QN_INTERRUPTED;
     return status;
 }
 
-qn_status qn_wordpiece_train(const qn_wordpiece_options *options, qn_text_source next, void *user, qn_tokenizer **out) {
+qn_status qn_wordpiece_train(const qn_tokenizer_options *options, qn_text_source next, void *user, qn_tokenizer **out) {
     *out = NULL;
-    qn_wordpiece_options defaults = qn_wordpiece_defaults();
-    trainer t = {.options = options ? options : &defaults};
+    trainer t = {.options = options};
     t.bert_options = (qn_bert_options){.clean_text = true,
                                        .chinese_characters = t.options->chinese_characters,
                                        .strip_accents = t.options->strip_accents,

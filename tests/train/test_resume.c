@@ -44,11 +44,11 @@ static int setup(void **state) {
     assert_int_equal(lines, 300);
     test_write_text(test_path(folder, "train.tsv"), labelled);
     test_write_text(test_path(folder, "text.txt"), plain);
-    qn_wordpiece_options o = qn_wordpiece_defaults();
+    qn_tokenizer_options o = qn_tokenizer_defaults(QN_WORDPIECE);
     qn_tokenizer *tokenizer;
     char *at = plain;
     o.vocab_size = 400;
-    assert_ok(qn_wordpiece_train(&o, next_line, &at, &tokenizer));
+    assert_ok(qn_tokenizer_train(&o, next_line, &at, &tokenizer));
     assert_ok(qn_tokenizer_save(tokenizer, test_path(folder, "tokenizer")));
     qn_tokenizer_free(tokenizer);
     free(all);
