@@ -354,7 +354,7 @@ static int run(const void *memory) {
 const command command_quantize = {
     .name = "quantize",
     .help = "Writes a model in int8, and shows what bf16 and int8 cost on your texts.",
-    .details = "--output-dir writes a folder that every command of quern opens, with the results of --dtype int8; "
+    .details = "--output-dir writes a folder that every command of quern opens, with the vectors of --dtype int8; "
                "transformers\ncannot. --eval compares: each dtype is compared with f32: the cosine of the vectors, "
                "speed, and for a model with labels the "
                "labels and\n(where the file has labels) the metrics. min is the worst text, p1 the cosine that 1 % of "

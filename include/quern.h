@@ -221,7 +221,7 @@ QN_API void qn_model_close(qn_model *model);                                    
 
 /* Writes the model of `folder` into the new folder `output` in int8: weights of the encoder's products and tables of embeddings in
  * bytes with a scale per row, the rest in float32; about a quarter of the size. Every function here opens it, in any dtype; in "int8"
- * its results have the bits of the original's in "int8". transformers cannot read it. */
+ * its vectors have the bits of the original's in "int8". transformers cannot read it. */
 QN_API qn_status qn_quantize(const char *folder, const char *output);
 
 /* What the model is, as one JSON object: family, layers, widths, parameters, heads, labels, pooling, dtype, threads, isa, ...

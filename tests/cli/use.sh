@@ -188,6 +188,9 @@ printf 'text\tlabel\nw5\ttopic 1\nw6\ttopic 2\n' >labelled.tsv
 expect 0 'accuracy' quantize --model $C --eval labelled.tsv
 expect 1 'missing.txt: cannot open' quantize --model $M --eval missing.txt
 expect 2 'eval' quantize --model $M
+expect 0 '' quantize --model $M --output-dir bytes
+expect 1 'bytes: holds another model' quantize --model $M --output-dir bytes
+expect 0 '.' embed --model bytes --input two.txt
 expect 2 'is not known' bench --model $M --measure weight w5
 expect 2 'not a number' bench --model $M --lengths six w5
 expect 1 'above the model' bench --model $M --measure length --lengths 100000 w5
