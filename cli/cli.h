@@ -53,6 +53,7 @@
     X(eval)                                                                                                            \
     X(predict)                                                                                                         \
     X(embed)                                                                                                           \
+    X(mine)                                                                                                            \
     X(fill_mask)                                                                                                       \
     X(index)                                                                                                           \
     X(search)                                                                                                          \

@@ -331,6 +331,20 @@ QN_API qn_status qn_evaluate(qn_model *model, const char *path, const qn_data_op
  * "embed": the one that the file's columns are for. */
 QN_API qn_status qn_evaluate_task(qn_model *model, const char *task, const char *path, const qn_data_options *data, char **json);
 
+/* Hard negatives for pairs (a query, and the document that answers it, as in qn_evaluate_task's "retrieval"): for each pair the nearest
+ * documents of the file, by the cosine of the model's vectors, that do not answer its query. */
+typedef struct {
+    size_t negatives; /* of each pair; pairs with fewer are left out */
+    size_t from, to;  /* ranks, from 0, among documents that are no answers: from .. to - 1 are looked at */
+    double margin;    /* a negative's cosine is at least so far below the positive's; -2: no matter */
+    double max_score; /* a negative's cosine is at most that; 2: no matter */
+} qn_mining;
+QN_API qn_mining qn_mining_defaults(void); /* 1 of the first 100 */
+/* Writes them to `output`: JSON lines with anchor, positive and negatives if its name ends in .jsonl, else TSV with the columns anchor,
+ * positive, negative (negative_1, ...). *json (free() it) says how many rows there are, and how many pairs were left out. */
+QN_API qn_status qn_mine(qn_model *model, const char *path, const qn_data_options *data, const qn_mining *options, const char *output,
+                         char **json);
+
 /* Compares the model's outputs with those kept in the folder's golden file (golden.safetensors): the vectors and, with heads, the
  * logits of the texts in it. *json (free() it) says how far they differ; QN_ERROR_FORMAT when above `tolerance` (relative to the
  * largest value; 0: 1e-5 for f32). qn_golden_write makes the file from the model's outputs for `texts`. */

@@ -21,6 +21,8 @@ static inline unsigned fuzz_touch(const qn_record *r) {
     unsigned sum = 0;
     for (size_t i = 0; i < r->text.size; i++) sum += (unsigned char)r->text.data[i];
     for (size_t i = 0; i < r->pair.size; i++) sum += (unsigned char)r->pair.data[i];
+    for (size_t t = 0; t < r->text_count; t++)
+        for (size_t i = 0; i < r->texts[t].size; i++) sum += (unsigned char)r->texts[t].data[i];
     for (size_t l = 0; l < r->label_count; l++)
         for (size_t i = 0; i < r->labels[l].size; i++) sum += (unsigned char)r->labels[l].data[i];
     if (r->has_score && r->score - r->score != 0) abort();
@@ -47,6 +49,8 @@ static inline qn_status fuzz_read(const uint8_t *data, size_t size, qn_format fo
         .text_column = bits & 16 ? "1" : NULL,
         .keep_blank_lines = bits & 32,
         .texts_only = bits & 64,
+        .group = bits & 128,
+        .text_columns = (bits & 144) == 144 ? "2, text" : NULL,
     };
     int fd = memfd_create("fuzz", 0);
     if (fd < 0 || write(fd, data + 1, size - 1) != (ssize_t)size - 1) abort();

@@ -242,6 +242,42 @@ static void measured(void **state) { // by each evaluator; training made positiv
     qn_model_close(m);
 }
 
+static void mined(void **state) { // near, no answers, within the ranks and the margin; in both formats
+    (void)state;
+    qn_model *m;
+    char *json, data[300], out[300];
+    assert_ok(qn_model_open(test_path(folder, "whole"), NULL, &m));
+    snprintf(data, sizeof data, "%s", test_path(folder, "train.tsv"));
+    qn_mining o = qn_mining_defaults();
+    qn_data_options columns = {.text_columns = "anchor,positive"};
+    o.negatives = 2;
+    o.from = 1;
+    o.to = 5;
+    o.margin = 0.05;
+    snprintf(out, sizeof out, "%s", test_path(folder, "hard.tsv"));
+    assert_ok(qn_mine(m, data, &columns, &o, out, &json));
+    assert_non_null(strstr(json, "{\"rows\": "));
+    assert_true(metric(json, "rows") + metric(json, "left_out") == 40 && metric(json, "rows") > 10);
+    free(json);
+    char *text = test_read(out, NULL);
+    assert_memory_equal(text, "anchor\tpositive\tnegative_1\tnegative_2\n", 38);
+    free(text);
+    // What was mined is triplets on which the model is right, since the margin is above 0.
+    assert_ok(qn_evaluate_task(m, "triplets", out, NULL, &json));
+    assert_true(metric(json, "accuracy") == 1);
+    free(json);
+    snprintf(out, sizeof out, "%s", test_path(folder, "hard.jsonl"));
+    assert_ok(qn_mine(m, data, &columns, &o, out, &json));
+    free(json);
+    text = test_read(out, NULL);
+    assert_memory_equal(text, "{\"anchor\": \"x", 13);
+    assert_non_null(strstr(text, "\"negatives\": [\"x"));
+    free(text);
+    o.to = 2;
+    assert_fails(qn_mine(m, data, &columns, &o, out, &json), QN_ERROR_ARGUMENT, "ranks 1 to 2 for 2 negatives");
+    qn_model_close(m);
+}
+
 static void ranked(void **state) { // worked by hand: three relevant documents, found at ranks 2, 3 and 12
     (void)state;
     bool hit[QN_RANKING_DEPTH] = {[1] = true, [2] = true, [11] = true};
@@ -268,6 +304,7 @@ static void refused(void **state) { // options that do not fit the data or each 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(cached_is_whole), cmocka_unit_test(gradients),
                                        cmocka_unit_test(resumed),         cmocka_unit_test(measured),
+                                       cmocka_unit_test(mined),
                                        cmocka_unit_test(ranked),          cmocka_unit_test(refused)};
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
