@@ -52,9 +52,11 @@
     X(finetune)                                                                                                        \
     X(eval)                                                                                                            \
     X(predict)                                                                                                         \
+    X(answer)                                                                                                          \
     X(embed)                                                                                                           \
     X(mine)                                                                                                            \
     X(fill_mask)                                                                                                       \
+    X(rerank)                                                                                                          \
     X(index)                                                                                                           \
     X(search)                                                                                                          \
     X(info)                                                                                                            \

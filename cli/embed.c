@@ -25,6 +25,7 @@ static const option options[] = {
      .fallback = "as the folder says, else mean"},
     {"normalize", FIELD_AS(OPTION_SWITCH, settings, normalize), NULL,
      .help = "scale vectors to length one; --no-normalize", .fallback = "as the folder says"},
+    USE_OVERFLOW(settings),
     USE_SPEED(settings),
     ARGUMENTS(settings, use.texts, "TEXT"),
     {0}};
@@ -51,6 +52,7 @@ static int write_vectors(embedder *e, size_t width) {
     for (size_t i = 0; i < e->window.count; i++) {
         output_text(&e->lines, "{\"embedding\": ");
         output_vector(&e->lines, e->vectors + i * width, width);
+        if (write_usage(&e->lines, e->model, &e->window.texts[i], true)) return 1;
         output_text(&e->lines, "}\n");
     }
     return output_broken(&e->lines) ? 1 : 0;
@@ -165,8 +167,9 @@ static int run(const void *memory) {
     bool none = s->pooling && !strcmp(s->pooling, "none"), npy = is_npy(s->use.output);
     if (none && s->normalize >= 0) return wrong_usage("--normalize is for pooled vectors, not for --pooling none");
     embedder e = {0};
-    if (qn_model_open(s->use.model, &s->use.options, &e.model) != QN_OK) return failed();
-    int status = window_open(&e.window, &s->use);
+    int status = use_model(&s->use, &e.model);
+    if (status) return status;
+    status = window_open(&e.window, &s->use);
     if (!status && npy && qn_npy_writer_open(s->use.output, qn_model_width(e.model), &e.array) != QN_OK)
         status = failed();
     if (!status && !npy) status = output_open(&e.lines, s->use.output);

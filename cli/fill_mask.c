@@ -17,6 +17,7 @@ static const option options[] = {
     {"output", FIELD(settings, use.output), "FILE", .help = "file of JSON lines", .letter = 'o',
      .fallback = "standard output"},
     {"top-k", FIELD(settings, top), "N", .help = "tokens for each mask", .letter = 'k', .min = 1},
+    USE_OVERFLOW(settings),
     USE_SPEED(settings),
     ARGUMENTS(settings, use.texts, "TEXT"),
     {0}};
@@ -43,7 +44,9 @@ static int fill(qn_model *model, text_window *window, output *out, size_t top) {
         if (status || window->count == 0) return status;
         for (size_t i = 0; i < window->count; i++) {
             if (qn_fill_mask(model, &window->texts[i], top, write_mask, out) != QN_OK) return failed();
-            output_text(out, "]}\n");
+            output_text(out, "]");
+            if (write_usage(out, model, &window->texts[i], false)) return 1;
+            output_text(out, "}\n");
         }
         if (output_broken(out)) return 1;
     }
@@ -54,8 +57,9 @@ static int run(const void *memory) {
     qn_model *model;
     text_window window = {0};
     output out;
-    if (qn_model_open(s->use.model, &s->use.options, &model) != QN_OK) return failed();
-    int status = window_open(&window, &s->use);
+    int status = use_model(&s->use, &model);
+    if (status) return status;
+    status = window_open(&window, &s->use);
     if (!status) status = output_open(&out, s->use.output);
     if (!status) status = output_close(&out, fill(model, &window, &out, s->top));
     window_close(&window);

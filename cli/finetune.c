@@ -10,12 +10,12 @@ static const option options[] = {
      .required = true, .alias = "model-name-or-path", .letter = 'm'},
     TRAINING_FILES,
     {"test-file", TRAINING(test), "FILE", .help = "data measured at the end with the best checkpoint"},
-    {"task", TRAINING(task), "NAME", .help = "what is learned", .choices = "classify|regress|tag|embed"},
+    {"task", TRAINING(task), "NAME", .help = "what is learned", .choices = "classify|regress|tag|answer|rerank|embed"},
     {"multi-label", TRAINING(multi_label), NULL, .help = "classify: an example has any number of labels"},
     TRAINING_DATA,
     {"label-all-tokens", TRAINING(label_all_tokens), NULL,
      .help = "tag: train every token of a word, not its first alone"},
-    {"doc-stride", TRAINING(data.stride), "N", .help = "tag: tokens that windows of a long text share",
+    {"doc-stride", TRAINING(data.stride), "N", .help = "tag, answer: tokens that windows of a long text share",
      .alias = "stride", .fallback = "128, or half a window"},
     {"text-pair-column", TRAINING(data.pair_column), "NAME", .help = "column of the second text",
      .fallback = "by name"},
@@ -57,7 +57,7 @@ static int run(const void *memory) {
 }
 
 const command command_finetune = {.name = "finetune",
-                                  .help = "Trains a classifier, a regression, a tagger or sentence embeddings.",
+                                  .help = "Trains a classifier, a regression, a tagger, a reader of answers, a reranker or sentence embeddings.",
                                   .details = "Data is TSV, CSV or JSON lines with the columns text (or sentence1 and "
                                              "sentence2) and label or score, or fastText's\n"
                                              "__label__ lines; also gzipped. SIGINT and SIGTERM save a checkpoint; "

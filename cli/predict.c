@@ -74,14 +74,14 @@ static void write_scores(predictor *p, const float *scores, size_t top) {
     output_text(&p->out, "}");
 }
 
-static void write_prediction(predictor *p, const float *scores) {
+static int write_prediction(predictor *p, const qn_text *text, const float *scores) {
     qn_task_kind task = qn_model_task(p->model);
     size_t top = p->s->top == 0 || p->s->top > p->labels ? p->labels : p->s->top;
     output_text(&p->out, "{");
     if (p->s->logits) {
         output_text(&p->out, "\"logits\": ");
         output_vector(&p->out, scores, p->labels);
-    } else if (task == QN_TASK_REGRESS) {
+    } else if (task == QN_TASK_REGRESS || task == QN_TASK_RERANK) {
         output_text(&p->out, p->labels == 1 ? "\"score\": " : "\"scores\": ");
         if (p->labels == 1)
             output_number(&p->out, (double)scores[0]);
@@ -107,7 +107,9 @@ static void write_prediction(predictor *p, const float *scores) {
         output_number(&p->out, (double)scores[p->order[0]]);
         if (p->s->top != 1) write_scores(p, scores, top);
     }
+    if (write_usage(&p->out, p->model, text, false)) return 1;
     output_text(&p->out, "}\n");
+    return 0;
 }
 
 static int predict(predictor *p) {
@@ -121,7 +123,8 @@ static int predict(predictor *p) {
             if (!p->scores) return fail("out of memory");
         }
         if (qn_classify(p->model, p->window.texts, p->window.count, p->s->logits, p->scores) != QN_OK) return failed();
-        for (size_t i = 0; i < p->window.count; i++) write_prediction(p, p->scores + i * p->labels);
+        for (size_t i = 0; i < p->window.count; i++)
+            if (write_prediction(p, &p->window.texts[i], p->scores + i * p->labels)) return 1;
         if (output_broken(&p->out)) return 1;
     }
 }
@@ -132,13 +135,19 @@ static int run(const void *memory) {
     int status = use_model(use, &p.model);
     if (status) return status;
     p.labels = qn_model_labels(p.model);
-    bool tags = qn_model_task(p.model) == QN_TASK_TAG;
+    bool tags = qn_model_task(p.model) == QN_TASK_TAG, answers = qn_model_task(p.model) == QN_TASK_ANSWER;
+    qn_answer_options how = qn_answer_defaults();
+    how.stride = p.s->stride;
+    if (p.s->top > 1) how.top = p.s->top;
     // A model without labels says so itself; then there is nothing to allocate.
-    if (!tags && p.labels == 0 && qn_classify(p.model, NULL, 0, false, NULL) != QN_OK) status = failed();
+    if (!tags && !answers && p.labels == 0 && qn_classify(p.model, NULL, 0, false, NULL) != QN_OK) status = failed();
     if (!status && !(p.order = calloc(p.labels, sizeof *p.order))) status = fail("out of memory");
     if (!status) status = window_open(&p.window, use);
     if (!status) status = output_open(&p.out, use->output);
-    if (!status) status = output_close(&p.out, tags ? predict_tags(p.s, p.model, &p.window, &p.out) : predict(&p));
+    if (!status)
+        status = output_close(&p.out, tags      ? predict_tags(p.s, p.model, &p.window, &p.out)
+                                      : answers ? answer_all(p.model, &how, &p.window, &p.out)
+                                                : predict(&p));
     window_close(&p.window);
     free(p.scores);
     free(p.order);

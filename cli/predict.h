@@ -10,4 +10,5 @@ typedef struct {
 } predict_settings;
 
 // {"spans": [...]} of every text, by a tagging model.
+int answer_all(qn_model *model, const qn_answer_options *how, text_window *window, output *out); // answer.c
 int predict_tags(const predict_settings *settings, qn_model *model, text_window *window, output *out);

@@ -104,7 +104,7 @@ static int open_models(evaluation *e) {
     }
     e->width = qn_model_width(e->of[0].model);
     // Of whole texts: what a tagger or a reader of answers gives is not compared.
-    e->labels = qn_model_task(e->of[0].model) < QN_TASK_TAG ? qn_model_labels(e->of[0].model) : 0;
+    e->labels = qn_model_task(e->of[0].model) != QN_TASK_TAG ? qn_model_labels(e->of[0].model) : 0;
     return 0;
 }
 

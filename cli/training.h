@@ -18,7 +18,7 @@ typedef struct {
         {"tokenizer", TRAINING(tokenizer), "DIR", .help = "folder of the tokenizer", .alias = "tokenizer-name", .fallback = "the model's"}
 
 #define TRAINING_DATA                                                                                                  \
-    {"format", TRAINING(data.format), "FORMAT", .help = "of the files", .choices = "tsv|csv|jsonl|text|fasttext|conll", .fallback = "by name and first line"}, \
+    {"format", TRAINING(data.format), "FORMAT", .help = "of the files", .choices = "tsv|csv|jsonl|text|fasttext|conll|squad", .fallback = "by name and first line"}, \
         {"text-column", TRAINING(data.text_column), "NAME", .help = "column of the text", .fallback = "by name"},      \
         {"columns", TRAINING(data.columns), "A,B,C", .help = "columns of a file without a header line"}
 

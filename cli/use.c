@@ -10,9 +10,8 @@
 enum { WINDOW_TEXTS = 4096, WINDOW_BYTES = 8 << 20, BUFFER_SIZE = 1 << 16 };
 
 int use_model(const use_settings *use, qn_model **model) {
-    static const char *const names[] = {[QN_OVERFLOW_TRUNCATE] = "truncate",
-                                        [QN_OVERFLOW_ERROR] = "error",
-                                        [QN_OVERFLOW_SPLIT] = "split"};
+    static const char *const names[] = {
+        [QN_OVERFLOW_TRUNCATE] = "truncate", [QN_OVERFLOW_ERROR] = "error", [QN_OVERFLOW_SPLIT] = "split"};
     qn_model_options options = use->options;
     for (int i = QN_OVERFLOW_TRUNCATE; use->overflow && i <= QN_OVERFLOW_SPLIT; i++)
         if (!strcmp(use->overflow, names[i])) options.overflow = (qn_overflow)i;
@@ -161,6 +160,13 @@ void output_number(output *out, double value) {
 void output_usage(output *out, const qn_usage *usage) {
     output_printf(out, "\"tokens\": %zu, \"windows\": %zu, \"truncated\": %s", usage->tokens, usage->windows,
                   usage->truncated ? "true" : "false");
+}
+
+int write_usage(output *out, qn_model *model, const qn_text *text, bool embedding) {
+    qn_usage usage;
+    if (qn_text_usage(model, text, embedding, &usage) != QN_OK) return failed();
+    output_printf(out, ", \"tokens\": %zu, \"truncated\": %s", usage.tokens, usage.truncated ? "true" : "false");
+    return 0;
 }
 
 void output_vector(output *out, const float *values, size_t count) {

@@ -23,7 +23,7 @@ typedef struct {
      FIELD(structure, use.data.format),                                                                                \
      "FORMAT",                                                                                                         \
      .help = "of the file",                                                                                            \
-     .choices = "tsv|csv|jsonl|text|fasttext|conll",                                                                    \
+     .choices = "tsv|csv|jsonl|text|fasttext|conll|squad",                                                                    \
      .fallback = "by name; text for standard input"},                                                                  \
         {"text-column", FIELD(structure, use.data.text_column), "NAME", .help = "column of the text",                  \
          .fallback = "by name"},                                                                                       \
@@ -66,7 +66,7 @@ typedef struct {
 #define USE_OVERFLOW(structure)                                                                                        \
     {                                                                                                                  \
         "overflow", FIELD(structure, use.overflow), "HOW", .help = "of texts longer than the limit",                   \
-            .choices = "error|truncate|split", .fallback = "split where the task can, else truncate"                   \
+            .choices = "error|truncate|split", .fallback = "split for tagging and answers, else truncate"                   \
     }
 
 // Opens the model with the options of the command line; prints what is wrong. The exit status.
@@ -108,6 +108,8 @@ void output_printf(output *out, const char *format, ...) __attribute__((format(p
 void output_quoted(output *out, const char *text, size_t size); // as a JSON string
 void output_number(output *out, double value); // digits that read back as the same float32; null for NaN
 void output_usage(output *out, const qn_usage *usage); // "tokens": N, "windows": N, "truncated": false
+// The same for a text that was read whole or cut, after a comma; prints what is wrong. The exit status.
+int write_usage(output *out, qn_model *model, const qn_text *text, bool embedding);
 void output_vector(output *out, const float *values, size_t count);
 // True when writing has failed, so that a long command need not go on.
 bool output_broken(const output *out);

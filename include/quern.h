@@ -257,12 +257,17 @@ QN_API qn_status qn_embed_tokens(qn_model *model, const qn_text *texts, size_t c
 /* Labels of a model with a head for classification or tagging; 0 without one. */
 QN_API size_t qn_model_labels(const qn_model *model);
 QN_API const char *qn_model_label(const qn_model *model, size_t index); /* NULL outside the range */
-typedef enum { QN_TASK_NONE, QN_TASK_CLASSIFY, QN_TASK_MULTILABEL, QN_TASK_REGRESS, QN_TASK_TAG, QN_TASK_ANSWER } qn_task_kind;
+typedef enum { QN_TASK_NONE, QN_TASK_CLASSIFY, QN_TASK_MULTILABEL, QN_TASK_REGRESS, QN_TASK_TAG, QN_TASK_ANSWER, QN_TASK_RERANK } qn_task_kind;
 QN_API qn_task_kind qn_model_task(const qn_model *model);
 
 /* scores [count, labels]: probabilities (softmax, or a sigmoid each for several labels), the values of a regression, or with `logits`
  * the raw outputs. */
 QN_API qn_status qn_classify(qn_model *model, const qn_text *texts, size_t count, bool logits, float *scores);
+
+/* How well documents fit a query, by a model with one output for a pair (a cross-encoder): scores [count], after a sigmoid unless the
+ * folder's config.json says otherwise, or raw with `logits`. The documents' pairs are not looked at. */
+QN_API qn_status qn_rerank(qn_model *model, const char *query, size_t query_size, const qn_text *documents, size_t count, bool logits,
+                           float *scores);
 
 /* What of a text the model read. */
 typedef struct {
@@ -270,6 +275,9 @@ typedef struct {
     size_t windows; /* 1; more where a long text was split */
     bool truncated; /* the rest was cut off */
 } qn_usage;
+
+/* What of a text the functions on whole texts read: qn_classify, qn_fill_mask, and with `embedding` qn_embed, with its prompt. */
+QN_API qn_status qn_text_usage(qn_model *model, const qn_text *text, bool embedding, qn_usage *usage);
 
 /* An entity that a tagger finds, or with labels that are no B- and I- (parts of speech) a word. */
 typedef struct {
@@ -292,6 +300,34 @@ typedef qn_status (*qn_tag_receiver)(void *user, size_t index, const qn_usage *u
 QN_API qn_status qn_tag(qn_model *model, const qn_text *texts, size_t count, const qn_tag_options *options, qn_tag_receiver receive,
                         void *user);
 
+/* A part of a context that may answer a question. */
+typedef struct {
+    size_t start, end;           /* in bytes of the context, without white space at its ends */
+    size_t char_start, char_end; /* in Unicode characters */
+    float score;                 /* probability among the candidates */
+} qn_answer_span;
+typedef struct {
+    const qn_answer_span *spans; /* [count] the likeliest first */
+    size_t count;
+    bool none;                   /* the context has no answer (only with allow_none, or where there is no text) */
+    float none_score;            /* with allow_none: its probability among the candidates */
+    float none_margin;           /* its logit minus that of the best span; NaN without a span */
+} qn_answer_result;
+typedef struct {
+    size_t top;            /* spans to give at most */
+    size_t candidates;     /* best starts and ends that are looked at, 1 to 100 */
+    size_t max_tokens;     /* of an answer */
+    bool allow_none;       /* a context may have no answer, as in SQuAD 2.0 */
+    double none_threshold; /* ... which is said where none_margin is above this */
+    size_t stride;         /* tokens that windows of a long context share; 0: 128, or half a window where that is less */
+} qn_answer_options;
+QN_API qn_answer_options qn_answer_defaults(void); /* 1, 20, 30, false, 0, 0 */
+typedef qn_status (*qn_answer_receiver)(void *user, size_t index, const qn_usage *usage, const qn_answer_result *result);
+/* Answers questions by a model with a head for answers: the text is the question, the pair the context, which may be of any length.
+ * `receive` is called once per question, in order; what it gets is valid during the call. options NULL: the defaults. */
+QN_API qn_status qn_answer(qn_model *model, const qn_text *texts, size_t count, const qn_answer_options *options,
+                           qn_answer_receiver receive, void *user);
+
 /* The `top` most probable tokens for each mask token of a text, best first. `receive` is called once per mask, in order. */
 typedef struct {
     int32_t id;
@@ -306,11 +342,11 @@ QN_API qn_status qn_fill_mask(qn_model *model, const qn_text *text, size_t top, 
 /* How to read files of texts: TSV, CSV, JSON lines, fastText's or plain lines, each also gzipped; "-" is standard input. NULL
  * fields: by name, by the names of columns that users know (docs/data.md). */
 typedef struct {
-    const char *format; /* "tsv", "csv", "jsonl", "text", "fasttext"; for tagging "conll" or "jsonl" */
+    const char *format; /* "tsv", "csv", "jsonl", "text", "fasttext"; tagging: "conll", "jsonl"; answers: "squad", "jsonl" */
     const char *text_column, *pair_column, *label_column, *score_column;
     const char *text_columns; /* of examples of several texts (embeddings): names separated by commas */
     const char *columns; /* of a file without a header line, separated by commas */
-    size_t stride;       /* tagging: tokens that windows of a long text share; 0: 128, or half a window where that is less */
+    size_t stride;       /* tagging, answers: tokens that windows of a long text share; 0: 128, or half a window where that is less */
 } qn_data_options;
 
 /* The texts of one or more files, one after another, as the data options say. `every_line` keeps the empty lines of plain text, so that
@@ -421,7 +457,7 @@ typedef struct {
     const char *output;        /* run folder; made. A finished or other run there is refused unless `overwrite` */
     bool overwrite;
     const char *resume;        /* "": the last checkpoint of `output` if there is one; a checkpoint's folder; NULL: begin */
-    const char *task;          /* finetune: "classify", "regress", "tag" or "embed"; pretrain's objective: "mlm" of an
+    const char *task;          /* finetune: "classify", "regress", "tag", "answer", "rerank" or "embed"; pretrain's objective: "mlm" of an
                                 * encoder, "clm" of a decoder; NULL: by the model */
     const char *const *train;  /* data files */
     size_t train_count;

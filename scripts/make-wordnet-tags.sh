@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes a tagging set from WordNet 3.0: its definitions and usage examples, in which names of persons, places and groups are tagged.
+# Makes a tagging set from WordNet 3.0: its definitions and usage examples, in which names of persons and places are tagged.
 #
 # The rule: a name is a word or phrase with a capital letter that WordNet has as an instance (pointer @i) of its lexicographer files
-# noun.person (PER), noun.location and noun.object (LOC: also rivers and mountains) or noun.group (ORG). The longest match counts. A text
-# with a name of several kinds ("Washington") is left out, as nothing says which one is meant; of texts without a name every tenth stays.
+# noun.person (PER), noun.location and noun.object (LOC: also rivers and mountains). The longest match counts. A text with a name of several
+# kinds ("Washington"), or of another one, is left out, as nothing says what is meant; of texts without a name every tenth stays.
 # So the tags are those of a dictionary, not of annotators. One text in ten is for validation, one for the test.
 #
 # Usage: scripts/make-wordnet-tags.sh OUTPUT_FOLDER [FOLDER WITH data.noun, data.verb, data.adj, data.adv]
@@ -63,7 +63,7 @@ pass == 1 && /^[0-9]/ {
     words = hex($4)
     gloss = index($0, " | ")
     instance = index(substr($0, 1, gloss), " @i ")
-    if (instance) kind = $2 == "18" ? "PER" : $2 == "15" || $2 == "17" ? "LOC" : $2 == "14" ? "ORG" : ""
+    if (instance) kind = $2 == "18" ? "PER" : $2 == "15" || $2 == "17" ? "LOC" : ""
     for (i = 0; i < words; i++) {
         name = $(5 + 2 * i)
         gsub(/_/, " ", name)

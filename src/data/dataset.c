@@ -157,24 +157,57 @@ static qn_status add_record(builder *b, const qn_record *record, size_t file) {
     return b->options->reader.group ? add_group(b, record) : add_sequence(b, record, record->text, record->pair);
 }
 
+// The records of a reader; all have `score` where it is not NULL.
+static qn_status read_records(builder *b, qn_reader *reader, const double *score, size_t file, bool *end) {
+    qn_status status = QN_OK;
+    while (status == QN_OK && (b->options->limit == 0 || qn_dataset_count(b->out) < b->options->limit)) {
+        qn_record record;
+        status = qn_reader_next(reader, &record, end);
+        if (status != QN_OK || *end) break;
+        if (score) record.has_score = true, record.score = *score;
+        status = add_record(b, &record, file);
+    }
+    qn_reader_close(reader);
+    return status;
+}
+
+// A reader of the pairs of a query and `column`, which files of triples have. Not of standard input, which is read
+// once.
+static bool open_triples(const builder *b, const char *path, const char *column, qn_reader **out) {
+    static const char *const queries[] = {"query", "anchor", "question"};
+    qn_reader_options o = b->options->reader;
+    if (!b->options->triples || o.pair_column || o.label_column || o.score_column || strcmp(path, "-") == 0)
+        return false;
+    o.pair_column = column;
+    o.texts_only = true;
+    for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
+        if (!b->options->reader.text_column) o.text_column = queries[i];
+        if (qn_reader_open(path, &o, out) == QN_OK) return true;
+    }
+    return false;
+}
+
 static qn_status read_file(builder *b, const char *path, size_t file) {
     qn_reader_options options = b->options->reader;
     bool any_score = b->out->target == QN_TARGET_ANY_SCORE;
     options.need_label = b->out->target != QN_TARGET_NONE && !any_score;
     options.multi_label = b->out->target == QN_TARGET_LABELS;
-    qn_reader *reader;
-    QN_TRY(qn_reader_open(path, &options, &reader));
-    if (any_score) b->out->target = qn_reader_has_score(reader) ? QN_TARGET_SCORE : QN_TARGET_NONE;
-    qn_status status = QN_OK;
+    qn_reader *reader, *negatives;
+    qn_status status;
     size_t before = b->out->sequences.count;
     bool end = false;
-    while (status == QN_OK && (b->options->limit == 0 || qn_dataset_count(b->out) < b->options->limit)) {
-        qn_record record;
-        status = qn_reader_next(reader, &record, &end);
-        if (status != QN_OK || end) break;
-        status = add_record(b, &record, file);
+    if (open_triples(b, path, "negative", &negatives)) {
+        status = open_triples(b, path, "positive", &reader) ? QN_OK : QN_ERROR_FORMAT; // which says what is missing
+        if (status == QN_OK) status = read_records(b, reader, &(const double){1}, file, &end);
+        if (status == QN_OK)
+            status = read_records(b, negatives, &(const double){0}, file, &end);
+        else
+            qn_reader_close(negatives);
+    } else {
+        QN_TRY(qn_reader_open(path, &options, &reader));
+        if (any_score) b->out->target = qn_reader_has_score(reader) ? QN_TARGET_SCORE : QN_TARGET_NONE;
+        status = read_records(b, reader, NULL, file, &end);
     }
-    qn_reader_close(reader);
     if (status == QN_OK && end && b->out->sequences.count == before)
         status = qn_fail(QN_ERROR_FORMAT, "%s: holds no examples (expected at least one)",
                          strcmp(path, "-") == 0 ? "standard input" : path);

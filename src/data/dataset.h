@@ -22,6 +22,8 @@ typedef struct {
     bool keep_texts;     // for reports
     bool twice;          // a group of one text becomes two, the second the same
     size_t limit;        // examples to read at most; 0: all
+    bool triples;        // QN_TARGET_SCORE: a file with the columns query (anchor), positive and negative is pairs with
+                         // the scores 1 and 0
 } qn_dataset_options;
 qn_dataset_options qn_dataset_defaults(void);
 
@@ -74,6 +76,8 @@ typedef struct {
 } qn_windowed_options;
 qn_status qn_dataset_read_tags(const char *const *paths, size_t count, const qn_tokenizer *tokenizer,
                                const qn_windowed_options *options, qn_labels *labels, qn_dataset *out);
+qn_status qn_dataset_read_answers(const char *const *paths, size_t count, const qn_tokenizer *tokenizer,
+                                  const qn_windowed_options *options, qn_dataset *out);
 // How many examples carry each label: [labels].
 void qn_dataset_class_counts(const qn_dataset *dataset, int64_t *counts);
 // Weights for a balanced loss, as scikit-learn's "balanced": n / (L * count); 0 for a label without examples.

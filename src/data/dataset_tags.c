@@ -1,6 +1,7 @@
 // A data set of texts whose words have tags.
 #include "base/memory.h"
 #include "data/windowed.h"
+#include <stdio.h>
 
 // Room for a window's tokens.
 static qn_status reserve(qn_window_builder *b, size_t tokens) {
@@ -33,7 +34,9 @@ static qn_status add_window(qn_window_builder *b, size_t window, const qn_tagged
 }
 
 static qn_status add_text(qn_window_builder *b, const qn_tagged *text, size_t file) {
-    QN_TRY(qn_window_builder_text(b, text->text, NULL, text->file, file, text->line));
+    char place[4200];
+    snprintf(place, sizeof place, "%s:%lld", text->file, (long long)text->line);
+    QN_TRY(qn_window_builder_text(b, text->text, NULL, place, file, text->line));
     QN_GROW(b->word_of, b->word_capacity, b->encoding.count);
     qn_words_align(&b->encoding, text->words, text->count, b->options->all_tokens, b->word_of);
     for (size_t i = 0; i < b->windows.count; i++) QN_TRY(add_window(b, i, text));

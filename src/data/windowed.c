@@ -25,21 +25,21 @@ static qn_status encode(qn_window_builder *b, qn_span text, const qn_span *pair)
     return qn_windows_plan(&b->encoding, pair != NULL, b->options->encode.max_length, b->options->stride, &b->windows);
 }
 
-qn_status qn_window_builder_text(qn_window_builder *b, qn_span text, const qn_span *pair, const char *file,
-                                 size_t file_index, int64_t line) {
+qn_status qn_window_builder_text(qn_window_builder *b, qn_span text, const qn_span *pair, const char *place,
+                                 size_t file, int64_t line) {
     qn_dataset *out = b->out;
     size_t n = out->documents;
     QN_TRY(keep_text(b, text, pair, n));
     QN_GROW(out->lines, b->line_capacity, n + 1);
     QN_GROW(out->files, b->file_capacity, n + 1);
     out->lines[n] = line;
-    out->files[n] = (uint32_t)file_index;
+    out->files[n] = (uint32_t)file;
     qn_status status = encode(b, text, pair);
-    if (status != QN_OK) return qn_fail_prefix(status, "%s:%lld", file, (long long)line);
+    if (status != QN_OK) return qn_fail_prefix(status, "%s", place);
     out->documents++;
     out->split += b->windows.count > 1;
     if (out->sequences.count + b->windows.count < UINT32_MAX) return QN_OK;
-    return qn_fail(QN_ERROR_UNSUPPORTED, "%s:%lld: more than 4 billion windows", file, (long long)line);
+    return qn_fail(QN_ERROR_UNSUPPORTED, "%s: more than 4 billion windows", place);
 }
 
 qn_status qn_window_builder_add(qn_window_builder *b, size_t window) {

@@ -21,9 +21,9 @@ typedef struct {
 } qn_window_builder;
 
 // Begins a document: its texts (pair NULL: none) and place are kept, it is tokenised, and its windows are planned over
-// the pair, or over the text. Errors begin with FILE:LINE.
-qn_status qn_window_builder_text(qn_window_builder *b, qn_span text, const qn_span *pair, const char *file,
-                                 size_t file_index, int64_t line);
+// the pair, or over the text. Errors begin with `place`.
+qn_status qn_window_builder_text(qn_window_builder *b, qn_span text, const qn_span *pair, const char *place,
+                                 size_t file, int64_t line);
 // Appends the document's next window as a sequence.
 qn_status qn_window_builder_add(qn_window_builder *b, size_t window);
 // Reads files through `read`, settles the order of labels, and makes the fingerprint. Frees what the builder holds, and

@@ -36,7 +36,7 @@ void qn_infer_probabilities(const qn_model *model, size_t count, float *scores) 
     qn_task_kind task = qn_model_task(model);
     if (task == QN_TASK_CLASSIFY)
         for (size_t i = 0; i < count; i++) qn_infer_softmax(scores + i * labels, labels);
-    if (task == QN_TASK_MULTILABEL)
+    if (task == QN_TASK_MULTILABEL || (task == QN_TASK_RERANK && !model->network->config.raw_score))
         for (size_t i = 0; i < count * labels; i++) scores[i] = (float)(1 / (1 + exp(-(double)scores[i])));
 }
 
@@ -45,6 +45,29 @@ qn_status qn_classify(qn_model *model, const qn_text *texts, size_t count, bool 
     QN_TRY(qn_infer_texts(model, texts, count, false, false, qn_infer_classify, &(qn_infer_scores){scores}));
     if (!logits) qn_infer_probabilities(model, count, scores);
     return QN_OK;
+}
+
+// ---- Pairs
+
+qn_status qn_infer_need_reranker(const qn_model *model) {
+    QN_TRY(qn_infer_need_labels(model));
+    if (qn_model_labels(model) == 1) return QN_OK;
+    return qn_fail(QN_ERROR_UNSUPPORTED, "%s: this model has %zu labels (expected one output, as of a cross-encoder)",
+                   model->network->config.source, qn_model_labels(model));
+}
+
+qn_status qn_rerank(qn_model *model, const char *query, size_t query_size, const qn_text *documents, size_t count,
+                    bool logits, float *scores) {
+    QN_TRY(qn_infer_need_reranker(model));
+    qn_text *pairs = qn_malloc(count, sizeof *pairs);
+    if (!pairs) return QN_ERROR_MEMORY;
+    for (size_t i = 0; i < count; i++)
+        pairs[i] = (qn_text){query, query_size, documents[i].text ? documents[i].text : "", documents[i].size};
+    qn_status status = qn_infer_texts(model, pairs, count, false, false, qn_infer_classify, &(qn_infer_scores){scores});
+    free(pairs);
+    if (status == QN_OK && !logits && !model->network->config.raw_score)
+        for (size_t i = 0; i < count; i++) scores[i] = (float)(1 / (1 + exp(-(double)scores[i])));
+    return status;
 }
 
 // ---- Masks

@@ -186,6 +186,7 @@ qn_task_kind qn_model_task(const qn_model *model) {
                                          [QN_PROBLEM_REGRESSION] = QN_TASK_REGRESS};
     if (model->network->heads & QN_HEAD_TAGGER) return QN_TASK_TAG;
     if (model->network->heads & QN_HEAD_SPAN) return QN_TASK_ANSWER;
+    if (qn_model_labels(model) && model->network->config.reranks) return QN_TASK_RERANK;
     return qn_model_labels(model) ? kinds[model->network->config.problem] : QN_TASK_NONE;
 }
 
@@ -228,9 +229,13 @@ static json_t *describe_weights(const qn_network *network) {
 }
 
 static json_t *describe_labels(const qn_model *m) {
-    static const char *const tasks[] = {
-        [QN_TASK_NONE] = "none",       [QN_TASK_CLASSIFY] = "classify", [QN_TASK_MULTILABEL] = "multilabel",
-        [QN_TASK_REGRESS] = "regress", [QN_TASK_TAG] = "tag",           [QN_TASK_ANSWER] = "answer"};
+    static const char *const tasks[] = {[QN_TASK_NONE] = "none",
+                                        [QN_TASK_CLASSIFY] = "classify",
+                                        [QN_TASK_MULTILABEL] = "multilabel",
+                                        [QN_TASK_REGRESS] = "regress",
+                                        [QN_TASK_TAG] = "tag",
+                                        [QN_TASK_ANSWER] = "answer",
+                                        [QN_TASK_RERANK] = "rerank"};
     json_t *labels = json_array();
     for (size_t i = 0; i < qn_model_labels(m); i++) json_array_append_new(labels, json_string(qn_model_label(m, i)));
     return json_pack("{s:s, s:o}", "task", tasks[qn_model_task(m)], "labels", labels);

@@ -1,7 +1,7 @@
 // A model in use: network, tokenizer and backend, and the one loop that turns sequences into batches of hidden states.
 #pragma once
 #include "base/memory.h"
-#include "data/sequences.h"
+#include "data/windows.h"
 #include "formats/model_folder.h"
 #include "metrics/tagging.h"
 #include "models/network.h"
@@ -80,10 +80,16 @@ void qn_infer_probabilities(const qn_model *model, size_t count, float *scores);
 // QN_OK when the model has a head for labels of texts; otherwise an error that says what is expected.
 qn_status qn_infer_need_labels(const qn_model *model);
 
+// QN_OK when the model has one output for a pair of texts.
+qn_status qn_infer_need_reranker(const qn_model *model);
+
 // The logits of a head on tokens (QN_HEAD_TAGGER, QN_HEAD_SPAN): those of token t of the sequences, counted through, go
 // to row row_of[t] of rows [.., width]; -1: nowhere. row_of NULL: each token is its own row.
 qn_status qn_infer_tokens(qn_model *model, const qn_sequences *sequences, unsigned head, const int32_t *row_of,
                           float *rows);
+// What becomes of the windows of a text that is longer than the limit, as the model's options say, and what was used.
+// model->encoding holds the whole text; `index` is for messages.
+qn_status qn_infer_overflow(const qn_model *model, size_t index, qn_windows *windows, qn_usage *usage);
 // The meaning of a tagger's labels, made at first use. An error for other models.
 qn_status qn_infer_scheme(qn_model *model, const qn_tag_scheme **out);
 // Softmax in place, in double precision.

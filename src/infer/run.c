@@ -29,6 +29,19 @@ static qn_status lower(qn_model *m, const char *text, size_t size, size_t *used)
     return QN_OK;
 }
 
+qn_status qn_infer_overflow(const qn_model *m, size_t index, qn_windows *windows, qn_usage *usage) {
+    *usage = (qn_usage){m->encoding.count, windows->count, false};
+    if (windows->count == 1) return QN_OK;
+    if (m->overflow == QN_OVERFLOW_ERROR)
+        return qn_fail(QN_ERROR_ARGUMENT, "text %zu has %zu tokens (expected at most %zu)", index + 1,
+                       m->encoding.count, m->encode.max_length);
+    if (m->overflow == QN_OVERFLOW_TRUNCATE) {
+        windows->count = 1;
+        *usage = (qn_usage){m->encode.max_length, 1, true};
+    }
+    return QN_OK;
+}
+
 qn_status qn_infer_encode(qn_model *m, const qn_text *text, bool embedding) {
     const char *data = text->text;
     size_t size = text->size, used = 0;
@@ -49,8 +62,17 @@ qn_status qn_infer_encode(qn_model *m, const qn_text *text, bool embedding) {
         data = m->text + begin;
         size = used - begin;
     }
-    return qn_tokenizer_encode(m->tokenizer, data ? data : "", size, text->pair, text->pair_size, &m->encode,
-                               &m->encoding);
+    QN_TRY(qn_tokenizer_encode(m->tokenizer, data ? data : "", size, text->pair, text->pair_size, &m->encode,
+                               &m->encoding));
+    if (m->overflow != QN_OVERFLOW_ERROR || !m->encoding.truncated) return QN_OK;
+    return qn_fail(QN_ERROR_ARGUMENT, "a text of %zu tokens (expected at most %zu)", m->encoding.total,
+                   m->encode.max_length);
+}
+
+qn_status qn_text_usage(qn_model *model, const qn_text *text, bool embedding, qn_usage *usage) {
+    QN_TRY(qn_infer_encode(model, text, embedding));
+    *usage = (qn_usage){model->encoding.count, 1, model->encoding.truncated};
+    return QN_OK;
 }
 
 // ---- Batches
@@ -191,11 +213,15 @@ static qn_status receive_window(qn_model *m, qn_context *c, const qn_infer_batch
 
 qn_status qn_infer_texts(qn_model *m, const qn_text *texts, size_t count, bool embedding, bool in_order,
                          qn_infer_receiver receive, void *user) {
+    if (m->overflow == QN_OVERFLOW_SPLIT)
+        return qn_fail(QN_ERROR_UNSUPPORTED,
+                       "splitting long texts is for tagging and answers (expected to cut them, or an error)");
     for (size_t first = 0; first < count; first += m->window.count) {
         qn_sequences_clear(&m->window);
         for (size_t i = first; i < count && m->window.count < WINDOW_TEXTS; i++) {
             if (m->window.tokens >= WINDOW_BATCHES * m->batch_tokens) break;
-            QN_TRY(qn_infer_encode(m, &texts[i], embedding));
+            qn_status status = qn_infer_encode(m, &texts[i], embedding);
+            if (status != QN_OK) return qn_fail_prefix(status, "text %zu", i + 1);
             QN_TRY(qn_sequences_append(&m->window, &m->encoding));
         }
         QN_TRY(qn_infer_sequences(m, &m->window, in_order, receive_window, &(shifted){receive, user, first}));

@@ -1,7 +1,6 @@
 // Tags of words: entities of texts.
 #include "base/utf8.h"
 #include "data/tagged.h"
-#include "data/windows.h"
 #include "infer/model.h"
 #include <math.h>
 #include <stdlib.h>
@@ -93,16 +92,7 @@ static qn_status encode(tagger *g, const qn_text *text, size_t index, qn_windows
     whole.max_length = 0;
     QN_TRY(qn_tokenizer_encode(m->tokenizer, text->text, text->size, NULL, 0, &whole, &m->encoding));
     QN_TRY(qn_windows_plan(&m->encoding, 0, m->encode.max_length, g->options->stride, windows));
-    *usage = (qn_usage){m->encoding.count, windows->count, false};
-    if (windows->count == 1) return QN_OK;
-    if (m->overflow == QN_OVERFLOW_ERROR)
-        return qn_fail(QN_ERROR_ARGUMENT, "text %zu has %zu tokens (expected at most %zu)", index + 1,
-                       m->encoding.count, m->encode.max_length);
-    if (m->overflow == QN_OVERFLOW_TRUNCATE) {
-        windows->count = 1;
-        *usage = (qn_usage){m->encode.max_length, 1, true};
-    }
-    return QN_OK;
+    return qn_infer_overflow(m, index, windows, usage);
 }
 
 // Appends the text's windows; a word's row is in the window where its first token has the most context.

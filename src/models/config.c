@@ -405,6 +405,15 @@ static void read_heads(qn_model_config *config) {
     if (f->class_span && strcmp(class, f->class_span) == 0) config->heads = QN_HEAD_SPAN;
 }
 
+// What sentence-transformers' CrossEncoder writes: the name of a class of torch.
+static void read_activation(qn_model_config *config) {
+    const json_t *own = json_object_get(config->json, "sentence_transformers");
+    const char *name = json_string_value(json_object_get(own, "activation_fn"));
+    if (!name) name = json_string_value(json_object_get(config->json, "sbert_ce_default_activation_function"));
+    config->reranks = name && config->labels == 1;
+    config->raw_score = name && strstr(name, "Identity");
+}
+
 static qn_status read_config(qn_model_config *config) {
     const char *type = NULL, *file = config->source;
     if (!json_is_object(config->json)) return qn_fail(QN_ERROR_FORMAT, "%s: not a JSON object", file);
@@ -440,6 +449,7 @@ static qn_status read_config(qn_model_config *config) {
     QN_TRY(choose(config->json, file, "problem_type", problems, &problem));
     config->problem = (qn_problem)problem;
     read_heads(config);
+    read_activation(config);
     return qn_quantization_read(config);
 }
 
@@ -490,6 +500,7 @@ qn_status qn_model_config_write(qn_model_config *config, unsigned heads, const c
     json_object_del(json, "torch_dtype");
     json_object_del(json, "_name_or_path");
     json_object_del(json, "num_labels");
+    if (!config->reranks) json_object_del(json, "sentence_transformers");
     if (heads & QN_HEAD_SPAN) { // transformers makes as many outputs as there are labels, which are two by default
         json_object_del(json, "id2label");
         json_object_del(json, "label2id");
@@ -505,6 +516,13 @@ qn_status qn_model_config_write(qn_model_config *config, unsigned heads, const c
         }
         failed |= json_object_set_new(json, "id2label", names);
         failed |= json_object_set_new(json, "label2id", ids);
+        if (heads & QN_HEAD_CLASSIFIER && config->reranks) {
+            json_object_del(json, "sbert_ce_default_activation_function");
+            failed |= json_object_set_new(json, "sentence_transformers",
+                                          json_pack("{s:s}", "activation_fn",
+                                                    config->raw_score ? "torch.nn.modules.linear.Identity"
+                                                                      : "torch.nn.modules.activation.Sigmoid"));
+        }
         if (heads & QN_HEAD_CLASSIFIER)
             failed |= json_object_set_new(json, "problem_type", json_string(problems[config->problem]));
     }

@@ -76,6 +76,8 @@ typedef struct {
     size_t labels;
     char **label_names; // [labels]
     qn_problem problem;
+    bool reranks;   // "sentence_transformers" says that the one output scores a pair, as of a cross-encoder
+    bool raw_score; // ... and that it is used as it is, without a sigmoid
 } qn_model_config;
 
 // Reads config.json (or the file itself). Every value is checked; errors name file and key.

@@ -33,33 +33,34 @@ static qn_status read(qn_job *j, const char *const *paths, size_t count, bool tr
 
 static qn_status configure(const qn_job *j, qn_model_config *config) {
     bool regression = j->task->problem == QN_PROBLEM_REGRESSION;
+    config->reranks = false;
     return qn_model_config_set_labels(config, j->task->problem, regression ? 1 : j->labels.count,
                                       regression ? NULL : (const char *const *)j->labels.names);
 }
 
 // --- Training
 
-static qn_tensor *logits_of(qn_network *network, qn_context *c, const qn_batch *batch) {
+qn_tensor *qn_task_text_logits(qn_network *network, qn_context *c, const qn_batch *batch) {
     qn_tokens tokens = qn_batch_tokens(batch);
     return qn_network_classify_tokens(c, network, &tokens);
 }
 
 static qn_status loss_of_classes(const qn_job *j, qn_network *network, qn_context *c, const qn_batch *batch,
                                  double *loss) {
-    return qn_cross_entropy(c, logits_of(network, c, batch), batch->classes, j->class_weights,
+    return qn_cross_entropy(c, qn_task_text_logits(network, c, batch), batch->classes, j->class_weights,
                             (float)j->training->label_smoothing, loss);
 }
 
 static qn_status loss_of_labels(const qn_job *j, qn_network *network, qn_context *c, const qn_batch *batch,
                                 double *loss) {
     (void)j;
-    return qn_binary_cross_entropy(c, logits_of(network, c, batch), batch->multi, loss);
+    return qn_binary_cross_entropy(c, qn_task_text_logits(network, c, batch), batch->multi, loss);
 }
 
 static qn_status loss_of_scores(const qn_job *j, qn_network *network, qn_context *c, const qn_batch *batch,
                                 double *loss) {
     (void)j;
-    return qn_mean_squared_error(c, logits_of(network, c, batch), batch->scores, loss);
+    return qn_mean_squared_error(c, qn_task_text_logits(network, c, batch), batch->scores, loss);
 }
 
 // --- Measuring

@@ -3,13 +3,13 @@
 #pragma once
 #include "data/batch.h"
 #include "infer/model.h"
-#include "metrics/metrics.h"
+#include "metrics/answers.h"
 
 // What a model's outputs for a data set are worth. Only what the task has is there.
 typedef struct {
     qn_metric metrics[QN_METRICS_MAX]; // "loss" first, where it is known
     size_t metric_count;
-    qn_buffer json;                            // the metrics as one object
+    qn_buffer json;                                    // the metrics as one object
     bool classified, multilabelled, regressed, tagged; // which of these is there
     qn_classification classification;
     qn_multilabel multilabel;
@@ -18,6 +18,7 @@ typedef struct {
     qn_tag_scheme scheme; // of `tagging`
     float *scores;        // [count, labels] probabilities, or the values of a regression
     size_t count;         // of `scores`
+    bool valued;          // mistakes are by their values
     qn_mistake *mistakes; // worst first; the strings are the data set's, the model's, or in `strings`
     size_t mistake_count;
     qn_arena *strings; // may be NULL
@@ -35,10 +36,10 @@ typedef struct {
     qn_encode_options encode;
     // The task's.
     qn_labels labels;
-    float *class_weights; // [labels] or NULL
-    bool no_duplicates;       // a batch has no text twice
-    const char *best_metric;  // of the validation data, in place of the task's; or NULL
-    void *own;                // freed by the task's free_own
+    float *class_weights;    // [labels] or NULL
+    bool no_duplicates;      // a batch has no text twice
+    const char *best_metric; // of the validation data, in place of the task's; or NULL
+    void *own;               // freed by the task's free_own
 } qn_job;
 void qn_job_free(qn_job *job);
 
@@ -47,6 +48,7 @@ struct qn_task {
     const char *title; // "Classification", as the report says
     unsigned heads;    // QN_HEAD_..., that it trains
     qn_problem problem;
+    bool reranks;            // a regression's head that scores how well two texts fit
     const char *best_metric; // chooses the best checkpoint unless the user names another
     // Options that this task has no use for are errors. May be NULL.
     qn_status (*check)(const qn_training *training);
@@ -68,7 +70,8 @@ struct qn_task {
 qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out);
 // The task that a model's head is for; an error where it has none.
 qn_status qn_task_of(const qn_model *model, const qn_task **out);
-extern const qn_task qn_task_classify, qn_task_multilabel, qn_task_regress, qn_task_tag, qn_task_embed;
+extern const qn_task qn_task_classify, qn_task_multilabel, qn_task_regress, qn_task_tag, qn_task_embed, qn_task_answer,
+    qn_task_rerank;
 extern const qn_task qn_task_sts, qn_task_retrieval, qn_task_triplets; // of embeddings, which they only measure
 
 // --- What tasks share
@@ -77,6 +80,8 @@ enum { QN_MOST_MISTAKES = 50 };
 qn_status qn_task_check_balance(const qn_training *training);
 // The loss, and the scalars after it.
 void qn_outcome_metrics(qn_outcome *outcome, double loss, const qn_metric *scalars, size_t count);
+// Outputs of the head on whole texts: [n, labels]
+qn_tensor *qn_task_text_logits(qn_network *network, qn_context *c, const qn_batch *batch);
 // -log softmax(row [count])[target]
 double qn_row_cross_entropy(const float *row, size_t count, int32_t target);
 // The data options that all tasks share.

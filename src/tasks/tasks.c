@@ -6,7 +6,8 @@
 #include <string.h>
 
 static const qn_task *const tasks[] = {&qn_task_classify, &qn_task_multilabel, &qn_task_regress,   &qn_task_tag,
-                                      &qn_task_embed,    &qn_task_sts,        &qn_task_retrieval, &qn_task_triplets};
+                                       &qn_task_embed,    &qn_task_sts,        &qn_task_retrieval, &qn_task_triplets,
+                                       &qn_task_answer,   &qn_task_rerank};
 enum { TASKS = sizeof tasks / sizeof *tasks };
 
 qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out) {
@@ -33,7 +34,8 @@ qn_status qn_task_of(const qn_model *model, const qn_task **out) {
     for (size_t i = 0; i < TASKS; i++) {
         unsigned heads = tasks[i]->heads & model->network->heads;
         if (heads & (QN_HEAD_TAGGER | QN_HEAD_SPAN) ||
-            (heads & QN_HEAD_CLASSIFIER && tasks[i]->problem == model->network->config.problem))
+            (heads & QN_HEAD_CLASSIFIER && tasks[i]->problem == model->network->config.problem &&
+             tasks[i]->reranks == model->network->config.reranks))
             return *out = tasks[i], QN_OK;
     }
     QN_TRY(qn_infer_need_labels(model));
@@ -96,7 +98,9 @@ static qn_status evaluate(qn_model *m, qn_job *job, const char *path, char **jso
     qn_outcome outcome = {0};
     qn_status status = QN_OK;
     if (qn_model_labels(m) && qn_model_task(m) != QN_TASK_REGRESS)
-        status = qn_labels_set(&job->labels, (const char *const *)m->network->config.label_names, qn_model_labels(m));
+        if (qn_model_task(m) != QN_TASK_REGRESS && qn_model_task(m) != QN_TASK_RERANK)
+            status =
+                qn_labels_set(&job->labels, (const char *const *)m->network->config.label_names, qn_model_labels(m));
     if (status == QN_OK) status = job->task->read(job, &path, 1, false, &dataset);
     if (status == QN_OK) status = job->task->measure(job, m, &dataset, &outcome);
     if (status == QN_OK) {

@@ -66,7 +66,7 @@ static qn_status make_network(const qn_training *o, const char *folder, const jo
     }
     if (o->dropout >= 0)
         config.encoder.hidden_dropout = config.encoder.attention_dropout = config.classifier_dropout =
-            config.tagger_dropout = (float)o->dropout;
+            config.tagger_dropout = config.span_dropout = (float)o->dropout;
     qn_network_options options = {j->task.task->heads, true, o->seed, true};
     return qn_is_folder(folder) ? qn_network_load(&config, folder, &options, out)
                                 : qn_network_create(&config, &options, out);

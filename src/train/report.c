@@ -49,6 +49,16 @@ static const struct {
     bool percent;
 } metric_names[] = {
     {"accuracy", "Accuracy", true},
+    {"f1", "F1", false},
+    {"precision", "Precision", false},
+    {"recall", "Recall", false},
+    {"strict_f1", "Strict F1", false},
+    {"constrained_f1", "Constrained F1", false},
+    {"exact_match", "Exact match", false},
+    {"has_answer_f1", "F1 with an answer", false},
+    {"has_answer_exact", "Exact with an answer", false},
+    {"no_answer_exact", "Exact without an answer", false},
+    {"map", "Average precision", false},
     {"macro_f1", "Macro F1", false},
     {"weighted_f1", "Weighted F1", false},
     {"micro_f1", "Micro F1", false},
@@ -224,13 +234,15 @@ static void put_main_card(const qn_report *report, qn_buffer *out) {
 static size_t headline(const qn_report *report, qn_metric *out) {
     qn_metric all[QN_METRICS_MAX];
     size_t n = 0, kept = 0;
-    const char *const wanted[] = {"accuracy", "macro_f1", "mcc", "micro_f1", "mean_average_precision",
-                                  "pearson",  "spearman", "mae", "ndcg_at_10", "mrr_at_10", "recall_at_10"};
+    const char *const wanted[] = {
+        "f1",      "exact_match", "accuracy", "macro_f1",   "mcc",       "micro_f1",    "mean_average_precision",
+        "pearson", "spearman",    "mae",      "ndcg_at_10", "mrr_at_10", "recall_at_10"};
     n = report->n_metrics;
     for (size_t i = 0; i < n; i++) all[i] = report->metrics[i];
     if (report->classification) n = qn_classification_scalars(report->classification, all);
     if (report->multilabel) n = qn_multilabel_scalars(report->multilabel, all);
     if (report->regression) n = qn_regression_scalars(report->regression, all);
+    if (report->tagging) n = qn_tagging_scalars(report->tagging, all);
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted && kept < 3; i++) {
         const qn_metric *metric = qn_metric_find(all, n, wanted[i]);
         bool single = report->classification && strcmp(wanted[i], "micro_f1") == 0;

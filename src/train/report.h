@@ -55,6 +55,7 @@ typedef struct {
     size_t n_points;
     const qn_mistake *errors; // worst first; qn_worst_classified, qn_worst_regressed choose them
     size_t n_errors;
+    bool errors_by_value; // of tasks with scalars alone
 
     // How it was asked for, and what went wrong.
     const json_t *arguments; // args.json: an object; NULL: left out

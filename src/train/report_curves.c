@@ -111,10 +111,20 @@ static void put_single(const qn_report *report, const char *key, const char *tit
 
 // Metrics of the evaluations that share one axis from 0 to 1.
 static void put_metrics(const qn_report *report, qn_buffer *out) {
-    static const char *const keys[] = {
-        "eval_accuracy",        "eval_macro_f1", "eval_mcc",      "eval_micro_f1", "eval_mean_average_precision",
-        "eval_subset_accuracy", "eval_pearson",  "eval_spearman", "eval_r2",
-        "eval_ndcg_at_10",      "eval_mrr_at_10", "eval_recall_at_10"};
+    static const char *const keys[] = {"eval_f1",
+                                       "eval_exact_match",
+                                       "eval_accuracy",
+                                       "eval_macro_f1",
+                                       "eval_mcc",
+                                       "eval_micro_f1",
+                                       "eval_mean_average_precision",
+                                       "eval_subset_accuracy",
+                                       "eval_pearson",
+                                       "eval_spearman",
+                                       "eval_r2",
+                                       "eval_ndcg_at_10",
+                                       "eval_mrr_at_10",
+                                       "eval_recall_at_10"};
     enum { LINES = 4 };
     curve curves[LINES] = {{0}};
     qn_buffer names[LINES] = {{0}};

@@ -128,8 +128,8 @@ static void put_classes(const qn_report *report, const qn_class_score *scores, i
                      "class=\"numbers sortable\">"
                      "<thead><tr><th class=\"left\">%s</th><th>%s</th><th>Predicted</th><th>Precision</th>"
                      "<th>Recall</th><th>F1</th>%s</tr></thead><tbody>\n",
-                     what, n > 40 ? " tall" : "", report->tagging ? "Type" : "Label", report->tagging ? "Entities" : "Examples",
-                     multilabel ? "<th>Average precision</th>" : "");
+                     what, n > 40 ? " tall" : "", report->tagging ? "Type" : "Label",
+                     report->tagging ? "Entities" : "Examples", multilabel ? "<th>Average precision</th>" : "");
     for (int32_t k = 0; k < n; k++) {
         qn_buffer_text(out, "<tr><td class=\"left\">");
         qn_report_text(label_of(report, k), out);
@@ -307,7 +307,7 @@ static void put_error(const qn_mistake *e, bool labels, qn_buffer *out) {
 
 void qn_report_errors(const qn_report *report, qn_buffer *out) {
     if (report->n_errors == 0) return;
-    bool labels = !report->regression;
+    bool labels = !report->regression && !report->errors_by_value;
     qn_report_section("errors", labels ? "Most confident errors" : "Largest errors", NULL, out);
     qn_buffer_printf(
         out,

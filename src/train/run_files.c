@@ -179,6 +179,7 @@ static void fill_report(qn_trainer *t, qn_report *r, const char *task, const qn_
     if (!o->classified && !o->multilabelled && !o->regressed && !o->tagged) {
         r->metrics = o->metrics;
         r->n_metrics = o->metric_count;
+        r->errors_by_value = o->valued;
     }
     r->errors = o->mistakes;
     r->n_errors = o->mistake_count;
