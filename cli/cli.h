@@ -57,6 +57,7 @@
     X(mine)                                                                                                            \
     X(fill_mask)                                                                                                       \
     X(rerank)                                                                                                          \
+    X(generate)                                                                                                        \
     X(index)                                                                                                           \
     X(search)                                                                                                          \
     X(info)                                                                                                            \

@@ -127,6 +127,10 @@ void output_bytes(output *out, const void *data, size_t size) {
     out->used += size;
 }
 
+void output_show(const output *out) {
+    if (!out->file) fflush(stdout);
+}
+
 void output_text(output *out, const char *text) {
     output_bytes(out, text, strlen(text));
 }

@@ -111,6 +111,7 @@ void output_usage(output *out, const qn_usage *usage); // "tokens": N, "windows"
 // The same for a text that was read whole or cut, after a comma; prints what is wrong. The exit status.
 int write_usage(output *out, qn_model *model, const qn_text *text, bool embedding);
 void output_vector(output *out, const float *values, size_t count);
+void output_show(const output *out); // what was written to standard output so far appears there
 // True when writing has failed, so that a long command need not go on.
 bool output_broken(const output *out);
 // Completes the file when `status` is 0, else drops it; returns the exit status.

@@ -337,6 +337,36 @@ typedef struct {
 typedef qn_status (*qn_fill_receiver)(void *user, size_t mask, size_t position, const qn_candidate *candidates, size_t count);
 QN_API qn_status qn_fill_mask(qn_model *model, const qn_text *text, size_t top, qn_fill_receiver receive, void *user);
 
+/* ---- Text from a decoder --------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    size_t max_new_tokens;
+    double temperature;        /* 0: the most probable token each time (greedy) */
+    size_t top_k;              /* only the k most probable; 0: all */
+    double top_p, min_p;       /* only those that together reach p; only those of min_p times the best one's probability; 0: all */
+    double repetition_penalty; /* logits of tokens that are there are divided by it (negative ones multiplied); 0: no */
+    uint64_t seed;             /* a text is a function of it, of the prompt and of the prompt's number */
+    const char *const *stop;   /* strings that end a text and are not part of it */
+    size_t stop_count;
+} qn_generation_options;
+QN_API qn_generation_options qn_generation_defaults(void); /* 128 tokens, greedy */
+
+/* A piece of text of prompt `index`, as soon as it is certain; or, with `end`, the whole text once more. Valid during the call. */
+typedef struct {
+    size_t index;
+    const char *text; /* UTF-8 */
+    size_t size;
+    const char *end; /* NULL: a piece; "end": the model ended it; "stop": a stop string; "length" */
+    size_t prompt_tokens, new_tokens; /* with `end` */
+} qn_generated;
+typedef qn_status (*qn_generation_receiver)(void *user, const qn_generated *generated);
+
+/* Goes on from each prompt (pairs are not looked at). Several prompts are computed together, without padding, and their pieces come
+ * interleaved; a text does not depend on what stands beside it. A prompt that leaves no room within the model's limit is an error, or
+ * with QN_OVERFLOW_TRUNCATE cut at its beginning. options NULL: the defaults. Any status but QN_OK from `receive` stops with it. */
+QN_API qn_status qn_generate(qn_model *model, const qn_text *prompts, size_t count, const qn_generation_options *options,
+                             qn_generation_receiver receive, void *user);
+
 /* ---- Data files ----------------------------------------------------------------------------------------------------- */
 
 /* How to read files of texts: TSV, CSV, JSON lines, fastText's or plain lines, each also gzipped; "-" is standard input. NULL

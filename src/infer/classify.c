@@ -112,17 +112,24 @@ static qn_status receive_masks(qn_model *m, qn_context *c, const qn_infer_batch 
     return QN_OK;
 }
 
-// The table of words is also the weight of the last product. It is packed at the first mask and not when a model is
-// opened.
-static qn_status pack_head(qn_model *m) {
-    qn_tensor *word = m->network->encoder.word;
+qn_tensor *qn_infer_head_weight(const qn_model *m) {
+    return m->network->decoder ? m->network->decoder : m->network->encoder.word;
+}
+
+// Packed at the first use and not when a model is opened. Four bits are too few for scores of words: eight there.
+qn_status qn_infer_pack_head(qn_model *m) {
+    static const qn_compute computes[] = {[QN_DTYPE_F32] = QN_DTYPE_F32,
+                                          [QN_DTYPE_BF16] = QN_DTYPE_F32,
+                                          [QN_DTYPE_INT8] = QN_DTYPE_INT8,
+                                          [QN_DTYPE_Q8] = QN_DTYPE_Q8,
+                                          [QN_DTYPE_Q4] = QN_DTYPE_Q8};
+    qn_tensor *weight = qn_infer_head_weight(m);
     if (m->head_packed) return QN_OK;
-    word->packed = m->backend->ops->pack(
-        m->backend, &(qn_pack_args){.out = word->shape[0],
-                                    .in = word->shape[1],
-                                    .compute = m->compute == QN_DTYPE_INT8 ? QN_DTYPE_INT8 : QN_DTYPE_F32,
-                                    .weight = word->data});
-    m->head_packed = word->packed != NULL;
+    weight->packed = m->backend->ops->pack(m->backend, &(qn_pack_args){.out = weight->shape[0],
+                                                                       .in = weight->shape[1],
+                                                                       .compute = computes[m->compute],
+                                                                       .weight = weight->data});
+    m->head_packed = weight->packed != NULL;
     return m->head_packed ? QN_OK : QN_ERROR_MEMORY;
 }
 
@@ -147,7 +154,7 @@ qn_status qn_fill_mask(qn_model *m, const qn_text *text, size_t top, qn_fill_rec
     if (f.masks == 0)
         status = qn_fail(QN_ERROR_ARGUMENT, "the text has no %s within the first %zu tokens",
                          qn_tokenizer_token(m->tokenizer, mask), m->encode.max_length);
-    if (status == QN_OK) status = pack_head(m);
+    if (status == QN_OK) status = qn_infer_pack_head(m);
     if (status == QN_OK) status = qn_infer_sequences(m, &m->window, true, receive_masks, &f);
     free(index);
     return status;

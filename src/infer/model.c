@@ -131,8 +131,8 @@ qn_status qn_model_lend(qn_network *network, const qn_tokenizer *tokenizer, cons
 static void close_own(qn_model *m) {
     if (m->network && m->backend) {
         qn_encoder_unpack(&m->network->encoder, m->backend);
-        qn_tensor *word = m->network->encoder.word;
-        if (m->head_packed && word->packed) m->backend->ops->unpack(m->backend, (void *)(uintptr_t)word->packed);
+        qn_tensor *head = qn_infer_head_weight(m);
+        if (m->head_packed && head->packed) m->backend->ops->unpack(m->backend, (void *)(uintptr_t)head->packed);
     }
     qn_network_free(m->network);
     qn_backend_destroy(m->backend);
