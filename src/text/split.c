@@ -208,6 +208,91 @@ static size_t gpt2_match(const char *text, size_t at, size_t end) {
     return class == GPT2_SPACE && at < end && last > begin ? last : at;
 }
 
+// --- GPT-4's pattern ------------------------------------------------------------------------------------------------
+
+struct qn_known_pattern {
+    const char *expression;
+    size_t digits;  // that a number has at most
+    bool whole_end; // white space at the end of a text is one piece, whatever newlines are in it
+};
+
+#define WORDS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}"
+#define SIGNS "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+#define SPACES "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+static const struct qn_known_pattern known_patterns[] = {
+    {WORDS "{1,3}" SIGNS SPACES, 3, false},
+    {WORDS SIGNS SPACES, 1, false},
+    {WORDS "{1,3}" SIGNS "\\s+\\z|" SPACES, 3, true},
+};
+
+const struct qn_known_pattern *qn_known_pattern_find(const char *expression) {
+    for (size_t i = 0; i < sizeof known_patterns / sizeof known_patterns[0]; i++)
+        if (strcmp(expression, known_patterns[i].expression) == 0) return &known_patterns[i];
+    return NULL;
+}
+
+// Bytes of a contraction in any case. The long s, U+017F, is an s in another case.
+static size_t caseless_contraction(const char *text, size_t at, size_t end) {
+    if (text[at] != '\'' || at + 1 >= end) return 0;
+    if (at + 2 < end && memcmp(text + at + 1, "\xC5\xBF", 2) == 0) return 3;
+    char a = (char)(text[at + 1] | 32), b = at + 2 < end ? (char)(text[at + 2] | 32) : 0;
+    if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
+    return (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
+}
+
+static bool is_newline(char c) {
+    return c == '\r' || c == '\n';
+}
+
+// The end of the characters of one class that follow, at most `most` of them.
+static size_t skip_class(const char *text, size_t at, size_t end, int class, size_t most) {
+    size_t length;
+    for (; at < end && most > 0 && gpt2_class(text + at, &length) == class; most--) at += length;
+    return at;
+}
+
+// A run of white space: up to its last newline, or without its last character, which the next word takes.
+static size_t match_spaces(const struct qn_known_pattern *known, const char *text, size_t at, size_t end) {
+    size_t begin = at, last = at, newline = 0, length;
+    while (at < end && gpt2_class(text + at, &length) == GPT2_SPACE) {
+        last = at;
+        at += length;
+        if (is_newline(text[last])) newline = at;
+    }
+    if (at == end && known->whole_end) return at;
+    if (newline > 0) return newline;
+    return at < end && last > begin ? last : at;
+}
+
+static size_t match_known(const struct qn_known_pattern *known, const char *text, size_t at, size_t end) {
+    size_t length = caseless_contraction(text, at, end), next;
+    if (length > 0) return at + length;
+    int class = gpt2_class(text + at, &length);
+    if (class == GPT2_LETTER) return skip_class(text, at + length, end, GPT2_LETTER, SIZE_MAX);
+    if (class == GPT2_NUMBER) return skip_class(text, at, end, GPT2_NUMBER, known->digits);
+    int second = at + length < end ? gpt2_class(text + at + length, &next) : GPT2_NUMBER;
+    if (second == GPT2_LETTER && !is_newline(text[at])) // with one sign or space before it
+        return skip_class(text, at + length, end, GPT2_LETTER, SIZE_MAX);
+    if (class == GPT2_SPACE && (text[at] != ' ' || second != GPT2_OTHER)) return match_spaces(known, text, at, end);
+    at = skip_class(text, at + length, end, GPT2_OTHER, SIZE_MAX);
+    while (at < end && is_newline(text[at])) at++;
+    return at;
+}
+
+// Matches lie one behind the other, so that all behaviours that keep them apart are one.
+static qn_status split_known(const struct qn_known_pattern *known, qn_work *w) {
+    cutter c = {.work = w};
+    for (size_t i = 0; i < w->range_count; i++) {
+        for (size_t at = w->ranges[i].start; at < w->ranges[i].end;) {
+            size_t end = match_known(known, w->form.text, at, w->ranges[i].end);
+            QN_TRY(put_range(&c, at, end));
+            at = end;
+        }
+    }
+    swap_ranges(w, c.count);
+    return QN_OK;
+}
+
 static qn_status split_gpt2(qn_work *w) {
     cutter c = {.work = w};
     for (size_t i = 0; i < w->range_count; i++) {
@@ -321,6 +406,7 @@ static qn_status apply(const qn_step *step, qn_work *w) {
     case QN_STEP_SPLIT_WORDS:
         return split_words(w);
     case QN_STEP_SPLIT_PATTERN:
+        if (step->known && step->behavior == QN_SPLIT_ISOLATED) return split_known(step->known, w);
         return split_pattern(step, w);
     case QN_STEP_SPLIT_GPT2:
         if (step->flag) QN_TRY(prepend_spaces(w));

@@ -231,6 +231,8 @@ static qn_status read_split(const reader *r, const json_t *item) {
     QN_TRY(qn_steps_add(r->steps, QN_STEP_SPLIT_PATTERN, NULL, &step));
     QN_TRY(qn_json_bool(item, r->path, "invert", false, &step->second));
     QN_TRY(get_behavior(r, item, &step->behavior));
+    const char *expression = json_string_value(json_object_get(json_object_get(item, "pattern"), "Regex"));
+    if (expression) step->known = qn_known_pattern_find(expression);
     return read_pattern(r, item, step);
 }
 

@@ -376,6 +376,81 @@ static void *encode_many(void *user) {
     return (void *)sum;
 }
 
+// A tokenizer of single bytes that splits by an expression.
+static qn_tokenizer *splitter(const char *before, const char *expression, const char *after) {
+    const char *path = test_path(test_folder(), "tokenizer.json");
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fprintf(
+        file,
+        "{\"model\": {\"type\": \"BPE\", \"byte_fallback\": true, \"unk_token\": \"u\", \"merges\": [], \"vocab\": {");
+    for (int byte = 0; byte < 256; byte++) fprintf(file, "\"<0x%02X>\": %d, ", byte, byte);
+    fprintf(file,
+            "\"u\": 256}}, \"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": \"%s%s%s\"}, "
+            "\"behavior\": \"Isolated\"}}",
+            before, expression, after);
+    fclose(file);
+    return load(path);
+}
+
+// Protects the matching of well-known patterns: as PCRE2 does it, on random texts of what the patterns tell apart.
+static void test_known_patterns(void **state) {
+    (void)state;
+#define WORDS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}"
+#define SIGNS "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|"
+#define SPACES "\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
+    static const char *const patterns[] = {WORDS "{1,3}" SIGNS SPACES, WORDS SIGNS SPACES,
+                                           WORDS "{1,3}" SIGNS "\\\\s+\\\\z|" SPACES};
+    static const char *const parts[] = {"'",
+                                        "s",
+                                        "S",
+                                        "\xC5\xBF",
+                                        "re",
+                                        "vE",
+                                        "l",
+                                        "L",
+                                        "D",
+                                        "\xC3\xA9",
+                                        "\xE4\xB8\xAD",
+                                        "1",
+                                        "23",
+                                        "\xC2\xBD",
+                                        " ",
+                                        " ",
+                                        "\t",
+                                        "\n",
+                                        "\r",
+                                        "\xC2\xA0",
+                                        "\xE3\x80\x80",
+                                        ".",
+                                        "!?",
+                                        "\xCC\x81",
+                                        "\xF0\x9F\x98\x80",
+                                        "\xF0\x9D\x94\xB8",
+                                        "\xC2\x85",
+                                        "\x0B"};
+    for (size_t p = 0; p < sizeof patterns / sizeof patterns[0]; p++) {
+        qn_tokenizer *fast = splitter("", patterns[p], ""), *slow = splitter("(?:", patterns[p], ")");
+        qn_encoding a = QN_ENCODING_INIT, b = QN_ENCODING_INIT;
+        uint32_t random = 1;
+        for (int i = 0; i < 20000; i++) {
+            char text[256] = "";
+            for (int j = 0; j < 1 + i % 24; j++) {
+                random = random * 1664525 + 1013904223;
+                strcat(text, parts[(random >> 16) % (sizeof parts / sizeof parts[0])]);
+            }
+            assert_ok(qn_tokenizer_encode(fast, text, strlen(text), NULL, 0, NULL, &a));
+            assert_ok(qn_tokenizer_encode(slow, text, strlen(text), NULL, 0, NULL, &b));
+            assert_int_equal(a.count, b.count);
+            assert_memory_equal(a.words, b.words, a.count * sizeof *a.words);
+        }
+        qn_encoding_free(&a);
+        qn_encoding_free(&b);
+        qn_tokenizer_free(fast);
+        qn_tokenizer_free(slow);
+    }
+}
+
 // Protects the promise that threads may share a tokenizer (the thread sanitizer looks).
 static void test_threads(void **state) {
     (void)state;
@@ -403,6 +478,7 @@ int main(void) {
         cmocka_unit_test(test_steady_state_allocates_nothing),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_known_patterns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
