@@ -147,18 +147,16 @@ static qn_status read_object(qn_tagged_reader *r, const json_t *object) {
 }
 
 qn_status qn_tagged_json(qn_tagged_reader *r, qn_span line, int64_t number) {
-    char *place = NULL;
     json_t *object = NULL;
-    qn_buffer name = {0};
-    qn_buffer_printf(&name, "%s:%lld", qn_input_name(r->input), (long long)number);
-    QN_TRY(qn_buffer_status(&name));
-    place = name.data;
-    qn_status status = qn_json_parse(line.data, line.size, place, &object);
+    qn_buffer place = {0};
+    qn_buffer_printf(&place, "%s:%lld", qn_input_name(r->input), (long long)number);
+    qn_status status = qn_buffer_status(&place);
+    if (status == QN_OK) status = qn_json_parse(line.data, line.size, place.data, &object);
     if (status == QN_OK) {
         status = read_object(r, object);
-        if (status != QN_OK && status != QN_ERROR_MEMORY) qn_fail_prefix(status, "%s", place);
+        if (status != QN_OK && status != QN_ERROR_MEMORY) qn_fail_prefix(status, "%s", place.data);
     }
     json_decref(object);
-    free(place);
+    qn_buffer_free(&place);
     return status;
 }
