@@ -792,7 +792,7 @@ qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens
     for (size_t i = 0; x && !packed && i < whole; i++) {
         qn_arena_mark mark = qn_arena_save(c->arena);
         x = layer(c, e, i, x, &sub, tokens);
-        if (qn_taping(c)) continue;
+        if (qn_taping(c) || c->keep) continue;
         // Without a tape the norms wrote into x's own memory: what the block used beyond it is free again.
         if (carry && sub) {
             memcpy(carry->data, sub->data, qn_count(sub) * sizeof(float));
