@@ -12,7 +12,10 @@ typedef struct {
 
 // Each is a part of a command's table of options; `structure` has a member `use` of type use_settings.
 #define USE_MODEL(structure)                                                                                           \
-    { "model", FIELD(structure, use.model), "DIR", .help = "folder of the model", .required = true, .letter = 'm' }
+    {"model", FIELD(structure, use.model), "DIR", .help = "folder of the model", .required = true, .letter = 'm'},      \
+    {                                                                                                                  \
+        "adapter", FIELD(structure, use.options.adapter), "DIR", .help = "folder of a LoRA adapter for the model"      \
+    }
 #define USE_INPUT(structure)                                                                                           \
     {"input",       FIELD(structure, use.input),                                                                       \
      "FILE",        .help = "texts: one per line, or TSV, CSV, JSON lines, also gzipped; - is standard input",         \

@@ -213,9 +213,12 @@ typedef struct {
     size_t batch_tokens; /* tokens computed at once; 0: a size that suits the caches. Memory grows with it, results do not change */
     size_t max_length;   /* tokens per text, special ones included; 0: what the folder says */
     qn_overflow overflow; /* of longer texts */
+    const char *adapter; /* folder of a LoRA adapter for this model, as PEFT and qn_finetune write it; NULL: none. Its products are added
+                          * to the weights when it is opened: it costs nothing afterwards */
 } qn_model_options;
 QN_API qn_model_options qn_model_defaults(void);
 
+/* `folder` may also be an adapter's own, whose adapter_config.json names the model that it is for. */
 QN_API qn_status qn_model_open(const char *folder, const qn_model_options *options, qn_model **out); /* options NULL: the defaults */
 QN_API void qn_model_close(qn_model *model);                                                       /* NULL is allowed */
 
@@ -223,6 +226,8 @@ QN_API void qn_model_close(qn_model *model);                                    
  * bytes with a scale per row, the rest in float32; about a quarter of the size. Every function here opens it, in any dtype; in "int8"
  * its vectors have the bits of the original's in "int8". transformers cannot read it. */
 QN_API qn_status qn_quantize(const char *folder, const char *output);
+/* Writes `model` with `adapter` put into its weights as a model folder of its own. */
+QN_API qn_status qn_merge(const char *model, const char *adapter, const char *output);
 
 /* What the model is, as one JSON object: family, layers, widths, parameters, heads, labels, pooling, dtype, threads, isa, ...
  * The caller frees *json with free(). */
@@ -516,6 +521,14 @@ typedef struct {
     bool balanced;             /* class weights n / (labels * count) */
     int64_t freeze_layers;     /* the first so many layers and the embeddings stay as they are; -1: nothing is frozen */
     qn_embed_training embed;   /* embed */
+    int64_t lora_rank;         /* above 0: the weights stay as they are, and only factors of this rank that are added to them and the
+                                * task's head are trained (LoRA, Hu et al. 2021). The output is then an adapter's folder, as PEFT's */
+    double lora_alpha;         /* factors count alpha / rank times; 0: twice the rank */
+    double lora_dropout;       /* of their inputs */
+    const char *lora_targets;  /* "query,value": which linear layers, by names or ends of names, or by query, key, value,
+                                * attention_output, up, down; NULL: "all-linear" */
+    bool lora_rank_stabilized; /* alpha / sqrt(rank) (Kalajdzievski 2023) */
+    const char *adapter;       /* folder of an adapter to go on from */
     double mask_probability;   /* mlm */
     bool whole_word, next_sentence;
     uint64_t seed;

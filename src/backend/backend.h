@@ -118,6 +118,22 @@ typedef struct {
     float *dbias;       // [out] += sum of dy over T, or NULL
 } qn_linear_backward_args;
 
+// A low-rank addition to a linear layer (Hu et al. 2021): y += scale x A^T B^T, in float32. The rows of y may be parts of
+// wider ones.
+typedef struct {
+    size_t rows, in, out, rank; // T
+    const float *x;             // [T, in]
+    const float *a, *b;         // [rank, in], [out, rank]
+    float scale;
+    float *u;         // [T, rank] scale x A^T: forward writes it, backward reads it
+    float *y;         // [T, out], added to (+=)
+    size_t y_stride;  // of y and dy
+    const float *dy;  // backward: [T, out]
+    float *dx;        // [T, in] or NULL
+    bool accumulate;  // of dx
+    float *da, *db;   // added to (+=), or NULL
+} qn_low_rank_args;
+
 // Operations of inference that look at one row at a time, run one after the other on a block of rows that stays in the
 // cache of one thread: what stands between two attentions of a transformer. A value is a matrix [T, width], in memory
 // or, where that is NULL, only inside the block. A step reads values and writes one; it may write a value that it reads
@@ -394,6 +410,8 @@ typedef struct {
 
     void (*linear_forward)(qn_backend *b, const qn_linear_forward_args *a);
     void (*linear_backward)(qn_backend *b, const qn_linear_backward_args *a);
+    void (*low_rank_forward)(qn_backend *b, const qn_low_rank_args *a);
+    void (*low_rank_backward)(qn_backend *b, const qn_low_rank_args *a);
     void (*block_forward)(qn_backend *b, const qn_block_args *a);
     void (*activation_forward)(qn_backend *b, qn_activation f, size_t count, const float *x, float *y);
     void (*activation_backward)(qn_backend *b, qn_activation f, size_t count, const float *x, const float *dy,

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "models/lora.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,13 +26,18 @@ static qn_status try_dtype(qn_model *m) {
     return QN_OK;
 }
 
-static qn_status open_network(qn_model *m) {
+static qn_status open_network(qn_model *m, qn_lora *lora, const char *adapter) {
     qn_model_config config;
     QN_TRY(qn_model_config_read(m->transformer, &config));
+    qn_status status = lora ? qn_lora_configure(lora, adapter, &config) : QN_OK;
+    if (status != QN_OK) {
+        qn_model_config_free(&config);
+        return status;
+    }
     // The pooler serves the heads above it; many folders of plain encoders come without one.
     unsigned heads = config.heads;
     if (!(heads & (QN_HEAD_CLASSIFIER | QN_HEAD_NEXT_SENTENCE))) heads &= ~(unsigned)QN_HEAD_POOLER;
-    return qn_network_load(&config, m->transformer, &(qn_network_options){.heads = heads}, &m->network);
+    return qn_network_load(&config, m->transformer, &(qn_network_options){.heads = heads, .lora = lora}, &m->network);
 }
 
 static void smaller(size_t *limit, size_t other) {
@@ -68,7 +74,8 @@ static qn_status choose_prompt(qn_model *m) {
     return QN_OK;
 }
 
-static qn_status open_parts(qn_model *m, const char *folder, const qn_model_options *options) {
+// `folder` is the model's, that of `lora` (NULL: none) is options->adapter.
+static qn_status open_parts(qn_model *m, const char *folder, qn_lora *lora, const qn_model_options *options) {
     QN_TRY(qn_compute_parse(options->dtype, &m->compute));
     if (options->threads < 0) return qn_fail(QN_ERROR_ARGUMENT, "%d threads (expected 0 or more)", options->threads);
     m->overflow = options->overflow;
@@ -82,7 +89,7 @@ static qn_status open_parts(qn_model *m, const char *folder, const qn_model_opti
     const char *inside = m->sbert.transformer_path;
     m->transformer = inside && *inside ? qn_path_join(folder, inside) : qn_strdup(folder);
     if (!m->transformer) return QN_ERROR_MEMORY;
-    QN_TRY(open_network(m));
+    QN_TRY(open_network(m, lora, options->adapter));
     qn_tokenizer *tokenizer = NULL;
     QN_TRY(qn_tokenizer_load(m->transformer, &tokenizer));
     m->tokenizer = tokenizer;
@@ -93,13 +100,31 @@ static qn_status open_parts(qn_model *m, const char *folder, const qn_model_opti
     return m->arena && m->records ? QN_OK : QN_ERROR_MEMORY;
 }
 
-qn_status qn_model_open(const char *folder, const qn_model_options *options, qn_model **out) {
+// An adapter's folder in place of a model's stands for the model that it names, and itself.
+static qn_status open_adapter(const char **folder, qn_model_options *options, qn_lora *lora) {
+    if (!options->adapter && qn_lora_is_folder(*folder)) options->adapter = *folder;
+    if (!options->adapter) return QN_OK;
+    QN_TRY(qn_lora_open(options->adapter, lora));
+    if (options->adapter != *folder) return QN_OK;
+    if (!lora->base || !qn_is_folder(lora->base))
+        return qn_fail(QN_ERROR_IO,
+                       "%s: is for the model \"%s\", which is no folder (expected the model, and this as its "
+                       "adapter)",
+                       *folder, lora->base ? lora->base : "");
+    *folder = lora->base;
+    return QN_OK;
+}
+
+qn_status qn_model_open(const char *folder, const qn_model_options *given, qn_model **out) {
     *out = NULL;
-    qn_model_options defaults = qn_model_defaults();
+    qn_model_options options = given ? *given : qn_model_defaults();
+    qn_lora lora = {0};
     qn_model *m = qn_calloc(1, sizeof *m);
     if (!m) return QN_ERROR_MEMORY;
     m->sbert = qn_sbert_defaults();
-    qn_status status = open_parts(m, folder, options ? options : &defaults);
+    qn_status status = open_adapter(&folder, &options, &lora);
+    if (status == QN_OK) status = open_parts(m, folder, options.adapter ? &lora : NULL, &options);
+    qn_lora_free(&lora);
     if (status != QN_OK) {
         qn_model_close(m);
         return status;

@@ -1,5 +1,5 @@
 // Networks: building, reading, writing, and the heads' forward passes.
-#include "models/network.h"
+#include "models/lora.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include <stdio.h>
@@ -85,6 +85,9 @@ static qn_status build(qn_model_config *config, const qn_network_options *option
     // Every row of a table that is also the output projection of masked LM has a gradient in every step.
     if (status == QN_OK && options->by_rows && !(n->heads & QN_HEAD_MASKED_LM))
         qn_parameters_find(&n->parameters, n->config.family->names.word)->by_rows = true;
+    for (size_t i = 0; status == QN_OK && i < n->parameters.count; i++)
+        n->parameters.items[i]->frozen = n->parameters.items[i]->layer < options->frozen;
+    if (status == QN_OK && options->lora && options->trainable) status = qn_lora_add(n, options->lora);
     if (status != QN_OK) {
         qn_network_free(n);
         return status;
@@ -94,10 +97,11 @@ static qn_status build(qn_model_config *config, const qn_network_options *option
 }
 
 static qn_status finish(qn_network *n, const qn_network_options *options) {
-    if (options->trainable)
-        QN_TRY(qn_parameters_allocate_training(&n->parameters));
-    else
-        for (size_t i = 0; i < n->parameters.count; i++) n->parameters.items[i]->tensor.requires_grad = false;
+    if (options->lora)
+        QN_TRY(options->trainable ? qn_lora_start(n, options->lora, options->seed) : qn_lora_merge(n, options->lora));
+    if (options->trainable) QN_TRY(qn_parameters_allocate_training(&n->parameters));
+    for (size_t i = 0; i < n->parameters.count; i++)
+        if (!options->trainable || n->parameters.items[i]->frozen) n->parameters.items[i]->tensor.requires_grad = false;
     return qn_encoder_bind(&n->encoder, &n->parameters);
 }
 
@@ -185,7 +189,8 @@ static bool begins(const char *name, const char *with) {
 // Which parameters start fresh: those of a head that is missing, or has another number of labels while training.
 static bool starts_fresh(qn_network *n, const qn_parameter *p, char *name, const qn_network_options *options) {
     const qn_st_tensor *t = find(n, name);
-    if (!p->optional || !options->trainable) return false;
+    bool replaced = options->lora && qn_lora_has(n, options->lora, p->name); // by the adapter's, in a moment
+    if (!p->optional || (!options->trainable && !replaced)) return false;
     const char *classifier = n->config.family->classifier;
     return !t || (!same_shape(n, t, p) &&
                   ((classifier && begins(p->name, classifier)) || begins(p->name, TAGGER) || begins(p->name, SPAN)));
@@ -199,6 +204,13 @@ static bool is_grouped(const qn_network *n, size_t index) {
 static bool is_bytes(const qn_network *n, const char *name) {
     const qn_st_tensor *t = qn_weights_find(n->weights, name);
     return t && t->dtype == QN_ST_I8;
+}
+
+// Whether the parameter is never written, so that a mapped file can hold it.
+static bool may_stay(const qn_network *n, size_t index, const qn_network_options *options) {
+    const qn_parameter *p = n->parameters.items[index];
+    if (is_grouped(n, index) || (options->trainable && !p->frozen)) return false;
+    return options->trainable || !options->lora || !qn_lora_changes(n, options->lora, p);
 }
 
 static qn_status read_parameter(qn_network *n, size_t index, const char *prefix, const qn_network_options *options,
@@ -225,21 +237,21 @@ static qn_status read_parameter(qn_network *n, size_t index, const char *prefix,
     }
     if (is_bytes(n, name)) return qn_quantized_read(n, p, name, p->tensor.data);
     if (is_transposed(n, p)) return read_transposed(n, p, name, shape);
-    if (!options->trainable && !is_grouped(n, index)) {
+    if (may_stay(n, index, options)) {
         QN_TRY(qn_weights_view_f32(n->weights, name, p->tensor.rank, shape, &view));
         if (view) return QN_OK; // it is where it should be already
     }
     return qn_weights_read_f32(n->weights, name, p->tensor.rank, shape, p->tensor.data);
 }
 
-// For inference: what the file holds as float32 stays there, and only the rest takes memory of its own.
-static qn_status place(qn_network *n, const char *prefix) {
+// What is not written and the file holds as float32 stays there, and only the rest takes memory of its own.
+static qn_status place(qn_network *n, const char *prefix, const qn_network_options *options) {
     bool *elsewhere = qn_calloc(n->parameters.count, sizeof *elsewhere);
     if (!elsewhere) return QN_ERROR_MEMORY;
     qn_status status = QN_OK;
     for (size_t i = 0; status == QN_OK && i < n->parameters.count; i++) {
         qn_parameter *p = n->parameters.items[i];
-        if (is_grouped(n, i) || is_transposed(n, p)) continue;
+        if (!may_stay(n, i, options) || is_transposed(n, p)) continue;
         char name[QN_NAME_SIZE];
         qn_network_file_name(n, p, prefix, name);
         const qn_st_tensor *t = find(n, name); // settles an old name
@@ -279,10 +291,12 @@ static qn_status read_weights(qn_network *n, const char *folder, const qn_networ
     const char *prefix = qn_weights_prefix(n->weights, (const char *const[]){f->prefix, ""}, 2, f->names.word);
     if (!prefix) prefix = f->prefix;
     for (size_t i = 0; i < n->parameters.count; i++) QN_TRY(read_parameter(n, i, prefix, options, false));
-    QN_TRY(options->trainable ? qn_parameters_allocate(&n->parameters) : place(n, prefix));
+    QN_TRY(place(n, prefix, options));
     for (size_t i = 0; i < n->parameters.count; i++) QN_TRY(read_parameter(n, i, prefix, options, true));
     warn_unused(n);
-    if (options->trainable) { // everything was copied
+    bool all_copied = options->trainable;
+    for (size_t i = 0; i < n->parameters.count; i++) all_copied = all_copied && !n->parameters.items[i]->frozen;
+    if (all_copied) {
         qn_weights_close(n->weights);
         n->weights = NULL;
     }
@@ -306,6 +320,8 @@ void qn_network_free(qn_network *n) {
     qn_parameters_free(&n->parameters);
     qn_weights_close(n->weights);
     qn_model_config_free(&n->config);
+    free(n->adapters);
+    free(n->lora.base);
     free(n);
 }
 
@@ -325,13 +341,10 @@ static qn_status write_weights(qn_network *n, const char *folder, qn_st_entry *e
         transpose(p->tensor.shape[0], p->tensor.shape[1], p->tensor.data, turned[i]);
         entries[i].values = turned[i];
     }
-    QN_TRY(qn_make_folders(folder));
-    json_object_del(n->config.json, "quantization"); // the weights are float32
-    QN_TRY(qn_model_config_write(&n->config, n->heads, folder));
     return qn_weights_write(folder, entries, n->parameters.count, NULL, 0);
 }
 
-qn_status qn_network_save(qn_network *n, const char *folder) {
+static qn_status save_weights(qn_network *n, const char *folder) {
     size_t count = n->parameters.count;
     qn_st_entry *entries = qn_calloc(count, sizeof *entries);
     char(*names)[QN_NAME_SIZE] = qn_calloc(count, sizeof *names);
@@ -344,13 +357,36 @@ qn_status qn_network_save(qn_network *n, const char *folder) {
     return status;
 }
 
-void qn_network_freeze(qn_network *n, size_t layers, bool embeddings) {
-    for (size_t i = 0; i < n->parameters.count; i++) {
+qn_status qn_network_save(qn_network *n, const char *folder) {
+    QN_TRY(qn_make_folders(folder));
+    json_object_del(n->config.json, "quantization"); // the weights are float32
+    QN_TRY(qn_model_config_write(&n->config, n->heads, folder));
+    return n->adapter_count ? qn_lora_save(n, folder) : save_weights(n, folder);
+}
+
+qn_status qn_network_read_trained(qn_network *n, const char *folder) {
+    qn_weights *kept = n->weights; // what is frozen may stay there
+    char *path = n->adapter_count ? qn_path_join(folder, "adapter_model.safetensors") : qn_strdup(folder);
+    n->weights = NULL;
+    qn_status status = path ? qn_weights_open(path, &n->weights) : QN_ERROR_MEMORY;
+    for (size_t i = 0; status == QN_OK && i < n->parameters.count; i++) {
         qn_parameter *p = n->parameters.items[i];
-        p->frozen = p->layer == 0 ? embeddings : p->layer <= (int)layers;
-        if (p->frozen) p->tensor.requires_grad = false;
+        if (p->frozen) continue;
+        char name[QN_LORA_NAME];
+        int64_t shape[QN_MAX_RANK];
+        if (n->adapter_count)
+            qn_lora_file_name(n, p, name);
+        else
+            qn_network_file_name(n, p, qn_network_prefix(n), name);
+        bool turned = !n->adapter_count && is_transposed(n, p); // factors never are
+        for (int k = 0; k < p->tensor.rank; k++) shape[k] = (int64_t)p->tensor.shape[turned ? 1 - k : k];
+        status = turned ? read_transposed(n, p, name, shape)
+                        : qn_weights_read_f32(n->weights, name, p->tensor.rank, shape, p->tensor.data);
     }
-    qn_encoder_bind(&n->encoder, &n->parameters);
+    qn_weights_close(n->weights);
+    n->weights = kept;
+    free(path);
+    return status;
 }
 
 static qn_tensor *norm(qn_context *c, const qn_network *n, qn_tensor *x, const qn_dense *norm) {

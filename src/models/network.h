@@ -90,6 +90,16 @@ qn_status qn_model_config_set_labels(qn_model_config *config, qn_problem problem
 // Writes config.json into the folder.
 qn_status qn_model_config_write(qn_model_config *config, unsigned heads, const char *folder);
 
+typedef struct qn_lora qn_lora; // lora.h
+
+// What is written of a network's adapters beside their factors.
+typedef struct {
+    int64_t rank;
+    double alpha, dropout;
+    bool rank_stabilized;
+    char *base; // the folder of the model that they are for
+} qn_lora_summary;
+
 typedef struct {
     qn_model_config config;
     unsigned heads;
@@ -100,6 +110,9 @@ typedef struct {
     qn_tensor *decoder_bias; // or NULL
     qn_weights *weights;     // kept open while tensors point into the file
     size_t fresh;            // parameters of heads that the file did not have
+    qn_adapter *adapters;    // [adapter_count] of weights, in training
+    size_t adapter_count;
+    qn_lora_summary lora;
 } qn_network;
 
 typedef struct {
@@ -107,6 +120,8 @@ typedef struct {
     bool trainable; // own memory for all values, and gradients and moments
     uint64_t seed;  // of fresh parameters
     bool by_rows;   // the word table's gradient has the rows in use alone (qn_optimizer_use), unless it is tied
+    int frozen;     // this many depths stay as they are: 0 none, 1 the embeddings, 1 + N the first N layers too
+    qn_lora *lora;  // adapters, to be trained or, for inference, put into the weights; NULL: none
 } qn_network_options;
 
 // A network of `config` (which moves into it, also on failure) with random parameters.
@@ -121,8 +136,10 @@ void qn_network_free(qn_network *network);
 enum { QN_NAME_SIZE = 320 };
 const char *qn_network_prefix(const qn_network *network);
 const char *qn_network_file_name(const qn_network *network, const qn_parameter *p, const char *prefix, char *name);
-// Writes config.json and the weights (atomic, each).
+// Writes config.json and the weights, or with adapters in training only those and the heads (atomic, each).
 qn_status qn_network_save(qn_network *network, const char *folder);
+// Reads what a folder written by qn_network_save has of the parameters that train.
+qn_status qn_network_read_trained(qn_network *network, const char *folder);
 
 // --- Folders in int8 (quantized.c)
 qn_status qn_quantization_read(qn_model_config *config); // config->exact, from the section of config.json
@@ -131,9 +148,6 @@ qn_status qn_quantized_check(const qn_network *network, const qn_parameter *p, c
 qn_status qn_quantized_read(const qn_network *network, const qn_parameter *p, const char *name, float *values);
 // Writes config.json and the weights, as qn_network_save. exact [qn_encoder_products].
 qn_status qn_quantized_write(qn_network *network, const qn_exact *exact, const char *folder);
-
-// Freezes embeddings and the first `layers` layers.
-void qn_network_freeze(qn_network *network, size_t layers, bool embeddings);
 
 // --- Forward. Hidden states [T, d] come from qn_encoder_forward.
 qn_tensor *qn_network_pooled(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch); // [n, d]

@@ -1,4 +1,5 @@
 // y = f(x W^T + b)        x [T, in], W [out, in], b [out], y [T, out]
+// (adapter.c adds to z where the weight has adapters)
 // dz = dy f'(z), dx = dz W, dW = dz^T x, db = sum over T of dz, where z = x W^T + b
 #include "ops/ops.h"
 
@@ -7,6 +8,7 @@ typedef struct {
     qn_activation f;
     float *pre;           // z, kept where f needs it
     uint16_t *pre_narrow; // in place of pre where y is narrow
+    qn_adapted *adapted;
 } record;
 
 static void activate_again(void *context, void *content, qn_tensor *y) {
@@ -43,6 +45,7 @@ static void backward(void *context, void *content) {
                                    .accumulate = accumulate,
                                    .dweight = r->weight->requires_grad ? r->weight->grad : NULL,
                                    .dbias = r->bias && r->bias->requires_grad ? r->bias->grad : NULL});
+    qn_adapters_backward(c, r->adapted, r->x, r->weight, dz, dx);
 }
 
 // Room for what f is applied to, where backward needs it.
@@ -78,23 +81,28 @@ static qn_tensor *linear(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tens
                          bool narrow) {
     if (!x || !weight || !check(c, x, weight, bias)) return NULL;
     size_t rows = qn_rows(x), in = qn_width(weight), out = weight->shape[0];
-    bool trains = x->requires_grad || weight->requires_grad || (bias && bias->requires_grad);
+    bool adapted = weight->adapter != NULL; // then z is complete, and y computed, after the product
+    bool trains = x->requires_grad || weight->requires_grad || (bias && bias->requires_grad) ||
+                  (adapted && qn_adapters_train(weight));
     if (c->watch) c->watch(c->watcher, x, weight);
     qn_tensor *y = narrow ? qn_new_narrow_matrix(c, rows, out, trains) : qn_new_matrix(c, rows, out, trains);
-    record r = {x, weight, bias, y, f, NULL, NULL};
+    record r = {x, weight, bias, y, f, NULL, NULL, NULL};
     if (!y || !keep_pre(c, &r)) return NULL;
+    float *z = adapted && r.pre ? r.pre : y->data;
     c->backend->ops->linear_forward(c->backend,
                                     &(qn_linear_forward_args){.rows = rows,
                                                               .x = x->data,
                                                               .x_narrow = x->narrow,
                                                               .weight = {weight->data, out, in, weight->packed},
                                                               .bias = bias ? bias->data : NULL,
-                                                              .activation = f,
+                                                              .activation = adapted ? QN_ACTIVATION_NONE : f,
                                                               .compute = c->compute,
-                                                              .pre = r.pre,
+                                                              .pre = adapted ? NULL : r.pre,
                                                               .pre_narrow = r.pre_narrow,
-                                                              .y = y->data,
+                                                              .y = z,
                                                               .y_narrow = y->narrow});
+    if (adapted && !qn_adapters_forward(c, x, weight, z, &r.adapted)) return NULL;
+    if (adapted && f != QN_ACTIVATION_NONE) c->backend->ops->activation_forward(c->backend, f, qn_count(y), z, y->data);
     if (!y->requires_grad) return y;
     y->record = qn_new_record(c, sizeof r, backward, &r);
     if (!y->record) return NULL;
@@ -107,6 +115,7 @@ qn_tensor *qn_linear(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *
 }
 
 qn_tensor *qn_linear_narrow(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *bias, qn_activation f) {
-    bool narrow = weight && qn_taping(c) && c->compute == QN_DTYPE_BF16 && weight->shape[0] % 2 == 0;
+    bool narrow =
+        weight && !weight->adapter && qn_taping(c) && c->compute == QN_DTYPE_BF16 && weight->shape[0] % 2 == 0;
     return linear(c, x, weight, bias, f, narrow);
 }

@@ -108,6 +108,23 @@ qn_tensor *qn_attention_of(qn_context *c, qn_tensor *query, qn_ragged queries, c
 qn_tensor *qn_rotate(qn_context *c, qn_tensor *x, size_t heads, size_t head_width, const int32_t *positions,
                      const qn_rotary *rotary);
 
+// --- Adapters (adapter.c): what is added to a weight at low rank, W + scale B A, without changing W. A weight that has
+// one (tensor.h) is used with it by every qn_linear.
+typedef struct qn_adapter {
+    const qn_tensor *target; // the weight [out, in]
+    qn_tensor *a, *b;        // parameters [r, in], [out, r]
+    float scale, dropout;    // dropout is of its input, with dropout switched on
+    const struct qn_adapter *next; // of a weight that lies behind the target, for views over both; or NULL
+} qn_adapter;
+
+typedef struct qn_adapted qn_adapted; // what backward needs of them
+bool qn_adapters_train(const qn_tensor *weight); // whether any of the weight's is trained
+// Adds to z [T, out] = x W^T + b; *out is for backward, which adds to dx (NULL: not wanted) and to the parameters'
+// gradients. False after a failure.
+bool qn_adapters_forward(qn_context *c, const qn_tensor *x, const qn_tensor *weight, float *z, qn_adapted **out);
+void qn_adapters_backward(qn_context *c, const qn_adapted *steps, const qn_tensor *x, const qn_tensor *weight,
+                          const float *dz, float *dx);
+
 // --- Steps on rows in inference (block.c): what stands between two attentions, run in one go; see qn_block_args. A
 // value is named by its place. Nothing is recorded: only without a tape and with packed weights.
 //

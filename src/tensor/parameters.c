@@ -39,26 +39,42 @@ qn_tensor *qn_parameters_add(qn_parameters *set, const char *name, size_t rows, 
     return &p->tensor;
 }
 
-static float *allocate(const qn_parameters *set) {
-    float *memory = qn_aligned_alloc((set->size ? set->size : 1) * sizeof *memory);
-    if (memory) memset(memory, 0, set->size * sizeof *memory);
+static float *allocate(size_t size) {
+    float *memory = qn_aligned_alloc((size ? size : 1) * sizeof *memory);
+    if (memory) memset(memory, 0, size * sizeof *memory);
     return memory;
+}
+
+size_t qn_parameters_end(const qn_parameters *set, size_t i) {
+    return i + 1 < set->count ? set->items[i + 1]->offset : set->size;
+}
+
+// Neighbours that train keep their distance, so that a run of them is one in all arrays.
+static void place_training(qn_parameters *set) {
+    set->trained = 0;
+    for (size_t i = 0; i < set->count; i++) {
+        qn_parameter *p = set->items[i];
+        if (p->frozen) continue;
+        if (i == 0 || set->items[i - 1]->frozen) set->trained = (set->trained + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        p->slot = set->trained;
+        set->trained += qn_parameters_end(set, i) - p->offset;
+    }
 }
 
 // Memory that is never written is never taken: the places of gradients by rows are left alone but for what the most
 // rows of a step need.
 static float *allocate_gradients(const qn_parameters *set) {
-    float *memory = qn_aligned_alloc((set->size ? set->size : 1) * sizeof *memory);
+    float *memory = qn_aligned_alloc((set->trained ? set->trained : 1) * sizeof *memory);
     for (size_t i = 0; memory && i < set->count; i++) {
         const qn_parameter *p = set->items[i];
-        size_t end = i + 1 < set->count ? set->items[i + 1]->offset : set->size;
-        if (!p->by_rows) memset(memory + p->offset, 0, (end - p->offset) * sizeof *memory);
+        if (p->frozen || p->by_rows) continue;
+        memset(memory + p->slot, 0, (qn_parameters_end(set, i) - p->offset) * sizeof *memory);
     }
     return memory;
 }
 
 qn_status qn_parameters_allocate(qn_parameters *set) {
-    set->values = allocate(set);
+    set->values = allocate(set->size);
     if (!set->values) return QN_ERROR_MEMORY;
     for (size_t i = 0; i < set->count; i++) set->items[i]->tensor.data = set->values + set->items[i]->offset;
     return QN_OK;
@@ -68,12 +84,15 @@ qn_status qn_parameters_allocate_except(qn_parameters *set, const bool *elsewher
     set->size = 0;
     for (size_t i = 0; i < set->count; i++) {
         qn_parameter *p = set->items[i];
-        if (elsewhere[i]) continue;
+        if (elsewhere[i]) {
+            p->offset = set->size; // as an empty entry
+            continue;
+        }
         if (!p->joined) set->size = (set->size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
         p->offset = set->size;
         set->size += qn_count(&p->tensor);
     }
-    set->values = allocate(set);
+    set->values = allocate(set->size);
     if (!set->values) return QN_ERROR_MEMORY;
     for (size_t i = 0; i < set->count; i++)
         if (!elsewhere[i]) set->items[i]->tensor.data = set->values + set->items[i]->offset;
@@ -81,13 +100,15 @@ qn_status qn_parameters_allocate_except(qn_parameters *set, const bool *elsewher
 }
 
 qn_status qn_parameters_allocate_training(qn_parameters *set) {
+    place_training(set);
     set->grads = allocate_gradients(set);
-    set->moment1 = allocate(set);
-    set->moment2 = allocate(set);
+    set->moment1 = allocate(set->trained);
+    set->moment2 = allocate(set->trained);
     if (!set->grads || !set->moment1 || !set->moment2) return QN_ERROR_MEMORY;
     for (size_t i = 0; i < set->count; i++) {
         qn_parameter *p = set->items[i];
-        p->tensor.grad = set->grads + p->offset;
+        if (p->frozen) continue;
+        p->tensor.grad = set->grads + p->slot;
         if (p->by_rows && !(p->tensor.used = qn_used_rows_create(p->tensor.shape[0]))) return QN_ERROR_MEMORY;
     }
     return QN_OK;
@@ -148,10 +169,19 @@ size_t qn_parameters_total(const qn_parameters *set) {
     return total;
 }
 
+size_t qn_parameters_trained(const qn_parameters *set) {
+    size_t total = 0;
+    for (size_t i = 0; i < set->count; i++) total += set->items[i]->frozen ? 0 : qn_count(&set->items[i]->tensor);
+    return total;
+}
+
 qn_tensor qn_parameters_view(const qn_parameters *set, const qn_tensor *first, size_t count) {
     qn_tensor view = *first;
     size_t at = 0;
     while (&set->items[at]->tensor != first) at++;
-    for (size_t i = 1; i < count; i++) view.shape[0] += set->items[at + i]->tensor.shape[0];
+    for (size_t i = 1; i < count; i++) {
+        view.shape[0] += set->items[at + i]->tensor.shape[0];
+        if (!view.adapter) view.adapter = set->items[at + i]->tensor.adapter;
+    }
     return view;
 }

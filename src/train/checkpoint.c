@@ -25,7 +25,7 @@ static const char *idle_name(const qn_lazy_table *table, char name[NAME_SIZE]) {
 
 // The moments [size], and for each table that trains by rows its rows' updates without a gradient, idle.NAME [rows].
 static qn_status save_optimizer(const char *folder, const qn_optimizer *o) {
-    const int64_t size = (int64_t)o->set->size;
+    const int64_t size = (int64_t)o->set->trained;
     size_t rows = 0;
     for (size_t i = 0; i < o->table_count; i++) rows += o->tables[i].parameter->tensor.used->size;
     qn_st_entry *entries = qn_calloc(2 + o->table_count, sizeof *entries);
@@ -191,7 +191,7 @@ static qn_status read_idle(qn_weights *moments, qn_optimizer *o, size_t table) {
 qn_status qn_checkpoint_restore(const char *folder, qn_optimizer *o, qn_training_state *state) {
     *state = (qn_training_state){.best_step = -1};
     QN_TRY(read_state(folder, state));
-    const int64_t shape[1] = {(int64_t)o->set->size};
+    const int64_t shape[1] = {(int64_t)o->set->trained};
     char *path = qn_path_join(folder, "optimizer.safetensors");
     qn_weights *moments = NULL;
     qn_status status = path ? qn_weights_open(path, &moments) : QN_ERROR_MEMORY;

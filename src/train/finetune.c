@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "data/loader.h"
+#include "models/lora.h"
 #include "train/run_files.h"
 #include <inttypes.h>
 #include <math.h>
@@ -56,7 +57,25 @@ static qn_status read_data(const qn_training *o, job *j) {
     return QN_OK;
 }
 
-static qn_status make_network(const qn_training *o, const char *folder, const job *j, qn_network **out) {
+static bool adapts(const qn_training *o) {
+    return o->lora_rank > 0 || o->adapter;
+}
+
+// With adapters `folder` is the model that they are for, and a checkpoint has theirs.
+static qn_status open_adapters(const qn_training *o, const char *checkpoint, qn_lora *lora) {
+    const char *from = checkpoint ? checkpoint : o->adapter;
+    if (!from) return qn_lora_choose(o, lora);
+    QN_TRY(qn_lora_open(from, lora));
+    if (o->lora_rank > 0 && o->lora_rank != lora->rank)
+        return qn_fail(QN_ERROR_ARGUMENT, "%s: the adapter's rank is %lld, not %lld", from, (long long)lora->rank,
+                       (long long)o->lora_rank);
+    free(lora->base); // where it is now
+    lora->base = qn_strdup(o->model);
+    return lora->base ? QN_OK : QN_ERROR_MEMORY;
+}
+
+static qn_status make_network(const qn_training *o, const char *folder, const char *checkpoint, const job *j,
+                              qn_network **out) {
     qn_model_config config;
     QN_TRY(qn_model_config_read(folder, &config));
     qn_status status = j->task.task->configure(&j->task, &config);
@@ -67,9 +86,19 @@ static qn_status make_network(const qn_training *o, const char *folder, const jo
     if (o->dropout >= 0)
         config.encoder.hidden_dropout = config.encoder.attention_dropout = config.classifier_dropout =
             config.tagger_dropout = config.span_dropout = (float)o->dropout;
-    qn_network_options options = {j->task.task->heads, true, o->seed, true};
-    return qn_is_folder(folder) ? qn_network_load(&config, folder, &options, out)
-                                : qn_network_create(&config, &options, out);
+    qn_lora lora = {0};
+    qn_network_options options = {j->task.task->heads, true, o->seed, true, .frozen = (int)(o->freeze_layers + 1)};
+    if (adapts(o)) {
+        options.lora = &lora;
+        status = open_adapters(o, checkpoint, &lora);
+    }
+    if (status != QN_OK)
+        qn_model_config_free(&config);
+    else
+        status = qn_is_folder(folder) ? qn_network_load(&config, folder, &options, out)
+                                      : qn_network_create(&config, &options, out);
+    qn_lora_free(&lora);
+    return status;
 }
 
 static qn_status plan(const qn_training *o, job *j, qn_trainer *t) {
@@ -117,8 +146,7 @@ static qn_status finish(qn_trainer *t, char **json) {
     }
     if (status == QN_OK) status = qn_network_save(t->network, t->options->output);
     if (status == QN_OK) status = qn_tokenizer_save(t->tokenizer, t->options->output);
-    if (status == QN_OK && j->task.task->save)
-        status = j->task.task->save(&j->task, t->network, t->options->output);
+    if (status == QN_OK && j->task.task->save) status = j->task.task->save(&j->task, t->network, t->options->output);
     if (status == QN_OK) status = qn_run_report(t, j->task.task->title, data, d ? name : NULL, d ? &outcome : NULL, d);
     if (status == QN_OK && json) {
         if (!d) qn_buffer_printf(&outcome.json, "{\"loss\": %.9g}", t->state.last_loss);
@@ -134,16 +162,23 @@ static qn_status check(const qn_training *o, job *j) {
     QN_TRY(qn_training_check(o));
     QN_TRY(qn_task_find(o->task, o->multi_label, &j->task.task));
     j->task.training = o;
+    if (adapts(o) && !qn_is_folder(o->model))
+        return qn_fail(QN_ERROR_ARGUMENT, "%s: is no folder (expected the model that adapters are for)", o->model);
+    if (adapts(o) && o->freeze_layers >= 0)
+        return qn_fail(QN_ERROR_ARGUMENT, "freezing layers and LoRA exclude each other: LoRA freezes all of them");
     j->task.data = &o->data;
     return j->task.task->check ? j->task.task->check(o) : QN_OK;
 }
 
 static void say_start(qn_trainer *t, const char *checkpoint) {
     const job *j = t->data;
-    qn_trainer_say(t, "%zu training examples, %zu tokens, %zu labels; %.1f M parameters; %d threads, %s",
-                   qn_dataset_count(&j->train), j->train.sequences.tokens, t->network->config.labels,
-                   (double)qn_parameters_total(&t->network->parameters) / 1e6, qn_backend_threads(t->backend),
-                   qn_backend_isa(t->backend));
+    const qn_parameters *set = &t->network->parameters;
+    double all = (double)qn_parameters_total(set), trained = (double)qn_parameters_trained(set);
+    qn_trainer_say(t,
+                   "%zu training examples, %zu tokens, %zu labels; %.1f M parameters, %.2f M (%.1f %%) trained; "
+                   "%d threads, %s",
+                   qn_dataset_count(&j->train), j->train.sequences.tokens, t->network->config.labels, all / 1e6,
+                   trained / 1e6, 100 * trained / all, qn_backend_threads(t->backend), qn_backend_isa(t->backend));
     if (j->train.split)
         qn_trainer_say(t, "%zu of %zu training texts are longer than %zu tokens and were split into windows",
                        j->train.split, j->train.documents, j->task.encode.max_length);
@@ -157,7 +192,7 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
     const qn_training *o = t->options;
     QN_TRY(check(o, j));
     QN_TRY(qn_run_folder(o, checkpoint));
-    const char *folder = *checkpoint ? *checkpoint : o->model;
+    const char *folder = *checkpoint && !adapts(o) ? *checkpoint : o->model;
     const char *words = o->tokenizer ? o->tokenizer : folder;
     if (!o->tokenizer && !qn_is_folder(folder))
         return qn_fail(QN_ERROR_ARGUMENT, "%s: a single config.json has no tokenizer (expected --tokenizer)", folder);
@@ -174,11 +209,10 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
         return qn_fail(QN_ERROR_ARGUMENT, "%s: the tokenizer has %zu tokens, the model %zu", words,
                        qn_tokenizer_size(*tokenizer), vocabulary);
     QN_TRY(read_data(o, j));
-    QN_TRY(make_network(o, folder, j, &t->network));
-    if (o->freeze_layers >= 0) qn_network_freeze(t->network, (size_t)o->freeze_layers, true);
+    QN_TRY(make_network(o, folder, *checkpoint, j, &t->network));
     QN_TRY(qn_backend_create_cpu(o->threads, NULL, &t->backend));
     t->objective = o->validation ? &with_validation : &without_validation;
-    t->best_metric = o->best_metric           ? o->best_metric
+    t->best_metric = o->best_metric        ? o->best_metric
                      : j->task.best_metric ? j->task.best_metric
                                            : j->task.task->best_metric;
     QN_TRY(plan(o, j, t));

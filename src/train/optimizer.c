@@ -17,22 +17,19 @@ static const double LEAST_MOMENTUM = 1e-6;
 
 typedef struct {
     size_t first, end; // floats
+    size_t slot;       // of `first` in gradients and moments
     const qn_parameter *parameter;
 } run;
-
-static size_t entry_end(const qn_parameters *set, size_t i) {
-    return i + 1 < set->count ? set->items[i + 1]->offset : set->size;
-}
 
 static bool next_run(const qn_parameters *set, size_t *at, run *r) {
     while (*at < set->count && (set->items[*at]->frozen || set->items[*at]->by_rows)) ++*at;
     if (*at == set->count) return false;
     const qn_parameter *p = set->items[*at];
-    *r = (run){p->offset, entry_end(set, *at), p};
+    *r = (run){p->offset, qn_parameters_end(set, *at), p->slot, p};
     for (++*at; *at < set->count; ++*at) {
         const qn_parameter *q = set->items[*at];
         if (q->frozen || q->by_rows || q->decay != p->decay || q->layer != p->layer) break;
-        r->end = entry_end(set, *at);
+        r->end = qn_parameters_end(set, *at);
     }
     return true;
 }
@@ -105,7 +102,7 @@ void qn_optimizer_free(qn_optimizer *o) {
 static qn_adamw_rows rows_of(const qn_optimizer *o, const qn_lazy_table *t, size_t rows, const int32_t *index) {
     const qn_parameter *p = t->parameter;
     return (qn_adamw_rows){rows,           qn_width(&p->tensor),        index,
-                           p->tensor.data, o->set->moment1 + p->offset, o->set->moment2 + p->offset};
+                           p->tensor.data, o->set->moment1 + p->slot, o->set->moment2 + p->slot};
 }
 
 // The rows of o->rows take all updates so far.
@@ -155,7 +152,7 @@ double qn_optimizer_norm(qn_optimizer *o) {
     double sum = 0;
     run r;
     for (size_t at = 0; next_run(o->set, &at, &r);)
-        sum += o->backend->ops->sum_squares(o->backend, r.end - r.first, o->set->grads + r.first);
+        sum += o->backend->ops->sum_squares(o->backend, r.end - r.first, o->set->grads + r.slot);
     for (size_t i = 0; i < o->table_count; i++) {
         const qn_tensor *table = &o->tables[i].parameter->tensor;
         sum += o->backend->ops->sum_squares(o->backend, table->used->count * qn_width(table), table->grad);
@@ -188,8 +185,8 @@ void qn_optimizer_step(qn_optimizer *o, double learning_rate, double scale) {
     o->updates++;
     for (size_t at = 0; next_run(set, &at, &r);) {
         qn_adamw f = update_of(o, r.parameter, learning_rate, scale);
-        o->backend->ops->adamw(o->backend, &f, r.end - r.first, set->values + r.first, set->grads + r.first,
-                               set->moment1 + r.first, set->moment2 + r.first);
+        o->backend->ops->adamw(o->backend, &f, r.end - r.first, set->values + r.first, set->grads + r.slot,
+                               set->moment1 + r.slot, set->moment2 + r.slot);
     }
     for (size_t i = 0; i < o->table_count; i++) update_table(o, &o->tables[i], learning_rate, scale);
     if (++o->missed_count == MOST_MISSED) qn_optimizer_settle(o);
@@ -198,7 +195,7 @@ void qn_optimizer_step(qn_optimizer *o, double learning_rate, double scale) {
 void qn_optimizer_skip(qn_optimizer *o) {
     run r;
     for (size_t at = 0; next_run(o->set, &at, &r);)
-        o->backend->ops->zero(o->backend, o->set->grads + r.first, r.end - r.first);
+        o->backend->ops->zero(o->backend, o->set->grads + r.slot, r.end - r.first);
     for (size_t i = 0; i < o->table_count; i++) qn_used_rows_clear(o->tables[i].parameter->tensor.used);
 }
 

@@ -122,7 +122,7 @@ static qn_status open_corpora(const qn_training *o, const qn_tokenizer *tokenize
 static qn_status make_network(const qn_training *o, const char *from, qn_model_config *config, qn_network **out) {
     if (o->dropout >= 0) config->encoder.hidden_dropout = config->encoder.attention_dropout = (float)o->dropout;
     qn_network_options options = {QN_HEAD_MASKED_LM | (o->next_sentence ? QN_HEAD_POOLER | QN_HEAD_NEXT_SENTENCE : 0u),
-                                  true, o->seed, false};
+                                  true, o->seed, false, .frozen = (int)(o->freeze_layers + 1)};
     char *weights = qn_is_folder(from) ? qn_path_join(from, "model.safetensors") : NULL,
          *index = qn_is_folder(from) ? qn_path_join(from, "model.safetensors.index.json") : NULL;
     bool has_weights = (weights && qn_is_file(weights)) || (index && qn_is_file(index));
@@ -190,7 +190,6 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
     }
     QN_TRY(check_objective(o, &config));
     QN_TRY(make_network(o, from, &config, &t->network));
-    if (o->freeze_layers >= 0) qn_network_freeze(t->network, (size_t)o->freeze_layers, true);
     QN_TRY(open_corpora(o, *tokenizer, limit, t->network->config.encoder.causal, j));
     QN_TRY(qn_backend_create_cpu(o->threads, NULL, &t->backend));
     t->objective = o->validation ? &with_validation : &without_validation;

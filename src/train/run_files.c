@@ -69,6 +69,12 @@ json_t *qn_training_json(const qn_training *o, bool pretraining) {
         FLAG("whole_word", whole_word);
         FLAG("next_sentence", next_sentence);
     } else {
+        set_text(json, "adapter", o->adapter);
+        INTEGER("lora_rank", lora_rank);
+        REAL("lora_alpha", lora_alpha);
+        REAL("lora_dropout", lora_dropout);
+        set_text(json, "lora_targets", o->lora_targets);
+        FLAG("use_rslora", lora_rank_stabilized);
         FLAG("multi_label", multi_label);
         REAL("label_smoothing_factor", label_smoothing);
         FLAG("balanced", balanced);

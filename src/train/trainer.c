@@ -45,6 +45,9 @@ qn_status qn_training_check(const qn_training *o) {
           "gradient accumulation is out of range (expected 1 to 65536)");
     CHECK(o->label_smoothing >= 0 && o->label_smoothing < 1, "label smoothing is out of range (expected 0 to below 1)");
     CHECK(o->layer_decay > 0 && o->layer_decay <= 1, "layer-wise decay is out of range (expected above 0 to 1)");
+    CHECK(o->lora_rank >= 0 && o->lora_rank <= 4096, "LoRA's rank is out of range (expected 0 to 4096)");
+    CHECK(o->lora_alpha >= 0 && o->lora_alpha <= 1e6, "LoRA's alpha is out of range (expected 0 to 1e6)");
+    CHECK(o->lora_dropout >= 0 && o->lora_dropout < 1, "LoRA's dropout is out of range (expected 0 to below 1)");
     CHECK(o->dropout < 1, "dropout is out of range (expected 0 to below 1)");
     CHECK(o->mask_probability > 0 && o->mask_probability < 1,
           "mask probability is out of range (expected between 0 and 1)");
@@ -457,16 +460,7 @@ qn_status qn_trainer_take_best(qn_trainer *t) {
     char name[64];
     snprintf(name, sizeof name, "checkpoint-%" PRId64, t->state.best_step);
     char *folder = qn_path_join(t->options->output, name);
-    qn_model_config config;
-    qn_network *best = NULL;
-    qn_status status = folder ? qn_model_config_read(folder, &config) : QN_ERROR_MEMORY;
-    if (status == QN_OK)
-        status = qn_network_load(&config, folder, &(qn_network_options){.heads = t->network->heads}, &best);
-    for (size_t i = 0; status == QN_OK && i < best->parameters.count; i++) {
-        qn_tensor *to = &t->network->parameters.items[i]->tensor;
-        memcpy(to->data, best->parameters.items[i]->tensor.data, qn_count(to) * sizeof(float));
-    }
-    qn_network_free(best);
+    qn_status status = folder ? qn_network_read_trained(t->network, folder) : QN_ERROR_MEMORY;
     free(folder);
     return status;
 }

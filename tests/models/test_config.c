@@ -135,24 +135,22 @@ static void test_sinusoidal_start(void **state) {
 // Layers that share parameters: freezing the first ones leaves what a later one uses.
 static void test_freeze_shared(void **state) {
     (void)state;
-    qn_model_config c;
-    qn_network *n;
-    assert_ok(parse("{\"model_type\": \"albert\", \"vocab_size\": 10, \"hidden_size\": 8, \"num_hidden_layers\": 4, "
-                    "\"num_attention_heads\": 2, \"num_hidden_groups\": 2}",
-                    &c));
-    assert_ok(qn_network_create(&c, &(qn_network_options){.trainable = true}, &n));
-    const qn_parameter *first =
-        qn_parameters_find(&n->parameters, "encoder.albert_layer_groups.0.albert_layers.0.ffn.weight");
-    const qn_parameter *second =
-        qn_parameters_find(&n->parameters, "encoder.albert_layer_groups.1.albert_layers.0.ffn.weight");
-    qn_network_freeze(n, 1, true);
-    assert_false(first->frozen);
-    qn_network_freeze(n, 2, true);
-    assert_true(first->frozen);
-    assert_false(second->frozen);
-    qn_network_freeze(n, 4, true);
-    assert_true(second->frozen);
-    qn_network_free(n);
+    for (int frozen = 1; frozen <= 5; frozen++) {
+        qn_model_config c;
+        qn_network *n;
+        assert_ok(parse("{\"model_type\": \"albert\", \"vocab_size\": 10, \"hidden_size\": 8, \"num_hidden_layers\": 4, "
+                        "\"num_attention_heads\": 2, \"num_hidden_groups\": 2}",
+                        &c));
+        assert_ok(qn_network_create(&c, &(qn_network_options){.trainable = true, .frozen = frozen}, &n));
+        const qn_parameter *first =
+            qn_parameters_find(&n->parameters, "encoder.albert_layer_groups.0.albert_layers.0.ffn.weight");
+        const qn_parameter *second =
+            qn_parameters_find(&n->parameters, "encoder.albert_layer_groups.1.albert_layers.0.ffn.weight");
+        assert_int_equal(first->frozen, frozen > 2);
+        assert_int_equal(second->frozen, frozen > 4);
+        assert_int_equal(n->parameters.trained < n->parameters.size, true); // no memory for what stays
+        qn_network_free(n);
+    }
 }
 
 // Weights of another shape than config.json says, and a head that the file lacks, are named before memory is taken.

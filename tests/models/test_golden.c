@@ -79,7 +79,7 @@ static void open_case(fixture *f, const char *name, const char *isa, int threads
     assert_ok(qn_model_config_read(folder, &config));
     unsigned heads = config.heads;
     assert_int_not_equal(heads, 0);
-    assert_ok(qn_network_load(&config, folder, &(qn_network_options){heads, true, 0, true}, &f->network));
+    assert_ok(qn_network_load(&config, folder, &(qn_network_options){.heads = heads, .trainable = true, .by_rows = true}, &f->network));
     assert_int_equal(f->network->fresh, 0);
     assert_ok(qn_weights_open(file, &f->golden));
     assert_ok(qn_backend_create_cpu(threads, isa, &f->backend));

@@ -182,7 +182,8 @@ static void test_steady_step(void **state) {
     encoder_run r = {0};
     qn_model_config config;
     assert_ok(qn_model_config_read(QN_SOURCE_DIR "/tests/golden/bert/mlm-gelu-w8", &config));
-    assert_ok(qn_network_create(&config, &(qn_network_options){QN_HEAD_MASKED_LM, true, 1, false}, &r.network));
+    assert_ok(qn_network_create(
+        &config, &(qn_network_options){.heads = QN_HEAD_MASKED_LM, .trainable = true, .seed = 1}, &r.network));
     assert_ok(qn_backend_create_cpu(2, NULL, &r.backend));
     assert_ok(qn_optimizer_create(r.backend, &r.network->parameters, &(qn_optimizer_options){0.9, 0.999, 1e-8, 0.01, 1},
                                   &r.optimizer));
@@ -245,7 +246,7 @@ static void test_forgotten_values(void **state) {
         qn_network *network;
         qn_backend *backend;
         assert_ok(qn_model_config_read(path, &config));
-        assert_ok(qn_network_create(&config, &(qn_network_options){0, true, 1, false}, &network));
+        assert_ok(qn_network_create(&config, &(qn_network_options){.trainable = true, .seed = 1}, &network));
         assert_ok(qn_backend_create_cpu(2, NULL, &backend));
         size_t n = network->parameters.size;
         float *exact = encoder_gradients(network, backend, QN_DTYPE_F32, true);

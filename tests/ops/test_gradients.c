@@ -45,6 +45,38 @@ static void test_linear(void **state) {
         }
 }
 
+// Two weights that are one product, each with its factors, or the second alone, or a product with the last rows of
+// both; x has passed another operation.
+static double adapted(qn_context *c, qn_tensor **p) {
+    size_t in = qn_width(p[1]);
+    static qn_tensor first, second, last; // backward reads them later
+    static qn_adapter adapters[2];
+    first = (qn_tensor){.rank = 2, .shape = {4, in}, .data = p[1]->data};
+    second = (qn_tensor){.rank = 2, .shape = {3, in}, .data = p[1]->data + 4 * in};
+    adapters[0] = (qn_adapter){&first, p[2], p[3], 0.7f, now.dropout, &adapters[1]};
+    adapters[1] = (qn_adapter){&second, p[4], p[5], 2, 0, NULL};
+    p[1]->adapter = &adapters[now.heads % 2];
+    last = *p[1];
+    last.shape[0] = 4;
+    last.data += 3 * in;
+    last.grad += 3 * in;
+    return weighed(c,
+                   qn_linear(c, qn_activate(c, p[0], QN_ACTIVATION_TANH), now.heads < 2 ? p[1] : &last, NULL, now.f));
+}
+
+static void test_adapters(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 12; i++) {
+        now.f = i % 3 ? QN_ACTIVATION_GELU : QN_ACTIVATION_NONE;
+        now.heads = i % 4; // the first adapter that counts, and with 2 more the last rows alone
+        now.dropout = i < 6 ? 0 : 0.3f;
+        size_t rows = i < 2 ? i : 35, in = 5, r[2] = {1 + i % 3, 9};
+        qn_tensor *p[] = {random_matrix(rows, in, 1), random_matrix(7, in, 2),    random_matrix(r[0], in, 3),
+                          random_matrix(4, r[0], 4),  random_matrix(r[1], in, 5), random_matrix(3, r[1], 6)};
+        check_gradients("adapted linear", adapted, p, 6, 4 * TOLERANCE);
+    }
+}
+
 static double activation(qn_context *c, qn_tensor **p) {
     return weighed(c, qn_activate(c, p[0], now.f));
 }
@@ -362,6 +394,7 @@ int main(void) {
         cmocka_unit_test(test_losses),        cmocka_unit_test(test_windowed),
         cmocka_unit_test(test_gated_and_rms), cmocka_unit_test(test_span_loss),
         cmocka_unit_test(test_disentangled),
+        cmocka_unit_test(test_adapters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -107,6 +107,9 @@ static inline size_t qn_smaller(size_t a, size_t b) {
 }
 void qn_cpu_linear_forward(qn_backend *b, const qn_linear_forward_args *a);
 void qn_cpu_linear_backward(qn_backend *b, const qn_linear_backward_args *a);
+// low_rank.c
+void qn_cpu_low_rank_forward(qn_backend *b, const qn_low_rank_args *a);
+void qn_cpu_low_rank_backward(qn_backend *b, const qn_low_rank_args *a);
 // product_bf16.c
 void qn_cpu_bf16_backward(qn_cpu *cpu, const qn_linear_backward_args *a);
 // block.c
