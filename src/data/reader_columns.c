@@ -28,6 +28,7 @@ static const struct {
     {"query", "passage"},
     {"query", "document"},
     {"anchor", "positive"},
+    {"source", "target"},
     {"sentence", NULL},
     {"content", NULL},
     {"document", NULL},
