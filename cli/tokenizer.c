@@ -15,6 +15,7 @@ typedef struct {
     size_t vocab_size, min_frequency, limit_alphabet, max_length;
     bool lowercase, chinese, byte_fallback;
     int strip_accents;
+    bool pad_last;
     const char *pad, *unknown, *cls, *sep, *mask;
     const char *format, *text_column;
     bool quiet;
@@ -62,9 +63,12 @@ static const option train_options[] = {
      .alias = "tokenize-chinese-chars"},
     HEADING("Special tokens"),
     {"pad-token", FIELD(train_settings, pad), "TOKEN", .help = "padding", .fallback = "[PAD]; bpe, unigram: <pad>"},
+    {"pad-last", FIELD(train_settings, pad_last), NULL,
+     .help = "padding gets the last id, as Marian's models have it; not of wordpiece"},
     {"unk-token", FIELD(train_settings, unknown), "TOKEN", .help = "unknown words",
      .fallback = "[UNK]; bpe, unigram: <unk>"},
-    {"cls-token", FIELD(train_settings, cls), "TOKEN", .help = "the beginning of a text",
+    {"cls-token", FIELD(train_settings, cls), "TOKEN",
+     .help = "the beginning of a text; bpe, unigram: empty for none, as in T5 and Marian",
      .fallback = "[CLS]; bpe, unigram: <s>"},
     {"sep-token", FIELD(train_settings, sep), "TOKEN", .help = "the end of a text",
      .fallback = "[SEP]; bpe, unigram: </s>"},
@@ -142,6 +146,7 @@ static int train_run(const void *memory) {
     for (size_t i = 0; i < QN_TOKEN_COUNT; i++)
         if (special[i]) o.special[i] = special[i];
     o.byte_fallback = s->byte_fallback;
+    o.pad_last = s->pad_last;
     bool show = !s->quiet && isatty(STDERR_FILENO);
     o.progress = go_on;
     o.progress_user = &show;

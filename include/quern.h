@@ -172,7 +172,9 @@ typedef struct {
     bool chinese_characters; /* each Chinese character is a word */
     bool byte_fallback; /* of BPE: pieces of characters, and tokens of single bytes for what the alphabet leaves out */
     const char *special[QN_TOKEN_COUNT]; /* strings of the special tokens, in qn_special_token's order, which get the
-                                            first ids; NULL or empty: none */
+                                            first ids; NULL or empty: none. Without one for the beginning texts get the one
+                                            for the end alone, as in T5 and Marian (not of WordPiece and words) */
+    bool pad_last;         /* the padding token has the last id, as in Marian's models; not of WordPiece */
     size_t max_length;                   /* kept as the tokenizer's limit; 0: none */
     /* Called now and then; `stage` is "count" (done: texts, total: 0), "merge" (done and total: tokens) or "prune" (of
      * Unigram; done: pieces left, total: of them wanted). False stops with QN_INTERRUPTED. May be NULL. */
@@ -505,7 +507,7 @@ typedef struct {
 
     /* How. */
     double learning_rate, weight_decay, beta1, beta2, epsilon, max_gradient_norm; /* norm 0: no clipping */
-    const char *schedule;      /* "linear", "cosine", "constant" */
+    const char *schedule;      /* "linear", "cosine", "constant", "inverse_sqrt" (which needs a warmup) */
     double warmup_ratio;       /* of all steps */
     int64_t warmup_steps;      /* when above 0, instead of the ratio */
     double epochs;
@@ -541,6 +543,7 @@ typedef struct {
     int patience;              /* evaluations without improvement before stopping early; 0: never */
     int64_t log_steps;         /* steps between lines of log.jsonl */
     int keep_checkpoints;      /* last ones kept */
+    int average_last;          /* the model in the end is the mean of so many last checkpoints' weights; 0: the best or last one */
     const char *command;       /* the command line, for the report */
 
     /* Called after each step on the calling thread; may be NULL. A false from `stop` lets training go on; true saves a checkpoint and

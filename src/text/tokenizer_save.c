@@ -147,6 +147,17 @@ static void put_special_names(const qn_tokenizer *t, qn_buffer *out) {
         put_string(out, token_of(t, t->special[i]), strlen(token_of(t, t->special[i])));
         first = false;
     }
+    // What generation looks for: the same tokens under other names, as in RoBERTa.
+    static const struct {
+        const char *key;
+        qn_special_token token;
+    } other[] = {{"bos_token", QN_TOKEN_CLS}, {"eos_token", QN_TOKEN_SEP}};
+    for (size_t i = 0; i < 2 && !t->bert; i++) {
+        int32_t id = t->special[other[i].token];
+        if (id < 0) continue;
+        qn_buffer_printf(out, ",\n  \"%s\": ", other[i].key);
+        put_string(out, token_of(t, id), strlen(token_of(t, id)));
+    }
 }
 
 static qn_status make_config(const qn_tokenizer *t, qn_buffer *out) {

@@ -178,6 +178,8 @@ static qn_status learn_words(qn_learning *l) {
 static const char *special_of(const qn_learning *l, qn_special_token which, int *id) {
     const char *name = l->options->special[which];
     if (!name || !*name) return NULL;
+    *id = (int)l->tokens.count;
+    if (l->options->pad_last && which == QN_TOKEN_PAD) return name;
     for (size_t i = 0; i < l->tokens.count; i++) {
         size_t size;
         const char *text = qn_learning_token_text(l, i, &size);
@@ -205,13 +207,38 @@ static void put_added_tokens(const qn_learning *l, qn_buffer *out) {
     qn_buffer_text(out, "],\n");
 }
 
+// text </s>, pair </s>, as T5 and Marian.
+static void put_ends(const char *last, int id, qn_buffer *out) {
+    static const char *const keys[] = {"single", "pair"};
+    qn_buffer name = {0};
+    qn_buffer_json_string(&name, last, strlen(last));
+    const char *quoted = name.data ? name.data : "";
+    qn_buffer_text(out, "{\"type\": \"TemplateProcessing\"");
+    for (int k = 0; k < 2; k++) {
+        qn_buffer_printf(out, ", \"%s\": [", keys[k]);
+        for (int i = 0; i <= k; i++)
+            qn_buffer_printf(out,
+                             "%s{\"Sequence\": {\"id\": \"%c\", \"type_id\": 0}}, {\"SpecialToken\": {\"id\": %s, "
+                             "\"type_id\": 0}}",
+                             i ? ", " : "", 'A' + i, quoted);
+        qn_buffer_char(out, ']');
+    }
+    qn_buffer_printf(out, ", \"special_tokens\": {%s: {\"id\": %s, \"ids\": [%d], \"tokens\": [%s]}}}", quoted, quoted,
+                     id, quoted);
+    qn_buffer_free(&name);
+}
+
 // [CLS] text [SEP] pair [SEP] for words, and RoBERTa's <s> text </s> </s> pair </s> for the others.
 static void put_template(const qn_learning *l, qn_buffer *out) {
     int begin = 0, end = 0;
     const char *first = special_of(l, QN_TOKEN_CLS, &begin), *last = special_of(l, QN_TOKEN_SEP, &end);
     bool bytes = l->options->kind == QN_BPE && !l->options->byte_fallback, bert = l->options->kind == QN_WORDLEVEL;
-    if (!first || !last) {
+    if (!last || (!first && bert)) {
         qn_buffer_text(out, bytes ? byte_level : "null");
+        return;
+    }
+    if (!first) {
+        put_ends(last, end, out);
         return;
     }
     qn_buffer_printf(out, "{\"type\": \"%s\", \"sep\": [", bert ? "BertProcessing" : "RobertaProcessing");
@@ -263,7 +290,8 @@ static qn_status learn(qn_learning *l, qn_text_source next, void *user) {
     for (size_t i = 0; i < QN_TOKEN_COUNT; i++) {
         const char *name = l->options->special[i];
         int32_t id;
-        if (name && *name) QN_TRY(qn_learning_token(l, name, strlen(name), "", 0, &id));
+        bool later = l->options->pad_last && i == QN_TOKEN_PAD;
+        if (name && *name && !later) QN_TRY(qn_learning_token(l, name, strlen(name), "", 0, &id));
     }
     if (l->tokens.count + 2 > l->options->vocab_size)
         return qn_fail(QN_ERROR_ARGUMENT, "a vocabulary of %zu tokens has no room beside the %zu special ones",
@@ -279,8 +307,12 @@ qn_status qn_tokenizer_train(const qn_tokenizer_options *options, qn_text_source
     *out = NULL;
     qn_tokenizer_options defaults = qn_tokenizer_defaults(QN_WORDPIECE);
     if (!options) options = &defaults;
+    if (options->kind == QN_WORDPIECE && options->pad_last)
+        return qn_fail(QN_ERROR_ARGUMENT, "the padding token of WordPiece is the first one, not the last");
     if (options->kind == QN_WORDPIECE) return qn_wordpiece_train(options, next, user, out);
-    qn_learning l = {.options = options};
+    qn_tokenizer_options own = *options;
+    own.vocab_size -= options->pad_last && own.vocab_size > 0; // one stands behind what is learned
+    qn_learning l = {.options = &own};
     qn_tokenizer *tokenizer = NULL;
     qn_status status = learn(&l, next, user);
     if (status == QN_OK) status = qn_tokenizer_create(&tokenizer);

@@ -76,6 +76,51 @@ static void test_sizes(void **state) {
     qn_tokenizer_free(t);
 }
 
+// Protects what translators need: a text ends with a token and begins with none, and padding has the last id, in the
+// memory and in the files.
+static void test_translators(void **state) {
+    (void)state;
+    static const qn_tokenizer_kind kinds[] = {QN_BPE, QN_UNIGRAM};
+    for (size_t i = 0; i < 2; i++) {
+        qn_tokenizer_options o = qn_tokenizer_defaults(kinds[i]);
+        o.vocab_size = i ? 40 : 270;
+        o.special[QN_TOKEN_CLS] = o.special[QN_TOKEN_MASK] = "";
+        o.pad_last = true;
+        qn_tokenizer *t, *again;
+        texts_source source = {words, 4, 0, 0};
+        assert_ok(qn_tokenizer_train(&o, next_text, &source, &t));
+        const char *folder = test_folder();
+        assert_ok(qn_tokenizer_save(t, folder));
+        assert_ok(qn_tokenizer_load(folder, &again));
+        const qn_tokenizer *both[] = {t, again};
+        for (size_t k = 0; k < 2; k++) {
+            int32_t end = qn_tokenizer_special(both[k], QN_TOKEN_SEP);
+            qn_encoding e = QN_ENCODING_INIT;
+            assert_true(qn_tokenizer_size(both[k]) <= o.vocab_size);
+            assert_int_equal(qn_tokenizer_special(both[k], QN_TOKEN_PAD), qn_tokenizer_size(both[k]) - 1);
+            assert_string_equal(qn_tokenizer_token(both[k], (int32_t)qn_tokenizer_size(both[k]) - 1), "<pad>");
+            assert_true(qn_tokenizer_is_special(both[k], (int32_t)qn_tokenizer_size(both[k]) - 1));
+            assert_ok(qn_tokenizer_encode(both[k], "roses", 5, "are", 3, NULL, &e));
+            assert_true(end >= 0 && e.count > 3 && e.ids[e.count - 1] == end && e.ids[0] != end);
+            size_t ends = 0;
+            for (size_t n = 0; n < e.count; n++) ends += e.ids[n] == end;
+            assert_int_equal(ends, 2);
+            qn_encoding_free(&e);
+        }
+        char *config = test_read(test_path(folder, "tokenizer_config.json"), NULL);
+        assert_non_null(strstr(config, "\"eos_token\""));
+        assert_null(strstr(config, "bos_token"));
+        free(config);
+        qn_tokenizer_free(t);
+        qn_tokenizer_free(again);
+    }
+    qn_tokenizer_options o = qn_tokenizer_defaults(QN_WORDPIECE);
+    qn_tokenizer *t;
+    o.pad_last = true;
+    texts_source source = {words, 4, 0, 0};
+    assert_fails(qn_tokenizer_train(&o, next_text, &source, &t), QN_ERROR_ARGUMENT, "padding");
+}
+
 static bool stop_at_once(void *user, const char *stage, size_t done, size_t total) {
     (void)user, (void)stage, (void)done, (void)total;
     return false;
@@ -220,9 +265,9 @@ static void test_substrings(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small_text), cmocka_unit_test(test_order), cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_failures),   cmocka_unit_test(test_kinds), cmocka_unit_test(test_kinds_failing),
-        cmocka_unit_test(test_substrings),
+        cmocka_unit_test(test_small_text),    cmocka_unit_test(test_order),      cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_translators),   cmocka_unit_test(test_failures),   cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_kinds_failing), cmocka_unit_test(test_substrings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
