@@ -35,7 +35,7 @@ typedef struct {
         {"group-by-length", TRAINING(group_by_length), NULL, .help = "put examples of similar lengths into a batch"},  \
         HEADING("Optimizer"),                                                                                          \
         {"learning-rate", TRAINING(learning_rate), "X", .help = "largest learning rate of AdamW", .min = 0, .alias = "lr"}, \
-        {"lr-scheduler-type", TRAINING(schedule), "NAME", .help = "how the rate falls after the warmup", .choices = "linear|cosine|constant", .alias = "schedule"}, \
+        {"lr-scheduler-type", TRAINING(schedule), "NAME", .help = "how the rate falls after the warmup", .choices = "linear|cosine|constant|inverse_sqrt", .alias = "schedule"}, \
         {"warmup-ratio", TRAINING(warmup_ratio), "X", .help = "share of the run in which the rate rises", .min = 0, .max = 0.999}, \
         {"warmup-steps", TRAINING(warmup_steps), "N", .help = "the same in steps; wins over the ratio"},               \
         {"weight-decay", TRAINING(weight_decay), "X", .help = "of weights, not of biases and norms", .min = 0},        \
@@ -54,6 +54,7 @@ typedef struct {
         {"metric-for-best-model", TRAINING(best_metric), "NAME", .help = "metric of the validation data that chooses the best checkpoint", .fallback = "by the task"}, \
         {"early-stopping-patience", TRAINING(patience), "N", .help = "stop after so many evaluations without a better one", .alias = "patience", .fallback = "never"}, \
         {"logging-steps", TRAINING(log_steps), "N", .help = "steps between lines of log.jsonl", .min = 1},             \
+        {"average-last", TRAINING(average_last), "N", .help = "the model is the mean of the last N checkpoints, not the best one", .fallback = "the best one"}, \
         {"save-total-limit", TRAINING(keep_checkpoints), "N", .help = "newest checkpoints kept, besides the best one", .min = 1}, \
         {"resume", FIELD(training_settings, resume), NULL, .help = "go on from the newest checkpoint in the output folder, if there is one"}, \
         {"resume-from-checkpoint", FIELD(training_settings, checkpoint), "DIR", .help = "go on from this checkpoint"}, \

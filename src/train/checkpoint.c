@@ -111,48 +111,70 @@ static int64_t step_of(const char *name, const char *prefix) {
     return *end || errno ? -1 : step;
 }
 
-char *qn_checkpoint_newest(const char *output) {
-    DIR *folder = opendir(output);
-    int64_t newest = -1;
-    for (struct dirent *entry; folder && (entry = readdir(folder));) {
-        int64_t step = step_of(entry->d_name, PREFIX);
-        if (step > newest) newest = step;
-    }
-    if (folder) closedir(folder);
-    return newest < 0 ? NULL : numbered(output, PREFIX, newest);
-}
-
 static int by_step_downwards(const void *a, const void *b) {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
     return (x < y) - (x > y);
 }
 
-qn_status qn_checkpoint_prune(const char *output, int keep, int64_t best_step) {
-    int64_t *steps = NULL;
-    size_t count = 0, capacity = 0;
+// The steps of folders with such names, the newest first.
+static qn_status list_steps(const char *output, const char *prefix, int64_t **steps, size_t *count) {
+    size_t capacity = 0;
     qn_status status = QN_OK;
     DIR *folder = opendir(output);
+    *steps = NULL;
+    *count = 0;
     for (struct dirent *entry; folder && status == QN_OK && (entry = readdir(folder));) {
-        int64_t step = step_of(entry->d_name, PREFIX), partial = step_of(entry->d_name, PARTIAL);
-        if (partial >= 0) {
-            char *path = numbered(output, PARTIAL, partial);
-            status = path ? qn_remove_tree(path) : QN_ERROR_MEMORY;
-            free(path);
-        }
+        int64_t step = step_of(entry->d_name, prefix);
         if (step < 0) continue;
-        status = qn_grow((void **)&steps, &capacity, count + 1, sizeof *steps);
-        if (status == QN_OK) steps[count++] = step;
+        status = qn_grow((void **)steps, &capacity, *count + 1, sizeof **steps);
+        if (status == QN_OK) (*steps)[(*count)++] = step;
     }
     if (folder) closedir(folder);
-    if (count) qsort(steps, count, sizeof *steps, by_step_downwards);
-    for (size_t i = (size_t)(keep < 1 ? 1 : keep); i < count && status == QN_OK; i++) {
-        if (steps[i] == best_step) continue;
-        char *path = numbered(output, PREFIX, steps[i]);
+    if (*count) qsort(*steps, *count, sizeof **steps, by_step_downwards);
+    if (status != QN_OK) {
+        free(*steps);
+        *steps = NULL;
+        *count = 0;
+    }
+    return status;
+}
+
+qn_status qn_checkpoint_steps(const char *output, int64_t **steps, size_t *count) {
+    return list_steps(output, PREFIX, steps, count);
+}
+
+char *qn_checkpoint_path(const char *output, int64_t step) {
+    return numbered(output, PREFIX, step);
+}
+
+char *qn_checkpoint_newest(const char *output) {
+    int64_t *steps;
+    size_t count;
+    char *newest = NULL;
+    if (qn_checkpoint_steps(output, &steps, &count) == QN_OK && count) newest = numbered(output, PREFIX, steps[0]);
+    free(steps);
+    return newest;
+}
+
+// Removes the folders with such names from place `first` on, but for the one of step `kept`.
+static qn_status remove_old(const char *output, const char *prefix, size_t first, int64_t kept) {
+    int64_t *steps;
+    size_t count;
+    QN_TRY(list_steps(output, prefix, &steps, &count));
+    qn_status status = QN_OK;
+    for (size_t i = first; i < count && status == QN_OK; i++) {
+        if (steps[i] == kept) continue;
+        char *path = numbered(output, prefix, steps[i]);
         status = path ? qn_remove_tree(path) : QN_ERROR_MEMORY;
         free(path);
     }
     free(steps);
     return status;
+}
+
+qn_status qn_checkpoint_prune(const char *output, int keep, int64_t best_step) {
+    QN_TRY(remove_old(output, PARTIAL, 0, -1));
+    return remove_old(output, PREFIX, (size_t)(keep < 1 ? 1 : keep), best_step);
 }
 
 static qn_status read_state(const char *folder, qn_training_state *state) {

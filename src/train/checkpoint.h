@@ -27,6 +27,10 @@ qn_status qn_checkpoint_save(const char *output, qn_network *network, const qn_o
                              const qn_tokenizer *tokenizer, const qn_training_state *state);
 // The newest checkpoint of a run folder: its path, which the caller frees, or NULL when there is none.
 char *qn_checkpoint_newest(const char *output);
+// The path of the checkpoint of a step; the caller frees it. NULL where memory is short.
+char *qn_checkpoint_path(const char *output, int64_t step);
+// The steps of the checkpoints of a run folder, the newest first; the caller frees them.
+qn_status qn_checkpoint_steps(const char *output, int64_t **steps, size_t *count);
 // Reads state and moments of a checkpoint into the optimizer of a network whose weights have been loaded from it.
 qn_status qn_checkpoint_restore(const char *folder, qn_optimizer *optimizer, qn_training_state *state);
 // Removes what a killed run left half written, and all but the newest `keep` checkpoints and the one of `best_step`.

@@ -133,7 +133,7 @@ static size_t length_limit(const qn_training *o, const qn_tokenizer *tokenizer, 
 
 static qn_status finish(qn_trainer *t, char **json) {
     job *j = t->data;
-    QN_TRY(qn_trainer_take_best(t));
+    QN_TRY(qn_trainer_take_final(t));
     const qn_dataset *d = t->options->test ? &j->test : t->options->validation ? &j->validation : NULL;
     char data[512], name[512];
     qn_outcome outcome = {0};

@@ -210,7 +210,7 @@ static qn_status save_embedder(const qn_trainer *t) {
 
 static qn_status finish(qn_trainer *t, char **json) {
     const job *j = t->data;
-    QN_TRY(qn_trainer_take_best(t));
+    QN_TRY(qn_trainer_take_final(t));
     QN_TRY(qn_network_save(t->network, t->options->output));
     QN_TRY(qn_tokenizer_save(t->tokenizer, t->options->output));
     if (!t->network->config.encoder.causal) QN_TRY(save_embedder(t));

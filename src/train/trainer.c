@@ -43,6 +43,7 @@ qn_status qn_training_check(const qn_training *o) {
     CHECK(o->batch_size > 0 || o->batch_tokens > 0, "nothing says how large a batch is (examples or tokens)");
     CHECK(o->accumulation >= 1 && o->accumulation <= 65536,
           "gradient accumulation is out of range (expected 1 to 65536)");
+    CHECK(o->average_last >= 0, "the number of checkpoints to average is negative");
     CHECK(o->label_smoothing >= 0 && o->label_smoothing < 1, "label smoothing is out of range (expected 0 to below 1)");
     CHECK(o->layer_decay > 0 && o->layer_decay <= 1, "layer-wise decay is out of range (expected above 0 to 1)");
     CHECK(o->lora_rank >= 0 && o->lora_rank <= 4096, "LoRA's rank is out of range (expected 0 to 4096)");
@@ -57,7 +58,10 @@ qn_status qn_training_check(const qn_training *o) {
     if (compute != QN_DTYPE_F32 && compute != QN_DTYPE_BF16)
         return qn_fail(QN_ERROR_ARGUMENT, "dtype %s does not train (expected f32 or bf16)", o->dtype);
     qn_schedule_kind kind;
-    return qn_schedule_parse(o->schedule, &kind);
+    QN_TRY(qn_schedule_parse(o->schedule, &kind));
+    if (kind == QN_SCHEDULE_INVERSE_SQRT && o->warmup_steps <= 0 && o->warmup_ratio <= 0)
+        return qn_fail(QN_ERROR_ARGUMENT, "schedule inverse_sqrt without a warmup, from whose end it falls");
+    return QN_OK;
 }
 
 qn_status qn_run_folder(const qn_training *o, char **checkpoint) {
@@ -192,13 +196,14 @@ static qn_status save(qn_trainer *t) {
     QN_TRY(qn_tfevents_flush(t->events));
     qn_optimizer_settle(t->optimizer);
     QN_TRY(qn_checkpoint_save(t->options->output, t->network, t->optimizer, t->tokenizer, &t->state));
-    return qn_checkpoint_prune(t->options->output, t->options->keep_checkpoints, t->state.best_step);
+    int keep = t->options->keep_checkpoints, average = t->options->average_last;
+    return qn_checkpoint_prune(t->options->output, keep > average ? keep : average, t->state.best_step);
 }
 
 static void say_metrics(qn_trainer *t, bool best) {
     qn_buffer text = {0};
-    const char *const shown[] = {"loss", t->best_metric, "accuracy", "macro_f1", "perplexity", "mean_average_precision",
-                                 "pearson", "spearman"};
+    const char *const shown[] = {"loss",       t->best_metric,           "accuracy", "macro_f1",
+                                 "perplexity", "mean_average_precision", "pearson",  "spearman"};
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
         const qn_metric *m = qn_metric_find(t->metrics, t->metric_count, shown[i]);
         // The metric that chooses the best model stands in front, and not again.
@@ -455,12 +460,39 @@ qn_status qn_trainer_run(qn_trainer *t, const char *checkpoint) {
     return status;
 }
 
-qn_status qn_trainer_take_best(qn_trainer *t) {
-    if (t->state.best_step < 0 || t->state.best_step == t->state.step) return QN_OK;
-    char name[64];
-    snprintf(name, sizeof name, "checkpoint-%" PRId64, t->state.best_step);
-    char *folder = qn_path_join(t->options->output, name);
+// --- The model in the end
+
+static qn_status take_checkpoint(qn_trainer *t, int64_t step) {
+    char *folder = qn_checkpoint_path(t->options->output, step);
     qn_status status = folder ? qn_network_read_trained(t->network, folder) : QN_ERROR_MEMORY;
     free(folder);
     return status;
+}
+
+// The mean of the last checkpoints' weights (as fairseq's average_checkpoints).
+static qn_status take_average(qn_trainer *t) {
+    qn_parameters *set = &t->network->parameters;
+    int64_t *steps = NULL;
+    size_t count = 0;
+    QN_TRY(qn_checkpoint_steps(t->options->output, &steps, &count));
+    if (count > (size_t)t->options->average_last) count = (size_t)t->options->average_last;
+    double *sum = qn_calloc(set->size, sizeof *sum);
+    qn_status status = sum ? QN_OK : QN_ERROR_MEMORY;
+    for (size_t i = 0; i < count && status == QN_OK; i++) {
+        status = take_checkpoint(t, steps[i]);
+        for (size_t k = 0; k < set->size; k++) sum[k] += (double)set->values[k];
+    }
+    for (size_t k = 0; k < set->size && status == QN_OK; k++) set->values[k] = (float)(sum[k] / (double)count);
+    if (status == QN_OK && count)
+        qn_trainer_say(t, "the model is the mean of %zu checkpoints, of steps %" PRId64 " to %" PRId64, count,
+                       steps[count - 1], steps[0]);
+    free(sum);
+    free(steps);
+    return status;
+}
+
+qn_status qn_trainer_take_final(qn_trainer *t) {
+    if (t->options->average_last > 0) return take_average(t);
+    if (t->state.best_step < 0 || t->state.best_step == t->state.step) return QN_OK;
+    return take_checkpoint(t, t->state.best_step);
 }

@@ -57,8 +57,9 @@ qn_status qn_run_folder(const qn_training *options, char **checkpoint);
 // Runs the loop; `checkpoint` as above, already loaded into the network. QN_INTERRUPTED: stopped on request, a
 // checkpoint is there.
 qn_status qn_trainer_run(qn_trainer *t, const char *checkpoint);
-// After a run: puts the best evaluation's weights back into the network (if there was one and it is not the last).
-qn_status qn_trainer_take_best(qn_trainer *t);
+// After a run: puts the weights that the run is for into the network: the mean of the last checkpoints where the options
+// ask for it, else those of the best evaluation, if there was one and it is not the last.
+qn_status qn_trainer_take_final(qn_trainer *t);
 void qn_trainer_free(qn_trainer *t); // the loop's own
 // A message for a person, formatted, through on_message.
 void qn_trainer_say(qn_trainer *t, const char *format, ...) QN_PRINTF(2, 3);
