@@ -29,8 +29,9 @@ static const option options[] = {
     USE_INPUT(settings),
     HEADING("What is measured"),
     {"measure", FIELD(settings, measures), "WHAT",
-     .help = "bulk, latency, batch, length, threads or all; may be repeated", .fallback = "bulk and latency"},
-    {"dtype", FIELD(settings, dtype), "TYPE", .help = "of products", .choices = "f32|bf16|int8|q8|q4|all", .fallback = "f32"},
+     .help = "bulk, latency, batch, length, threads, all of these, prefill or decode; may be repeated",
+     .fallback = "bulk and latency; of a decoder prefill and decode"},
+    {"dtype", FIELD(settings, dtype), "TYPE", .help = "of products", .choices = "f32|bf16|int8|q8|q4|all", .fallback = "f32; of a GGUF file as its blocks are"},
     {"max-texts", FIELD(settings, texts), "N", .help = "the first so many texts are used", .min = 1, .max = 4096},
     {"lengths", FIELD(settings, lengths), "N", .help = "tokens of the texts of latency and length; may be repeated",
      .fallback = "chosen"},
@@ -90,7 +91,10 @@ static const char *duration(double seconds, char text[32]) {
 }
 
 static size_t varied(const point *p) {
-    return p->kind == MEASURE_BATCH ? p->batch_tokens : p->kind == MEASURE_THREADS ? (size_t)p->threads : p->length;
+    return p->kind == MEASURE_BATCH     ? p->batch_tokens
+           : p->kind == MEASURE_THREADS ? (size_t)p->threads
+           : p->kind == MEASURE_DECODE  ? p->texts
+                                        : p->length;
 }
 
 // A table for each kind: a line for each dtype and value.
@@ -181,15 +185,16 @@ static void print_heading(const settings *s, const char *cpu, const char *about,
 
 // ---- The command ---------------------------------------------------------------------------------------------------
 
-static int choose_kinds(const list *names, bool kinds[MEASURES]) {
-    if (names->count == 0) kinds[MEASURE_BULK] = kinds[MEASURE_LATENCY] = true;
+static int choose_kinds(const list *names, bool decoder, bool kinds[MEASURES]) {
+    if (names->count == 0) kinds[decoder ? MEASURE_PREFILL : MEASURE_BULK] = true;
+    if (names->count == 0) kinds[decoder ? MEASURE_DECODE : MEASURE_LATENCY] = true;
     for (size_t i = 0; i < names->count; i++) {
         bool known = !strcmp(names->items[i], "all");
         for (measure_kind k = 0; k < MEASURES; k++)
-            if (known || !strcmp(names->items[i], measure_names[k].name)) kinds[k] = true;
+            if ((known && k < MEASURE_PREFILL) || !strcmp(names->items[i], measure_names[k].name)) kinds[k] = true;
         for (measure_kind k = 0; k < MEASURES; k++) known |= !strcmp(names->items[i], measure_names[k].name);
         if (!known)
-            return wrong_usage("--measure: \"%s\" is not known (expected bulk|latency|batch|length|threads|all)",
+            return wrong_usage("--measure: \"%s\" is not known (expected bulk|latency|batch|length|threads|prefill|decode|all)",
                                names->items[i]);
     }
     return 0;
@@ -210,15 +215,14 @@ static int read_lengths(const list *texts, size_t lengths[MOST_LENGTHS], size_t 
 }
 
 // Opens the model in each dtype once: those that this CPU refuses are left out with the reason, unless asked for alone.
-static int describe(const settings *s, dtypes *types, char **about) {
+static int describe(const settings *s, dtypes *types, char **about, bool *decoder) {
     static const char *const all[] = {"f32", "bf16", "int8"};
     bool every = s->dtype && !strcmp(s->dtype, "all");
     types->count = every ? 3 : 1;
     for (size_t i = 0; i < types->count; i++) {
         qn_model_options o = s->use.options;
-        types->names[i] = every ? all[i] : s->dtype ? s->dtype : "f32";
+        types->names[i] = o.dtype = every ? all[i] : s->dtype;
         types->errors[i] = NULL;
-        o.dtype = types->names[i];
         qn_model *model;
         qn_status status = qn_model_open(s->use.model, &o, &model);
         if (every && i > 0 && status == QN_ERROR_UNSUPPORTED) {
@@ -228,6 +232,8 @@ static int describe(const settings *s, dtypes *types, char **about) {
         }
         if (status != QN_OK) return failed();
         if (!*about) status = qn_model_describe(model, about);
+        if (!types->names[i]) types->names[i] = *about && strstr(*about, "\"dtype\": \"stored\"") ? "stored" : "f32";
+        *decoder = qn_model_is_decoder(model);
         qn_model_close(model);
         if (status != QN_OK) return failed();
     }
@@ -247,15 +253,16 @@ static int run(const void *memory) {
     const settings *s = memory;
     bool kinds[MEASURES] = {false};
     size_t lengths[MOST_LENGTHS], length_count = 0;
-    int status = choose_kinds(&s->measures, kinds);
-    if (!status) status = read_lengths(&s->lengths, lengths, &length_count);
+    bool decoder = false;
+    int status = read_lengths(&s->lengths, lengths, &length_count);
     if (status) return status;
     dtypes types = {.count = 0};
     text_window window = {0};
     points all = {0};
     char *about = NULL, cpu[256];
     cpu_name(cpu, sizeof cpu);
-    status = describe(s, &types, &about);
+    status = describe(s, &types, &about, &decoder);
+    if (!status) status = choose_kinds(&s->measures, decoder, kinds);
     if (!status) status = window_open(&window, &s->use);
     if (!status) status = window_next(&window);
     if (!status && window.count == 0) status = fail("no texts to measure with");
@@ -290,7 +297,7 @@ const command command_bench = {
     .details =
         "Tokens are real ones: there is no padding. bulk: all texts at once, sorted by length. latency: calls with "
         "one text.\nbatch: 256 to 16,384 tokens at once. length: texts of 8 tokens up to the model's limit. "
-        "threads: 1, 2, 4, ...\nTexts of a given length are cut from yours. Repeat --measure and --lengths for "
+        "threads: 1, 2, 4, ...\nprefill: a decoder reads a prompt; decode: it goes on from prompts of 32 tokens, 64 tokens each. Texts of a given length are cut from yours. Repeat --measure and --lengths for "
         "several.",
     .example =
         "quern bench --model all-MiniLM-L6-v2 --input texts.txt --dtype all\n"

@@ -26,6 +26,7 @@ static const option options[] = {
      .help = "a JSON line for each prompt; so it is with several prompts or an input file"},
     HEADING("The text"),
     {"max-new-tokens", GENERATION(max_new_tokens), "N", .help = "tokens after the prompt", .min = 1, .letter = 'n'},
+    {"min-new-tokens", GENERATION(min_new_tokens), "N", .help = "the model cannot end the text before"},
     {"temperature", GENERATION(temperature), "X", .help = "0: the most probable token each time; above: drawn",
      .max = 100},
     {"top-k", GENERATION(top_k), "N", .help = "draw from the N most probable tokens; 0: from all"},
@@ -35,6 +36,8 @@ static const option options[] = {
      .max = 1},
     {"repetition-penalty", GENERATION(repetition_penalty), "X",
      .help = "above 1: tokens that are there already are less probable; 0: no penalty", .max = 100},
+    {"chat", GENERATION(chat), NULL, .help = "the prompt is a message; the model's chat template is set around it"},
+    {"system", GENERATION(system), "TEXT", .help = "of a chat: the system's message", .fallback = "the template's"},
     {"stop", FIELD(settings, stop), "TEXT", .help = "ends the text and is not part of it; may be repeated"},
     {"seed", GENERATION(seed), "N", .help = "of what is drawn"},
     USE_OVERFLOW(settings),
@@ -121,7 +124,8 @@ const command command_generate = {
     .details = "One prompt is shown as it is written; several give a JSON line each, {\"text\": ..., \"end\": \"end\" "
                "(the model ended "
                "it),\n\"stop\" or \"length\", \"prompt_tokens\": ..., \"new_tokens\": ...}.",
-    .example = "quern generate --model SmolLM2-135M --temperature 0.8 --top-p 0.9 'A mill is a machine that'",
+    .example = "quern generate --model SmolLM2-135M --temperature 0.8 --top-p 0.9 'A mill is a machine that'\n"
+               "quern generate --model SmolLM2-135M-Instruct.Q4_1.gguf --chat 'What is a mill?'",
     .options = options,
     .size = sizeof(settings),
     .defaults = defaults,

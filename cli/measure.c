@@ -240,7 +240,7 @@ static void show(const measuring *m, const point *p) {
 
 static int open_model(const measuring *m, const point *p, qn_model **model) {
     qn_model_options o = m->options;
-    o.dtype = p->dtype;
+    o.dtype = strcmp(p->dtype, "stored") ? p->dtype : NULL;
     o.threads = p->threads;
     o.batch_tokens = p->batch_tokens;
     return qn_model_open(m->model, &o, model) == QN_OK ? 0 : failed();
@@ -324,6 +324,71 @@ static int measure_threads(const measuring *m, point p, points *out) {
     return status;
 }
 
+// ---- Decoders ------------------------------------------------------------------------------------------------------
+
+static qn_status ignore(void *user, const qn_generated *generated) {
+    (void)user, (void)generated;
+    return QN_OK;
+}
+
+// Writes `tokens` tokens behind each prompt, round after round.
+static int time_texts(const measuring *m, qn_model *model, const made_texts *made, size_t tokens, point *p) {
+    qn_generation_options o = qn_generation_defaults();
+    double *times = malloc(ROUNDS * sizeof *times), spent = 0, seconds = m->rounds ? 0 : m->seconds;
+    size_t rounds = 0, least = m->rounds ? m->rounds : LEAST_ROUNDS;
+    if (!times) return fail("out of memory");
+    o.max_new_tokens = o.min_new_tokens = tokens;
+    int status = 0;
+    for (bool warm = false; !status && (rounds < least || spent < seconds) && rounds < ROUNDS; warm = true) {
+        double start = now();
+        if (qn_generate(model, made->texts, made->count, &o, ignore, NULL) != QN_OK) status = failed();
+        double time = now() - start;
+        if (warm)
+            spent += times[rounds++] = time;
+        else
+            p->first = time;
+    }
+    if (!status) summarise(times, rounds, p);
+    free(times);
+    return status;
+}
+
+// Prompts of some lengths up to the first token; or the tokens after it, of some numbers of sequences at once.
+static int measure_decoder(const measuring *m, point p, points *out) {
+    enum { PROMPT = 32, WRITTEN = 64 };
+    static const size_t lengths[] = {32, 128, 512}, together[] = {1, 4, 16};
+    bool prefill = p.kind == MEASURE_PREFILL;
+    const size_t *values = !prefill ? together : m->length_count ? m->lengths : lengths;
+    size_t count = prefill && m->length_count ? m->length_count : 3;
+    qn_model *model;
+    int status = open_model(m, &p, &model);
+    if (status) return status;
+    if (!qn_model_is_decoder(model)) status = fail("--measure %s is for decoders", measure_names[p.kind].name);
+    for (size_t i = 0; i < count && !status; i++) {
+        made_texts made;
+        point start = p;
+        p.length = prefill ? values[i] : PROMPT;
+        size_t texts = prefill ? 1 : values[i];
+        show(m, &p);
+        if ((status = make_texts(m, model, p.length, texts, &made))) break;
+        peak_forget();
+        p.texts = made.count;
+        p.tokens = prefill ? made.tokens : made.count * WRITTEN;
+        status = time_texts(m, model, &made, 1, prefill ? &p : &start);
+        if (!status && !prefill) status = time_texts(m, model, &made, 1 + WRITTEN, &p);
+        if (!prefill) {
+            p.best -= start.best;
+            p.median -= start.median;
+            p.p95 -= start.median;
+        }
+        p.peak = peak_bytes();
+        made_free(&made);
+        if (!status) status = add(out, &p);
+    }
+    qn_model_close(model);
+    return status;
+}
+
 int measure(const measuring *m, measure_kind kind, const char *dtype, points *out) {
     point p = {.kind = kind,
                .dtype = dtype,
@@ -339,6 +404,9 @@ int measure(const measuring *m, measure_kind kind, const char *dtype, points *ou
         return measure_batches(m, p, out);
     case MEASURE_THREADS:
         return measure_threads(m, p, out);
+    case MEASURE_PREFILL:
+    case MEASURE_DECODE:
+        return measure_decoder(m, p, out);
     case MEASURES:
         break;
     }

@@ -8,7 +8,9 @@
     X(LATENCY, "latency", "tokens", "One text at a time")                                                              \
     X(BATCH, "batch", "batch tokens", "Tokens computed at once")                                                       \
     X(LENGTH, "length", "tokens", "Length of the texts")                                                               \
-    X(THREADS, "threads", "threads", "Threads")
+    X(THREADS, "threads", "threads", "Threads")                                                                        \
+    X(PREFILL, "prefill", "tokens", "A decoder reads a prompt")                                                        \
+    X(DECODE, "decode", "sequences", "A decoder writes")
 typedef enum {
 #define MEASURE_ENUM(name, text, column, heading) MEASURE_##name,
     MEASURE_MAP(MEASURE_ENUM)

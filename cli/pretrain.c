@@ -6,13 +6,14 @@ static void defaults(void *memory) {
 }
 
 static const option options[] = {
-    {"model", TRAINING(model), "PATH", .help = "config.json to begin from scratch, or a model's folder to go on from",
+    {"model", TRAINING(model), "PATH", .help = "config.json to begin from scratch, or a model's folder or GGUF file to go on from",
      .required = true, .alias = "config-name"},
     TRAINING_FILES,
     {"objective", TRAINING(task), "NAME", .help = "what is learned: mlm, words hidden from an encoder; clm, a decoder's next word",
      .choices = "mlm|clm", .fallback = "by the model"},
     TRAINING_DATA,
     TRAINING_LENGTH,
+    TRAINING_LORA,
     HEADING("Masked language modelling"),
     {"mlm-probability", TRAINING(mask_probability), "X", .help = "share of tokens that are hidden", .min = 0.001,
      .max = 0.999},

@@ -22,6 +22,19 @@ typedef struct {
         {"text-column", TRAINING(data.text_column), "NAME", .help = "column of the text", .fallback = "by name"},      \
         {"columns", TRAINING(data.columns), "A,B,C", .help = "columns of a file without a header line"}
 
+#define TRAINING_LORA                                                                                                  \
+    {"lora-rank", TRAINING(lora_rank), "N",                                                                            \
+     .help = "train factors of this rank (LoRA) and the head alone; the output folder is an adapter as PEFT's",        \
+     .fallback = "all weights are trained"},                                                                           \
+    {"lora-alpha", TRAINING(lora_alpha), "X", .help = "the factors count alpha / rank times",                          \
+     .fallback = "twice the rank"},                                                                                    \
+    {"lora-targets", TRAINING(lora_targets), "NAMES",                                                                  \
+     .help = "query,key,value,attention_output,up,down, or names of linear layers, or ends of them",                   \
+     .alias = "target-modules", .fallback = "all-linear"},                                                             \
+    {"lora-dropout", TRAINING(lora_dropout), "X", .help = "of the factors' inputs", .max = 0.99},                      \
+    {"use-rslora", TRAINING(lora_rank_stabilized), NULL, .help = "the factors count alpha / sqrt(rank) times"},        \
+    {"adapter", TRAINING(adapter), "DIR", .help = "adapter to go on from"}
+
 #define TRAINING_LENGTH                                                                                                \
     HEADING("How long and how large"),                                                                                 \
         {"num-train-epochs", TRAINING(epochs), "X", .help = "times through the data", .alias = "epochs", .min = 0},    \

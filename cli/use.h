@@ -12,7 +12,7 @@ typedef struct {
 
 // Each is a part of a command's table of options; `structure` has a member `use` of type use_settings.
 #define USE_MODEL(structure)                                                                                           \
-    {"model", FIELD(structure, use.model), "DIR", .help = "folder of the model", .required = true, .letter = 'm'},      \
+    {"model", FIELD(structure, use.model), "PATH", .help = "folder of the model, or a GGUF file", .required = true, .letter = 'm'}, \
     {                                                                                                                  \
         "adapter", FIELD(structure, use.options.adapter), "DIR", .help = "folder of a LoRA adapter for the model"      \
     }
@@ -53,7 +53,7 @@ typedef struct {
          "TYPE",                                                                                                       \
          .help = "of products",                                                                                        \
          .choices = "f32|bf16|int8|q8|q4",                                                                                   \
-         .fallback = "f32"},                                                                                           \
+         .fallback = "f32; of a GGUF file as its blocks are"},                                                          \
         {"batch-tokens",                                                                                               \
          FIELD(structure, use.options.batch_tokens),                                                                   \
          "N",                                                                                                          \

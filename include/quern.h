@@ -64,7 +64,7 @@ typedef struct qn_tokenizer qn_tokenizer;
  * (spiece.model, tokenizer.model, sentencepiece.bpe.model), where tokenizer_config.json and special_tokens_map.json
  * beside them are read too; or one of these files itself; or a tiktoken file, NAME.tiktoken, whose pattern and special
  * tokens come from NAME (gpt2, r50k_base, p50k_base, p50k_edit, cl100k_base, o200k_base, also behind a dot as in
- * MINE.cl100k_base.tiktoken) or from "tiktoken_encoding" in tokenizer_config.json. Caller frees with qn_tokenizer_free. */
+ * MINE.cl100k_base.tiktoken) or from "tiktoken_encoding" in tokenizer_config.json; or a GGUF file. Caller frees with qn_tokenizer_free. */
 QN_API qn_status qn_tokenizer_load(const char *path, qn_tokenizer **out);
 QN_API void qn_tokenizer_free(qn_tokenizer *tokenizer); /* NULL is allowed */
 
@@ -210,7 +210,7 @@ typedef enum { QN_OVERFLOW_USUAL, QN_OVERFLOW_TRUNCATE, QN_OVERFLOW_ERROR, QN_OV
 
 typedef struct {
     int threads;         /* 0: all processors of this process */
-    const char *dtype;   /* of products: "f32" (NULL), "bf16" or "int8", refused where this CPU would only emulate it; "q8" or "q4": weights in
+    const char *dtype;   /* of products: "f32" (NULL; of a GGUF file NULL is its own blocks where they can be computed), "bf16" or "int8", refused where this CPU would only emulate it; "q8" or "q4": weights in
                           * groups of 32 with a scale each, which take a quarter and a seventh of the memory */
     size_t batch_tokens; /* tokens computed at once; 0: a size that suits the caches. Memory grows with it, results do not change */
     size_t max_length;   /* tokens per text, special ones included; 0: what the folder says */
@@ -220,7 +220,7 @@ typedef struct {
 } qn_model_options;
 QN_API qn_model_options qn_model_defaults(void);
 
-/* `folder` may also be an adapter's own, whose adapter_config.json names the model that it is for. */
+/* `folder` may also be a GGUF file of a decoder (llama, qwen2, gpt2), or an adapter's own folder, whose adapter_config.json names the model that it is for. */
 QN_API qn_status qn_model_open(const char *folder, const qn_model_options *options, qn_model **out); /* options NULL: the defaults */
 QN_API void qn_model_close(qn_model *model);                                                       /* NULL is allowed */
 
@@ -353,8 +353,12 @@ typedef struct {
     double top_p, min_p;       /* only those that together reach p; only those of min_p times the best one's probability; 0: all */
     double repetition_penalty; /* logits of tokens that are there are divided by it (negative ones multiplied); 0: no */
     uint64_t seed;             /* a text is a function of it, of the prompt and of the prompt's number */
+    size_t min_new_tokens;     /* the model cannot end a text before so many */
     const char *const *stop;   /* strings that end a text and are not part of it */
     size_t stop_count;
+    bool chat;                 /* each prompt is a user's message, set into the model's chat template (of the shape of ChatML, Llama 2 or 3,
+                                * or Zephyr; others are QN_ERROR_UNSUPPORTED), and the text is the answer */
+    const char *system;        /* of a chat: the system's message; NULL: the template's own; "": none */
 } qn_generation_options;
 QN_API qn_generation_options qn_generation_defaults(void); /* 128 tokens, greedy */
 
@@ -373,6 +377,29 @@ typedef qn_status (*qn_generation_receiver)(void *user, const qn_generated *gene
  * with QN_OVERFLOW_TRUNCATE cut at its beginning. options NULL: the defaults. Any status but QN_OK from `receive` stops with it. */
 QN_API qn_status qn_generate(qn_model *model, const qn_text *prompts, size_t count, const qn_generation_options *options,
                              qn_generation_receiver receive, void *user);
+
+struct qn_perplexity_result;
+/* Whether the model is a decoder: it goes on from texts (qn_generate) and foresees them (qn_perplexity). */
+QN_API bool qn_model_is_decoder(const qn_model *model);
+
+typedef struct {
+    size_t shared;     /* tokens that neighbouring windows share (Hugging Face's stride is a window less them); 0: none */
+    bool as_llama_cpp; /* windows share nothing, and the second half of each counts, as llama.cpp's perplexity tool does */
+    /* Called after each window of a text with how many of its tokens are done; a false stops with QN_INTERRUPTED. May be NULL. */
+    bool (*progress)(void *user, size_t done, size_t tokens, const struct qn_perplexity_result *sums);
+    void *user;
+} qn_perplexity_options;
+QN_API qn_perplexity_options qn_perplexity_defaults(void);
+typedef struct qn_perplexity_result {
+    double loss, perplexity;         /* the mean over the tokens that count, and exp(loss) */
+    double loss_sum;                 /* over them */
+    size_t tokens, counted, windows; /* of the texts; those that count; computed */
+} qn_perplexity_result;
+/* How well a decoder foresees texts (pairs are not looked at), in windows of the model's limit (qn_model_options.max_length). A token
+ * counts once, in the first window that holds it and the one before it; the first of a text never. Adds to *result, which starts with
+ * zeros, so that texts may come in several calls. options NULL: the defaults. */
+QN_API qn_status qn_perplexity(qn_model *model, const qn_text *texts, size_t count, const qn_perplexity_options *options,
+                               qn_perplexity_result *result);
 
 /* ---- Data files ----------------------------------------------------------------------------------------------------- */
 

@@ -73,11 +73,11 @@ static inline float qn_int8_scale(float top) {
 enum { QN_GROUP = 32 };
 void qn_groups_quantize(size_t in, const float *row, bool four, int8_t *q, float *scale, float *minimum);
 
-// A weight that comes in groups. `read` is called for each row once, from any thread; q [in filled up to whole groups]
-// is zero before.
-typedef struct {
+// A weight that comes in groups. `read` may be called from any thread; q [in filled up to whole groups] is zero before.
+typedef struct qn_grouped_weight {
     void (*read)(void *user, size_t row, int8_t *q, float *scale, float *minimum);
     void *user;
+    qn_compute compute; // q8 or q4
 } qn_grouped_weight;
 
 // What to pack: a weight [out, in], for int8 with its exact channels or already quantized, for q8 and q4 perhaps

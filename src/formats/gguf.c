@@ -293,6 +293,10 @@ const qn_gguf_tensor *qn_gguf_find(const qn_gguf *f, const char *name) {
     return found ? *found : NULL;
 }
 
+void qn_gguf_forget(const qn_gguf *f, const qn_gguf_tensor *t) {
+    if (f->mapping.data) qn_forget_pages(t->data, t->size);
+}
+
 // --- Metadata
 
 size_t qn_gguf_values(const qn_gguf *f) {

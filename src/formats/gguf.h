@@ -54,8 +54,15 @@ const char *qn_gguf_path(const qn_gguf *file);
 size_t qn_gguf_count(const qn_gguf *file);
 const qn_gguf_tensor *qn_gguf_at(const qn_gguf *file, size_t index);       // in the order of the file
 const qn_gguf_tensor *qn_gguf_find(const qn_gguf *file, const char *name); // NULL when there is none
+void qn_gguf_forget(const qn_gguf *file, const qn_gguf_tensor *tensor); // as qn_forget_pages, where the file is mapped
 // Elements first .. first+count-1 as float32, both multiples of the dtype's block.
 void qn_gguf_to_f32(const qn_gguf_tensor *tensor, int64_t first, int64_t count, float *out);
+
+// Blocks that are what products in groups of 32 read: 4 bits (w = scale q + minimum, q in 0 .. 15), 8 bits (w = scale q,
+// q in -128 .. 127), or 0: no such blocks.
+int qn_gguf_group_bits(qn_gguf_dtype dtype);
+// Row `row` of a matrix of such blocks: q [in], and scale and, with 4 bits, minimum [in / 32], as they stand in the file.
+void qn_gguf_to_groups(const qn_gguf_tensor *tensor, int64_t row, int8_t *q, float *scale, float *minimum);
 
 // --- Metadata
 

@@ -128,3 +128,38 @@ void qn_gguf_to_f32(const qn_gguf_tensor *t, int64_t first, int64_t count, float
     const uint8_t *block = t->data + first / elements * bytes;
     for (int64_t i = 0; i < count; i += elements, block += bytes) blocks[t->dtype].read(block, out + i);
 }
+
+// --- Blocks as groups
+
+static void halves_of(const uint8_t *quants, int8_t *q) {
+    for (int i = 0; i < 16; i++) {
+        q[i] = (int8_t)(quants[i] & 15);
+        q[i + 16] = (int8_t)(quants[i] >> 4);
+    }
+}
+
+int qn_gguf_group_bits(qn_gguf_dtype dtype) {
+    if (dtype == QN_GGUF_Q4_0 || dtype == QN_GGUF_Q4_1) return 4;
+    return dtype == QN_GGUF_Q8_0 || dtype == QN_GGUF_Q5_0 ? 8 : 0;
+}
+
+void qn_gguf_to_groups(const qn_gguf_tensor *t, int64_t row, int8_t *q, float *scale, float *minimum) {
+    int64_t groups = t->shape[t->dims - 1] / 32;
+    size_t bytes = t->size / (size_t)(t->count / 32);
+    const uint8_t *b = t->data + (size_t)(row * groups) * bytes;
+    for (int64_t g = 0; g < groups; g++, b += bytes, q += 32) {
+        scale[g] = half_at(b);
+        if (t->dtype == QN_GGUF_Q8_0) {
+            memcpy(q, b + 2, 32);
+        } else if (t->dtype == QN_GGUF_Q5_0) {
+            uint32_t fifth = word_at(b + 2);
+            for (int i = 0; i < 16; i++) {
+                q[i] = (int8_t)(((b[6 + i] & 15) | (fifth >> i & 1) << 4) - 16);
+                q[i + 16] = (int8_t)((b[6 + i] >> 4 | (fifth >> (i + 16) & 1) << 4) - 16);
+            }
+        } else {
+            minimum[g] = t->dtype == QN_GGUF_Q4_0 ? -8 * scale[g] : half_at(b + 2);
+            halves_of(b + (t->dtype == QN_GGUF_Q4_0 ? 2 : 4), q);
+        }
+    }
+}

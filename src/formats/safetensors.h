@@ -34,7 +34,8 @@ typedef enum {
 #define QN_ST_DTYPE_ENUM(name, bits) QN_ST_##name,
     QN_ST_DTYPE_MAP(QN_ST_DTYPE_ENUM)
 #undef QN_ST_DTYPE_ENUM
-        QN_ST_DTYPES
+        QN_ST_DTYPES,
+    QN_ST_BLOCKS = QN_ST_DTYPES // of no such file: quantized in blocks (weights.h)
 } qn_st_dtype;
 
 enum { QN_ST_MAX_DIMS = 8 };

@@ -1,4 +1,4 @@
-// A model folder's weights as one set of tensors: opening of single and sharded files, and conversion to float32.
+// A model's weights as one set of tensors: opening of single and sharded files, and of GGUF, and conversion to float32.
 #include "formats/weights.h"
 #include "base/file.h"
 #include "base/half.h"
@@ -15,6 +15,8 @@
 typedef struct {
     const qn_st_tensor *tensor;
     size_t file;
+    const qn_gguf_tensor *blocks; // of a GGUF file, or NULL
+    size_t heads;                 // whose rows stand in pairs there
     bool used;
 } slot;
 
@@ -24,13 +26,32 @@ struct qn_weights {
     size_t file_count;
     slot *slots; // sorted by name
     size_t count;
+    qn_gguf *gguf;         // in place of `files`
+    qn_st_tensor *renamed; // its tensors
+    qn_arena *names;
 };
 
 static int compare_slots(const void *a, const void *b) {
     return strcmp(((const slot *)a)->tensor->name, ((const slot *)b)->tensor->name);
 }
 
-// Gathers the tensors of all files, and refuses a name that two files have.
+static const char *path_of(const qn_weights *weights, const slot *s) {
+    return weights->gguf ? weights->path : qn_safetensors_path(weights->files[s->file]);
+}
+
+// Sorts the slots; refuses a name that two have.
+static qn_status finish(qn_weights *weights) {
+    qsort(weights->slots, weights->count, sizeof *weights->slots, compare_slots);
+    for (size_t i = 1; i < weights->count; i++) {
+        const slot *left = &weights->slots[i - 1], *right = &weights->slots[i];
+        if (strcmp(left->tensor->name, right->tensor->name)) continue;
+        return qn_fail(QN_ERROR_FORMAT, "%s: tensor \"%.100s\" stands in %s too", path_of(weights, left),
+                       left->tensor->name, path_of(weights, right));
+    }
+    return QN_OK;
+}
+
+// Gathers the tensors of all files.
 static qn_status gather(qn_weights *weights) {
     size_t total = 0, filled = 0;
     for (size_t f = 0; f < weights->file_count; f++) total += qn_safetensors_count(weights->files[f]);
@@ -40,15 +61,7 @@ static qn_status gather(qn_weights *weights) {
         for (size_t i = 0; i < qn_safetensors_count(weights->files[f]); i++)
             weights->slots[filled++] = (slot){.tensor = qn_safetensors_at(weights->files[f], i), .file = f};
     weights->count = total;
-    qsort(weights->slots, total, sizeof *weights->slots, compare_slots);
-    for (size_t i = 1; i < total; i++) {
-        const slot *left = &weights->slots[i - 1], *right = &weights->slots[i];
-        if (strcmp(left->tensor->name, right->tensor->name)) continue;
-        return qn_fail(QN_ERROR_FORMAT, "%s: tensor \"%.100s\" stands in %s too",
-                       qn_safetensors_path(weights->files[left->file]), left->tensor->name,
-                       qn_safetensors_path(weights->files[right->file]));
-    }
-    return QN_OK;
+    return finish(weights);
 }
 
 // Both lists are sorted by name: they must be the same list.
@@ -150,8 +163,69 @@ qn_status qn_weights_open(const char *path, qn_weights **out) {
     return QN_OK;
 }
 
+// --- GGUF
+
+// A tensor as one of a safetensors file.
+static qn_st_tensor renamed(const qn_gguf_tensor *t, const char *name) {
+    static const qn_st_dtype dtypes[] = {
+        [QN_GGUF_F32] = QN_ST_F32, [QN_GGUF_F16] = QN_ST_F16, [QN_GGUF_BF16] = QN_ST_BF16};
+    bool plain = t->dtype == QN_GGUF_F32 || t->dtype == QN_GGUF_F16 || t->dtype == QN_GGUF_BF16;
+    qn_st_tensor out = {name, plain ? dtypes[t->dtype] : QN_ST_BLOCKS, t->dims, {0}, t->data, t->size};
+    for (int i = 0; i < t->dims; i++) out.shape[i] = t->shape[i];
+    return out;
+}
+
+static qn_status gather_gguf(qn_weights *weights, qn_weight_namer name_of, void *user) {
+    size_t count = qn_gguf_count(weights->gguf);
+    weights->path = qn_strdup(qn_gguf_path(weights->gguf));
+    weights->slots = qn_calloc(count ? count : 1, sizeof *weights->slots);
+    weights->renamed = qn_calloc(count ? count : 1, sizeof *weights->renamed);
+    weights->names = qn_arena_create(1 << 14);
+    if (!weights->path || !weights->slots || !weights->renamed || !weights->names) return QN_ERROR_MEMORY;
+    for (; weights->count < count; weights->count++) {
+        const qn_gguf_tensor *t = qn_gguf_at(weights->gguf, weights->count);
+        slot *s = &weights->slots[weights->count];
+        char name[QN_WEIGHT_NAME];
+        name_of(user, t, name, &s->heads);
+        const char *kept = qn_arena_strndup(weights->names, name, strlen(name));
+        if (!kept) return QN_ERROR_MEMORY;
+        bool rows = t->dims == 2 || (t->dims == 1 && renamed(t, kept).dtype != QN_ST_BLOCKS);
+        if (s->heads && (!rows || t->shape[0] % (int64_t)(2 * s->heads)))
+            return qn_fail(QN_ERROR_FORMAT, "%s: tensor \"%.100s\": its rows are no %zu heads of even width",
+                           weights->path, t->name, s->heads);
+        weights->renamed[weights->count] = renamed(t, kept);
+        s->tensor = &weights->renamed[weights->count];
+        s->blocks = t;
+    }
+    return finish(weights);
+}
+
+qn_status qn_weights_of_gguf(qn_gguf *file, qn_weight_namer name_of, void *user, qn_weights **out) {
+    *out = NULL;
+    qn_weights *weights = qn_calloc(1, sizeof *weights);
+    if (!weights) {
+        qn_gguf_close(file);
+        return QN_ERROR_MEMORY;
+    }
+    weights->gguf = file;
+    qn_status status = gather_gguf(weights, name_of, user);
+    if (status != QN_OK) {
+        qn_weights_close(weights);
+        return status;
+    }
+    *out = weights;
+    return QN_OK;
+}
+
+bool qn_weights_is_gguf(const qn_weights *weights) {
+    return weights && weights->gguf;
+}
+
 void qn_weights_close(qn_weights *weights) {
     if (!weights) return;
+    qn_gguf_close(weights->gguf);
+    qn_arena_destroy(weights->names);
+    free(weights->renamed);
     for (size_t i = 0; i < weights->file_count; i++) qn_safetensors_close(weights->files[i]);
     free(weights->files);
     free(weights->slots);
@@ -182,12 +256,31 @@ const qn_st_tensor *qn_weights_find(const qn_weights *weights, const char *name)
     return found ? found->tensor : NULL;
 }
 
+const char *qn_weights_dtype(const qn_weights *weights, size_t index) {
+    const slot *s = &weights->slots[index];
+    return s->blocks ? qn_gguf_dtype_name(s->blocks->dtype) : qn_st_dtype_name(s->tensor->dtype);
+}
+
+const qn_gguf_tensor *qn_weights_blocks(const qn_weights *weights, const char *name, size_t *heads) {
+    const slot *found = find_slot(weights, name);
+    if (!found || !found->blocks) return NULL;
+    *heads = found->heads;
+    return found->blocks;
+}
+
+int64_t qn_weights_block_row(const qn_gguf_tensor *t, size_t heads, int64_t row) {
+    if (!heads) return row;
+    int64_t h = t->shape[0] / (int64_t)heads, i = row % h;
+    return row - i + i % (h / 2) * 2 + i / (h / 2);
+}
+
 const char *qn_weights_metadata(const qn_weights *weights, const char *key) {
     return weights->file_count ? qn_safetensors_metadata(weights->files[0], key) : NULL;
 }
 
 bool qn_st_is_float(qn_st_dtype dtype) {
-    return dtype == QN_ST_F32 || dtype == QN_ST_F16 || dtype == QN_ST_BF16 || dtype == QN_ST_F64;
+    return dtype == QN_ST_F32 || dtype == QN_ST_F16 || dtype == QN_ST_BF16 || dtype == QN_ST_F64 ||
+           dtype == QN_ST_BLOCKS;
 }
 
 void qn_st_to_f32(qn_st_dtype dtype, const uint8_t *data, size_t count, float *out) {
@@ -222,11 +315,11 @@ void qn_st_to_f32(qn_st_dtype dtype, const uint8_t *data, size_t count, float *o
 }
 
 // Finds a float tensor of exactly this shape, and marks it as used.
-static qn_status take(qn_weights *weights, const char *name, int dims, const int64_t *shape, const qn_st_tensor **out) {
+static qn_status take(qn_weights *weights, const char *name, int dims, const int64_t *shape, const slot **out) {
     slot *found = find_slot(weights, name);
     if (!found) return qn_fail(QN_ERROR_FORMAT, "%s: tensor \"%.100s\" is missing", weights->path, name);
     const qn_st_tensor *tensor = found->tensor;
-    const char *path = qn_safetensors_path(weights->files[found->file]);
+    const char *path = path_of(weights, found);
     if (!qn_st_is_float(tensor->dtype))
         return qn_fail(QN_ERROR_FORMAT, "%s: tensor \"%.100s\" is %s (expected F32, F16, BF16 or F64)", path, name,
                        qn_st_dtype_name(tensor->dtype));
@@ -236,13 +329,26 @@ static qn_status take(qn_weights *weights, const char *name, int dims, const int
                        qn_st_shape_text(tensor->dims, tensor->shape, have), qn_st_shape_text(dims, shape, want));
     }
     found->used = true;
-    *out = tensor;
+    *out = found;
     return QN_OK;
 }
 
+static void read_blocks(const qn_gguf *file, const slot *s, float *out) {
+    const qn_gguf_tensor *t = s->blocks;
+    int64_t rows = s->heads ? t->shape[0] : 1, width = rows ? t->count / rows : 0;
+    for (int64_t i = 0; i < rows; i++)
+        qn_gguf_to_f32(t, qn_weights_block_row(t, s->heads, i) * width, width, out + i * width);
+    qn_gguf_forget(file, t);
+}
+
 qn_status qn_weights_read_f32(qn_weights *weights, const char *name, int dims, const int64_t *shape, float *out) {
-    const qn_st_tensor *tensor;
-    QN_TRY(take(weights, name, dims, shape, &tensor));
+    const slot *found;
+    QN_TRY(take(weights, name, dims, shape, &found));
+    const qn_st_tensor *tensor = found->tensor;
+    if (found->blocks) {
+        read_blocks(weights->gguf, found, out);
+        return QN_OK;
+    }
     // A piece at a time, so that a large tensor is not in memory twice.
     size_t width = (size_t)qn_st_dtype_bits(tensor->dtype) / 8, count = tensor->size / width;
     for (size_t first = 0; first < count; first += PIECE) {
@@ -255,10 +361,11 @@ qn_status qn_weights_read_f32(qn_weights *weights, const char *name, int dims, c
 
 qn_status qn_weights_view_f32(qn_weights *weights, const char *name, int dims, const int64_t *shape,
                               const float **out) {
-    const qn_st_tensor *tensor;
+    const slot *found;
     *out = NULL;
-    QN_TRY(take(weights, name, dims, shape, &tensor));
-    if (tensor->dtype == QN_ST_F32 && (uintptr_t)tensor->data % _Alignof(float) == 0)
+    QN_TRY(take(weights, name, dims, shape, &found));
+    const qn_st_tensor *tensor = found->tensor;
+    if (tensor->dtype == QN_ST_F32 && !found->heads && (uintptr_t)tensor->data % _Alignof(float) == 0)
         *out = (const float *)(const void *)tensor->data;
     return QN_OK;
 }

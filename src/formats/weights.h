@@ -1,6 +1,7 @@
-// The weights of a model folder: one model.safetensors, or the shards that model.safetensors.index.json names, seen as
-// one set of tensors.
+// The weights of a model: one model.safetensors of its folder, or the shards that model.safetensors.index.json names,
+// seen as one set of tensors; or those of a GGUF file.
 #pragma once
+#include "formats/gguf.h"
 #include "formats/safetensors.h"
 
 // Reading marks tensors as used, so a set of weights is for one thread at a time.
@@ -9,6 +10,12 @@ typedef struct qn_weights qn_weights;
 // `path` is a folder, or a .safetensors file. model.safetensors wins over an index, as in transformers. Every shard is
 // opened and checked against the index: each tensor stands in the shard that the index names, and in no other.
 qn_status qn_weights_open(const char *path, qn_weights **out);
+// The tensors of a GGUF file, which the weights own from then on, also on failure. `name_of` writes a tensor's name in a
+// Hugging Face folder into `name`; *heads above 0: the rows of each of so many heads, i and i + h / 2, stand side by
+// side in the file, and are read in their usual order.
+enum { QN_WEIGHT_NAME = 256 };
+typedef void (*qn_weight_namer)(void *user, const qn_gguf_tensor *tensor, char name[QN_WEIGHT_NAME], size_t *heads);
+qn_status qn_weights_of_gguf(qn_gguf *file, qn_weight_namer name_of, void *user, qn_weights **out);
 void qn_weights_close(qn_weights *weights); // NULL is allowed
 
 const char *qn_weights_path(const qn_weights *weights); // as given to open
@@ -19,7 +26,13 @@ const qn_st_tensor *qn_weights_find(const qn_weights *weights,
 const char *qn_weights_metadata(const qn_weights *weights,
                                 const char *key); // of the first file; NULL when there is none
 
-// Copies a tensor of F32, F16, BF16 or F64 into `out` as float32, and marks it as used. Fails, naming the file, when
+const char *qn_weights_dtype(const qn_weights *weights, size_t index); // "F32", "Q4_1"
+// The tensor of a GGUF file as it stands there, and where row `row` of it is; NULL: no GGUF file, or no such tensor.
+const qn_gguf_tensor *qn_weights_blocks(const qn_weights *weights, const char *name, size_t *heads);
+int64_t qn_weights_block_row(const qn_gguf_tensor *tensor, size_t heads, int64_t row);
+bool qn_weights_is_gguf(const qn_weights *weights); // NULL is allowed
+
+// Copies a tensor of F32, F16, BF16, F64 or blocks into `out` as float32, and marks it as used. Fails, naming the file, when
 // the tensor is missing, of another dtype, or not of exactly this shape.
 qn_status qn_weights_read_f32(qn_weights *weights, const char *name, int dims, const int64_t *shape, float *out);
 

@@ -125,10 +125,12 @@ qn_status qn_infer_pack_head(qn_model *m) {
                                           [QN_DTYPE_Q4] = QN_DTYPE_Q8};
     qn_tensor *weight = qn_infer_head_weight(m);
     if (m->head_packed) return QN_OK;
+    qn_compute compute = weight->stored ? weight->stored->compute : computes[m->compute];
     weight->packed = m->backend->ops->pack(m->backend, &(qn_pack_args){.out = weight->shape[0],
                                                                        .in = weight->shape[1],
-                                                                       .compute = computes[m->compute],
-                                                                       .weight = weight->data});
+                                                                       .compute = compute,
+                                                                       .weight = weight->data,
+                                                                       .grouped = weight->stored});
     m->head_packed = weight->packed != NULL;
     return m->head_packed ? QN_OK : QN_ERROR_MEMORY;
 }

@@ -1,7 +1,9 @@
 // Text from a decoder. Prompts of different lengths share each step without padding: a sequence joins with its prompt
 // as soon as there is room, goes on a token at a time, and leaves when it ends.
+#include "infer/chat.h"
 #include "infer/model.h"
 #include "infer/sample.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,7 +30,9 @@ typedef struct {
     size_t prompt_count, next; // the next prompt that joins
     sequence active[MOST_SEQUENCES];
     size_t active_count;
-    int32_t *ends; // tokens that end a text
+    qn_chat chat;      // with options->chat
+    qn_buffer message; // its prompt
+    int32_t *ends;     // tokens that end a text
     size_t end_count;
     qn_choices choices;
     float *logits;
@@ -57,7 +61,7 @@ static void free_sequence(generator *g, sequence *s) {
 // "eos_token_id" is a number or a list; a text of a tokenizer with [SEP] ends with it.
 static qn_status find_ends(generator *g) {
     const json_t *eos = json_object_get(g->model->network->config.json, "eos_token_id");
-    size_t most = json_array_size(eos) + 2;
+    size_t most = json_array_size(eos) + 3;
     int32_t separator = qn_tokenizer_special(g->model->tokenizer, QN_TOKEN_SEP);
     g->ends = qn_malloc(most, sizeof *g->ends);
     if (!g->ends) return QN_ERROR_MEMORY;
@@ -65,6 +69,7 @@ static qn_status find_ends(generator *g) {
     for (size_t i = 0; i < json_array_size(eos); i++)
         g->ends[g->end_count++] = (int32_t)json_integer_value(json_array_get(eos, i));
     if (separator >= 0) g->ends[g->end_count++] = separator;
+    if (g->options->chat) g->ends[g->end_count++] = qn_tokenizer_id(g->model->tokenizer, qn_chat_end(&g->chat));
     return QN_OK;
 }
 
@@ -80,8 +85,14 @@ static qn_status take_prompt(generator *g, sequence *s, const qn_text *prompt) {
     size_t most = m->encode.max_length;
     qn_encode_options options = m->encode;
     options.max_length = 0;
-    QN_TRY(qn_tokenizer_encode(m->tokenizer, prompt->text ? prompt->text : "", prompt->size, NULL, 0, &options,
-                               &m->encoding));
+    const char *text = prompt->text ? prompt->text : "";
+    size_t size = prompt->size;
+    if (g->options->chat) {
+        QN_TRY(qn_chat_prompt(&g->chat, g->options->system, text, size, &g->message));
+        text = g->message.data;
+        size = g->message.size;
+    }
+    QN_TRY(qn_tokenizer_encode(m->tokenizer, text, size, NULL, 0, &options, &m->encoding));
     size_t count = m->encoding.count, first = 0;
     if (count > 0 && ends(g, m->encoding.ids[count - 1])) count--;
     if (count == 0) return qn_fail(QN_ERROR_ARGUMENT, "prompt %zu has no tokens (expected some text)", s->index + 1);
@@ -188,6 +199,8 @@ static qn_status draw(generator *g, sequence *s, const float *logits) {
     size_t vocabulary = g->model->network->config.encoder.vocabulary;
     int32_t token;
     g->model->backend->ops->copy_out(g->model->backend, g->logits, logits, vocabulary * sizeof *g->logits);
+    for (size_t i = 0; i < g->end_count && s->count - s->prompt < g->options->min_new_tokens; i++)
+        if (g->ends[i] >= 0 && (size_t)g->ends[i] < vocabulary) g->logits[g->ends[i]] = -INFINITY;
     size_t known = qn_tokenizer_size(g->model->tokenizer); // rows that no token stands for are no answers
     QN_TRY(qn_sample(&g->sampling, g->logits, known < vocabulary ? known : vocabulary, s->tokens, s->count, s->index,
                      s->count - s->prompt, &g->choices, &token));
@@ -269,7 +282,7 @@ static qn_status step(generator *g) {
 
 static qn_status check(const qn_model *m, const qn_generation_options *o) {
     const qn_family *family = m->network->config.family;
-    if (!m->network->config.encoder.causal || !(m->network->heads & QN_HEAD_MASKED_LM))
+    if (!qn_model_is_decoder(m))
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s: this model writes no text (expected a decoder such as \"%s\")",
                        m->network->config.source,
                        m->network->config.encoder.causal ? family->class_masked_lm : "LlamaForCausalLM");
@@ -296,7 +309,8 @@ qn_status qn_generate(qn_model *m, const qn_text *prompts, size_t count, const q
     QN_TRY(qn_sampling_check(&g.sampling));
     QN_TRY(qn_infer_pack(m));
     QN_TRY(qn_infer_pack_head(m));
-    qn_status status = find_ends(&g);
+    qn_status status = options->chat ? qn_chat_open(m->transformer, m->tokenizer, &g.chat) : QN_OK;
+    if (status == QN_OK) status = find_ends(&g);
     g.logits = qn_malloc(m->network->config.encoder.vocabulary, sizeof *g.logits);
     if (!g.logits) status = QN_ERROR_MEMORY;
     while (status == QN_OK) {
@@ -306,6 +320,8 @@ qn_status qn_generate(qn_model *m, const qn_text *prompts, size_t count, const q
     }
     for (size_t i = 0; i < MOST_SEQUENCES; i++) free_sequence(&g, &g.active[i]);
     qn_choices_free(&g.choices);
+    qn_chat_free(&g.chat);
+    qn_buffer_free(&g.message);
     free(g.logits);
     free(g.ends);
     free(g.ids);

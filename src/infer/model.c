@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "models/gguf_model.h"
 #include "models/lora.h"
 #include <math.h>
 #include <stdlib.h>
@@ -37,7 +38,8 @@ static qn_status open_network(qn_model *m, qn_lora *lora, const char *adapter) {
     // The pooler serves the heads above it; many folders of plain encoders come without one.
     unsigned heads = config.heads;
     if (!(heads & (QN_HEAD_CLASSIFIER | QN_HEAD_NEXT_SENTENCE))) heads &= ~(unsigned)QN_HEAD_POOLER;
-    return qn_network_load(&config, m->transformer, &(qn_network_options){.heads = heads, .lora = lora}, &m->network);
+    qn_network_options options = {.heads = heads, .lora = lora, .stored = m->stored};
+    return qn_network_load(&config, m->transformer, &options, &m->network);
 }
 
 static void smaller(size_t *limit, size_t other) {
@@ -82,10 +84,13 @@ static qn_status open_parts(qn_model *m, const char *folder, qn_lora *lora, cons
     m->batch_tokens = options->batch_tokens ? options->batch_tokens : BATCH_TOKENS;
     m->folder = qn_strdup(folder);
     if (!m->folder) return QN_ERROR_MEMORY;
-    if (!qn_is_folder(folder)) return qn_fail(QN_ERROR_IO, "%s: no such folder (expected a model's folder)", folder);
+    bool gguf = qn_is_gguf(folder);
+    if (!gguf && !qn_is_folder(folder))
+        return qn_fail(QN_ERROR_IO, "%s: no such folder (expected a model's folder, or a GGUF file)", folder);
+    m->stored = gguf && !options->dtype && !lora;
     QN_TRY(qn_backend_create_cpu(options->threads, NULL, &m->backend));
     QN_TRY(try_dtype(m));
-    QN_TRY(qn_sbert_read(folder, &m->sbert));
+    if (!gguf) QN_TRY(qn_sbert_read(folder, &m->sbert));
     const char *inside = m->sbert.transformer_path;
     m->transformer = inside && *inside ? qn_path_join(folder, inside) : qn_strdup(folder);
     if (!m->transformer) return QN_ERROR_MEMORY;
@@ -205,6 +210,10 @@ const char *qn_model_label(const qn_model *model, size_t index) {
     return index < qn_model_labels(model) ? model->network->config.label_names[index] : NULL;
 }
 
+bool qn_model_is_decoder(const qn_model *m) {
+    return m->network->config.encoder.causal && (m->network->heads & QN_HEAD_MASKED_LM);
+}
+
 qn_task_kind qn_model_task(const qn_model *model) {
     static const qn_task_kind kinds[] = {[QN_PROBLEM_SINGLE_LABEL] = QN_TASK_CLASSIFY,
                                          [QN_PROBLEM_MULTI_LABEL] = QN_TASK_MULTILABEL,
@@ -244,7 +253,7 @@ static json_t *describe_weights(const qn_network *network) {
     size_t bytes = 0;
     for (size_t i = 0; i < qn_weights_count(network->weights); i++) {
         const qn_st_tensor *t = qn_weights_at(network->weights, i);
-        const char *dtype = qn_st_dtype_name(t->dtype);
+        const char *dtype = qn_weights_dtype(network->weights, i);
         json_int_t before = json_integer_value(json_object_get(dtypes_seen, dtype));
         json_object_set_new(dtypes_seen, dtype, json_integer(before + 1));
         bytes += t->size;
@@ -297,7 +306,7 @@ qn_status qn_model_describe(const qn_model *m, char **json) {
         json_object_set_new(root, "weights", describe_weights(n));
         json_object_set_new(root, "embedding", describe_embedding(m));
         json_object_set_new(root, "tokenizer_size", json_integer((json_int_t)qn_tokenizer_size(m->tokenizer)));
-        json_object_set_new(root, "dtype", json_string(qn_compute_name(m->compute)));
+        json_object_set_new(root, "dtype", json_string(m->stored ? "stored" : qn_compute_name(m->compute)));
         json_object_set_new(root, "threads", json_integer(qn_backend_threads(m->backend)));
         json_object_set_new(root, "isa", json_string(qn_backend_isa(m->backend)));
         json_object_set_new(root, "batch_tokens", json_integer((json_int_t)m->batch_tokens));

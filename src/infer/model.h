@@ -14,6 +14,7 @@ struct qn_model {
     qn_sbert sbert;
     qn_backend *backend;
     qn_compute compute;
+    bool stored;              // a GGUF file's weights in its own blocks, where `compute` would have float32
     bool lent;                // network, tokenizer, backend and arenas belong to somebody else
     bool packed, head_packed; // the weights of products have their form for the backend: made at first use
     size_t batch_tokens;

@@ -1,7 +1,7 @@
 // config.json of Hugging Face: read with every value checked, and written back with all keys that were there.
 #include "base/buffer.h"
 #include "base/file.h"
-#include "models/network.h"
+#include "models/gguf_model.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -462,8 +462,20 @@ qn_status qn_model_config_parse(const char *text, size_t size, const char *sourc
     return status;
 }
 
+static qn_status read_gguf(const char *path, qn_model_config *out) {
+    qn_gguf *file;
+    qn_buffer text = {0};
+    QN_TRY(qn_gguf_open(path, &file));
+    qn_status status = qn_gguf_config(file, &text);
+    if (status == QN_OK) status = qn_model_config_parse(text.data, text.size, path, out);
+    qn_buffer_free(&text);
+    qn_gguf_close(file);
+    return status;
+}
+
 qn_status qn_model_config_read(const char *path, qn_model_config *out) {
     *out = (qn_model_config){0};
+    if (qn_is_gguf(path)) return read_gguf(path, out);
     out->source = qn_is_folder(path) ? qn_path_join(path, "config.json") : qn_strdup(path);
     qn_status status = out->source ? qn_json_load(out->source, &out->json) : QN_ERROR_MEMORY;
     if (status == QN_OK) status = read_config(out);

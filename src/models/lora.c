@@ -225,7 +225,9 @@ static qn_status add_all(qn_network *n, const qn_lora *lora, const size_t *ranks
         if (ranks[i] && next < count && n->parameters.items[next]->joined)
             ((qn_adapter *)(uintptr_t)p->tensor.adapter)->next = n->parameters.items[next]->tensor.adapter;
     }
-    for (size_t i = 0; i < count; i++) n->parameters.items[i]->frozen = !is_head(n, n->parameters.items[i]);
+    // A language model's head is the model's own; others are new.
+    bool heads = !(n->heads & QN_HEAD_MASKED_LM);
+    for (size_t i = 0; i < count; i++) n->parameters.items[i]->frozen = !heads || !is_head(n, n->parameters.items[i]);
     return QN_OK;
 }
 

@@ -231,15 +231,16 @@ static json_t *modules_to_save(const qn_network *n) {
     json_t *list = json_array();
     for (size_t i = 0; i < n->parameters.count; i++) {
         const qn_parameter *p = n->parameters.items[i];
-        if (p->layer > (int)n->config.encoder.layers) add_once(list, p->name, strcspn(p->name, "."));
+        if (p->layer > (int)n->config.encoder.layers && !p->frozen) add_once(list, p->name, strcspn(p->name, "."));
     }
     if (json_array_size(list)) return list;
     json_decref(list);
     return json_null();
 }
 
-static const char *task_type(unsigned heads) {
-    return heads & QN_HEAD_CLASSIFIER ? "SEQ_CLS"
+static const char *task_type(unsigned heads, bool causal) {
+    return causal                       ? "CAUSAL_LM"
+           : heads & QN_HEAD_CLASSIFIER ? "SEQ_CLS"
            : heads & QN_HEAD_TAGGER   ? "TOKEN_CLS"
            : heads & QN_HEAD_SPAN     ? "QUESTION_ANS"
                                       : "FEATURE_EXTRACTION";
@@ -259,7 +260,7 @@ static qn_status save_config(const qn_network *n, const char *folder) {
     }
     json_t *json =
         json_pack("{s:s, s:s, s:s?, s:I, s:f, s:f, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:o, s:o}", "peft_type", "LORA",
-                  "task_type", task_type(n->heads), "base_model_name_or_path", l->base, "r", (json_int_t)l->rank,
+                  "task_type", task_type(n->heads, n->config.encoder.causal), "base_model_name_or_path", l->base, "r", (json_int_t)l->rank,
                   "lora_alpha", l->alpha, "lora_dropout", l->dropout, "target_modules", targets_of(n),
                   "modules_to_save", modules_to_save(n), "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1,
                   "use_rslora", (int)l->rank_stabilized, "use_dora", 0, "rank_pattern", ranks, "alpha_pattern", alphas);

@@ -1,4 +1,5 @@
 // Networks: building, reading, writing, and the heads' forward passes.
+#include "models/gguf_model.h"
 #include "models/lora.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -149,7 +150,7 @@ static const qn_st_tensor *find(const qn_network *n, char *name) {
     return t;
 }
 
-// A matrix that files hold as [in, out].
+// A matrix that folders hold as [in, out].
 static bool is_transposed(const qn_network *n, const qn_parameter *p) {
     return n->config.family->transposed && p->tensor.rank == 2 && p->layer > 0 &&
            p->layer <= (int)n->config.encoder.layers;
@@ -161,15 +162,19 @@ static void transpose(size_t rows, size_t columns, const float *x, float *y) {
         for (size_t j = 0; j < columns; j++) y[j * rows + i] = x[i * columns + j];
 }
 
-static void file_shape(const qn_network *n, const qn_parameter *p, int64_t *shape) {
-    bool turned = is_transposed(n, p);
+// ... and that the weights being read do.
+static bool reads_transposed(const qn_network *n, const qn_parameter *p) {
+    return is_transposed(n, p) && !qn_weights_is_gguf(n->weights);
+}
+
+static void file_shape(const qn_parameter *p, bool turned, int64_t *shape) {
     for (int i = 0; i < p->tensor.rank; i++) shape[i] = (int64_t)p->tensor.shape[turned ? 1 - i : i];
 }
 
 static bool same_shape(const qn_network *n, const qn_st_tensor *t, const qn_parameter *p) {
     int64_t shape[QN_MAX_RANK];
     if (t->dims != p->tensor.rank) return false;
-    file_shape(n, p, shape);
+    file_shape(p, reads_transposed(n, p), shape);
     return memcmp(t->shape, shape, (size_t)t->dims * sizeof *shape) == 0;
 }
 
@@ -201,6 +206,11 @@ static bool is_grouped(const qn_network *n, size_t index) {
            (index + 1 < n->parameters.count && n->parameters.items[index + 1]->joined);
 }
 
+static bool is_stored(const qn_network *n, size_t index) {
+    while (n->parameters.items[index]->joined) index--;
+    return n->parameters.items[index]->tensor.stored != NULL;
+}
+
 static bool is_bytes(const qn_network *n, const char *name) {
     const qn_st_tensor *t = qn_weights_find(n->weights, name);
     return t && t->dtype == QN_ST_I8;
@@ -226,7 +236,7 @@ static qn_status read_parameter(qn_network *n, size_t index, const char *prefix,
         return QN_OK;
     }
     int64_t shape[QN_MAX_RANK];
-    file_shape(n, p, shape);
+    file_shape(p, reads_transposed(n, p), shape);
     const float *view = NULL;
     find(n, name); // settles an old name
     if (!copy) {   // the first pass checks every shape before any memory is taken
@@ -235,8 +245,12 @@ static qn_status read_parameter(qn_network *n, size_t index, const char *prefix,
         if (t && same_shape(n, t, p) && t->dtype == QN_ST_I8) return qn_quantized_check(n, p, name);
         return qn_weights_view_f32(n->weights, name, p->tensor.rank, shape, &view); // says what is wrong
     }
+    if (is_stored(n, index)) {
+        qn_weights_mark_used(n->weights, name);
+        return QN_OK;
+    }
     if (is_bytes(n, name)) return qn_quantized_read(n, p, name, p->tensor.data);
-    if (is_transposed(n, p)) return read_transposed(n, p, name, shape);
+    if (reads_transposed(n, p)) return read_transposed(n, p, name, shape);
     if (may_stay(n, index, options)) {
         QN_TRY(qn_weights_view_f32(n->weights, name, p->tensor.rank, shape, &view));
         if (view) return QN_OK; // it is where it should be already
@@ -248,10 +262,11 @@ static qn_status read_parameter(qn_network *n, size_t index, const char *prefix,
 static qn_status place(qn_network *n, const char *prefix, const qn_network_options *options) {
     bool *elsewhere = qn_calloc(n->parameters.count, sizeof *elsewhere);
     if (!elsewhere) return QN_ERROR_MEMORY;
-    qn_status status = QN_OK;
+    bool stores = options->stored && qn_weights_is_gguf(n->weights);
+    qn_status status = stores ? qn_gguf_store(n, prefix, elsewhere) : QN_OK;
     for (size_t i = 0; status == QN_OK && i < n->parameters.count; i++) {
         qn_parameter *p = n->parameters.items[i];
-        if (!may_stay(n, i, options) || is_transposed(n, p)) continue;
+        if (elsewhere[i] || !may_stay(n, i, options) || reads_transposed(n, p)) continue;
         char name[QN_NAME_SIZE];
         qn_network_file_name(n, p, prefix, name);
         const qn_st_tensor *t = find(n, name); // settles an old name
@@ -287,7 +302,13 @@ static void warn_unused(qn_network *n) {
 
 static qn_status read_weights(qn_network *n, const char *folder, const qn_network_options *options) {
     const qn_family *f = n->config.family;
-    QN_TRY(qn_weights_open(folder, &n->weights));
+    if (qn_is_gguf(folder)) {
+        qn_gguf *file;
+        QN_TRY(qn_gguf_open(folder, &file));
+        QN_TRY(qn_gguf_weights(file, n, &n->weights));
+    } else {
+        QN_TRY(qn_weights_open(folder, &n->weights));
+    }
     const char *prefix = qn_weights_prefix(n->weights, (const char *const[]){f->prefix, ""}, 2, f->names.word);
     if (!prefix) prefix = f->prefix;
     for (size_t i = 0; i < n->parameters.count; i++) QN_TRY(read_parameter(n, i, prefix, options, false));
@@ -319,6 +340,7 @@ void qn_network_free(qn_network *n) {
     qn_encoder_free(&n->encoder);
     qn_parameters_free(&n->parameters);
     qn_weights_close(n->weights);
+    qn_stored_free(n->stored);
     qn_model_config_free(&n->config);
     free(n->adapters);
     free(n->lora.base);
@@ -334,7 +356,7 @@ static qn_status write_weights(qn_network *n, const char *folder, qn_st_entry *e
                                    .dtype = QN_ST_F32,
                                    .dims = p->tensor.rank,
                                    .values = p->tensor.data};
-        file_shape(n, p, entries[i].shape);
+        file_shape(p, is_transposed(n, p), entries[i].shape);
         if (!is_transposed(n, p)) continue;
         turned[i] = qn_malloc(qn_count(&p->tensor), sizeof **turned);
         if (!turned[i]) return QN_ERROR_MEMORY;

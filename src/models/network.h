@@ -80,7 +80,8 @@ typedef struct {
     bool raw_score; // ... and that it is used as it is, without a sigmoid
 } qn_model_config;
 
-// Reads config.json (or the file itself). Every value is checked; errors name file and key.
+// Reads a folder's config.json, the file itself, or what a GGUF file says. Every value is checked; errors name file and
+// key.
 qn_status qn_model_config_read(const char *path, qn_model_config *out);
 qn_status qn_model_config_parse(const char *text, size_t size, const char *source, qn_model_config *out);
 void qn_model_config_free(qn_model_config *config);
@@ -91,6 +92,7 @@ qn_status qn_model_config_set_labels(qn_model_config *config, qn_problem problem
 qn_status qn_model_config_write(qn_model_config *config, unsigned heads, const char *folder);
 
 typedef struct qn_lora qn_lora; // lora.h
+struct qn_stored;              // gguf_model.h
 
 // What is written of a network's adapters beside their factors.
 typedef struct {
@@ -109,6 +111,7 @@ typedef struct {
     qn_tensor *decoder;      // [V, width], NULL: the word table
     qn_tensor *decoder_bias; // or NULL
     qn_weights *weights;     // kept open while tensors point into the file
+    struct qn_stored *stored; // of a GGUF file's weights that stay in its blocks
     size_t fresh;            // parameters of heads that the file did not have
     qn_adapter *adapters;    // [adapter_count] of weights, in training
     size_t adapter_count;
@@ -122,11 +125,12 @@ typedef struct {
     bool by_rows;   // the word table's gradient has the rows in use alone (qn_optimizer_use), unless it is tied
     int frozen;     // this many depths stay as they are: 0 none, 1 the embeddings, 1 + N the first N layers too
     qn_lora *lora;  // adapters, to be trained or, for inference, put into the weights; NULL: none
+    bool stored;    // inference from a GGUF file: what products can compute in the file's blocks has no other form
 } qn_network_options;
 
 // A network of `config` (which moves into it, also on failure) with random parameters.
 qn_status qn_network_create(qn_model_config *config, const qn_network_options *options, qn_network **out);
-// The same with the weights of `folder`. A head that the file lacks, or whose number of labels differs, starts fresh
+// The same with the weights of `folder`, or of a GGUF file. A head that the file lacks, or whose number of labels differs, starts fresh
 // when trainable and is an error otherwise.
 qn_status qn_network_load(qn_model_config *config, const char *folder, const qn_network_options *options,
                           qn_network **out);

@@ -184,6 +184,7 @@ static qn_tensor part(const qn_tensor *t, size_t first, size_t count) {
     qn_tensor view = *t;
     size_t width = t->rank == 2 ? t->shape[1] : 1;
     view.packed = NULL;
+    view.stored = NULL;
     view.shape[0] = count;
     if (t->rank == 1) view.shape[1] = count;
     if (t->data) view.data += first * width;
@@ -336,9 +337,10 @@ qn_status qn_encoder_pack(qn_encoder *e, qn_backend *backend, qn_compute compute
         if (w->packed) continue;
         w->packed = backend->ops->pack(backend, &(qn_pack_args){.out = w->shape[0],
                                                                 .in = w->shape[1],
-                                                                .compute = compute,
+                                                                .compute = w->stored ? w->stored->compute : compute,
                                                                 .weight = w->data,
-                                                                .exact = exact ? exact[i] : (qn_exact){0}});
+                                                                .exact = exact ? exact[i] : (qn_exact){0},
+                                                                .grouped = w->stored});
         if (!w->packed) return QN_ERROR_MEMORY;
     }
     return QN_OK;

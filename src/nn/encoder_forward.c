@@ -89,9 +89,35 @@ static float result_dropout(const qn_encoder *e) {
     return e->config.drops == QN_DROPS_INSIDE ? 0 : e->config.hidden_dropout;
 }
 
+// The rows of a table in groups that the tokens have: a table of its own, and the ids in it.
+static qn_tensor *stored_rows(qn_context *c, const qn_tensor *table, size_t count, const int32_t *ids,
+                              const int32_t **places) {
+    size_t d = qn_width(table), groups = (d + QN_GROUP - 1) / QN_GROUP;
+    qn_tensor *rows = qn_new_matrix(c, count, d, false);
+    float *scale = qn_arena_alloc(c->records, 2 * groups, sizeof *scale), *minimum = scale + groups;
+    int8_t *q = qn_arena_alloc(c->records, groups, QN_GROUP);
+    int32_t *place = qn_arena_alloc(c->records, count + 1, sizeof *place);
+    if (!rows || !scale || !q || !place) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    for (size_t t = 0; t < count; t++) {
+        place[t] = (int32_t)t;
+        if (ids[t] < 0 || (size_t)ids[t] >= table->shape[0]) {
+            qn_fail(QN_ERROR_ARGUMENT, "embedding: id %d of token %zu is outside the table (expected 0 to %zu)", ids[t],
+                    t, table->shape[0] - 1);
+            return qn_fail_operation(c, QN_ERROR_ARGUMENT);
+        }
+        table->stored->read(table->stored->user, (size_t)ids[t], q, scale, minimum);
+        for (size_t i = 0; i < d; i++)
+            rows->data[t * d + i] = scale[i / QN_GROUP] * (float)q[i] +
+                                    (table->stored->compute == QN_DTYPE_Q4 ? minimum[i / QN_GROUP] : 0);
+    }
+    *places = place;
+    return rows;
+}
+
 static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
     qn_tensor *tables[QN_EMBEDDING_TABLES] = {e->word};
     const int32_t *ids[QN_EMBEDDING_TABLES] = {tokens->ids};
+    if (e->word->stored) tables[0] = stored_rows(c, e->word, tokens->tokens, tokens->ids, &ids[0]);
     bool int8 = e->compute == QN_DTYPE_INT8 && !qn_taping(c);
     size_t count = 1;
     if (e->type) {

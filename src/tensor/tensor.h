@@ -15,6 +15,7 @@ struct qn_tensor { // qn_tensor is quern.h's
     bool requires_grad;        // a parameter that trains, or something computed from one
     bool has_grad;             // grad holds a value: the next contribution is added; parameters always have it
     const void *packed;        // the backend's own form of a weight (inference), or NULL
+    const struct qn_grouped_weight *stored; // of a weight that a file has in groups: in place of data; or NULL
     const struct qn_adapter *adapter; // of a weight: what is added to it at low rank (ops.h), or NULL
     struct qn_tensor *sibling; // another result of the same operation, while recording
     struct qn_used_rows *used; // a table whose gradient has only the rows in use (used_rows.h), or NULL

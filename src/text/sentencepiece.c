@@ -2,29 +2,14 @@
 // tokenizer.json that transformers makes of it. Ids are the places of the pieces.
 #include "base/memory.h"
 #include "base/utf8.h"
+#include "text/pieces_json.h"
 #include "text/pipeline.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4 };
-enum { MODEL_UNIGRAM = 1, MODEL_BPE = 2 };
-
-typedef struct {
-    const char *text;
-    size_t size;
-    float score;
-    uint64_t type;
-} piece;
-
-typedef struct {
-    const char *path;
-    piece *pieces;
-    size_t count, capacity;
-    uint64_t model, byte_fallback, dummy_prefix, remove_spaces, as_suffix;
-    const char *map;
-    size_t map_size;
-} model;
+typedef qn_scored_piece piece;
+typedef qn_scored_pieces model;
 
 // --- Protocol buffers -----------------------------------------------------------------------------------------------
 
@@ -82,8 +67,21 @@ static message inside(const message *m, const value *v) {
     return (message){v->bytes, v->bytes ? v->bytes + v->size : NULL, m->path};
 }
 
+qn_status qn_scored_pieces_add(qn_scored_pieces *sp, const qn_scored_piece *p) {
+    for (size_t i = 0; i < p->size;) {
+        int32_t code;
+        i += qn_utf8_next(p->text + i, p->size - i, &code);
+        if (code <= 0) return qn_fail(QN_ERROR_FORMAT, "%s: piece %zu is not UTF-8 text", sp->path, sp->count);
+    }
+    if (p->size == 0 || !isfinite(p->score))
+        return qn_fail(QN_ERROR_FORMAT, "%s: piece %zu is empty or has no finite score", sp->path, sp->count);
+    QN_TRY(qn_grow((void **)&sp->pieces, &sp->capacity, sp->count + 1, sizeof *p));
+    sp->pieces[sp->count++] = *p;
+    return QN_OK;
+}
+
 static qn_status read_piece(model *sp, message m) {
-    piece p = {.text = "", .type = TYPE_NORMAL};
+    piece p = {.text = "", .type = QN_PIECE_NORMAL};
     while (m.at < m.end) {
         value v;
         QN_TRY(read_value(&m, &v));
@@ -97,16 +95,7 @@ static qn_status read_piece(model *sp, message m) {
             p.type = v.number;
         }
     }
-    for (size_t i = 0; i < p.size;) {
-        int32_t code;
-        i += qn_utf8_next(p.text + i, p.size - i, &code);
-        if (code <= 0) return qn_fail(QN_ERROR_FORMAT, "%s: piece %zu is not UTF-8 text", sp->path, sp->count);
-    }
-    if (p.size == 0 || !isfinite(p.score))
-        return qn_fail(QN_ERROR_FORMAT, "%s: piece %zu is empty or has no finite score", sp->path, sp->count);
-    QN_TRY(qn_grow((void **)&sp->pieces, &sp->capacity, sp->count + 1, sizeof p));
-    sp->pieces[sp->count++] = p;
-    return QN_OK;
+    return qn_scored_pieces_add(sp, &p);
 }
 
 static qn_status read_model(model *sp, message m) {
@@ -129,7 +118,7 @@ static qn_status read_model(model *sp, message m) {
         }
     }
     if (sp->count == 0) return qn_fail(QN_ERROR_FORMAT, "%s: not a SentencePiece model (it has no pieces)", sp->path);
-    if (sp->model != MODEL_UNIGRAM && sp->model != MODEL_BPE)
+    if (sp->model != QN_PIECES_UNIGRAM && sp->model != QN_PIECES_BPE)
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s: a SentencePiece model of type %llu (expected 1, Unigram, or 2, BPE)",
                        sp->path, (unsigned long long)sp->model);
     if (sp->as_suffix)
@@ -231,14 +220,14 @@ static void put_added_tokens(const model *sp, qn_buffer *out) {
     qn_buffer_text(out, "\"added_tokens\": [");
     for (size_t i = 0; i < sp->count; i++) {
         const piece *p = &sp->pieces[i];
-        if (p->type != TYPE_UNKNOWN && p->type != TYPE_CONTROL && p->type != TYPE_USER) continue;
+        if (p->type != QN_PIECE_UNKNOWN && p->type != QN_PIECE_CONTROL && p->type != QN_PIECE_USER) continue;
         qn_buffer_printf(out, "%s\n{\"id\": %zu, \"content\": ", first ? "" : ",", i);
         first = false;
         qn_buffer_json_string(out, p->text, p->size);
         qn_buffer_printf(out,
                          ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, "
                          "\"special\": %s}",
-                         p->type == TYPE_USER ? "false" : "true");
+                         p->type == QN_PIECE_USER ? "false" : "true");
     }
     qn_buffer_text(out, "],\n");
 }
@@ -257,15 +246,23 @@ static void put_normalizer(const model *sp, qn_buffer *out) {
                          "%s{\"type\": \"Strip\", \"strip_left\": true, \"strip_right\": true}, {\"type\": "
                          "\"Replace\", \"pattern\": {\"Regex\": \" {2,}\"}, \"content\": \" \"}",
                          comma);
+        comma = ", ";
+    }
+    if (sp->as_llama) {
+        if (sp->dummy_prefix) {
+            qn_buffer_printf(out, "%s{\"type\": \"Prepend\", \"prepend\": \"\xE2\x96\x81\"}", comma);
+            comma = ", ";
+        }
+        qn_buffer_printf(out, "%s{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"\xE2\x96\x81\"}", comma);
     }
     qn_buffer_text(out, "]},\n");
 }
 
 static qn_status put_model(const model *sp, qn_buffer *out) {
-    bool bpe = sp->model == MODEL_BPE;
+    bool bpe = sp->model == QN_PIECES_BPE;
     size_t unknown = SIZE_MAX;
     for (size_t i = 0; i < sp->count && unknown == SIZE_MAX; i++)
-        if (sp->pieces[i].type == TYPE_UNKNOWN) unknown = i;
+        if (sp->pieces[i].type == QN_PIECE_UNKNOWN) unknown = i;
     qn_buffer_printf(out, "\"model\": {\"type\": \"%s\", \"byte_fallback\": %s, ", bpe ? "BPE" : "Unigram",
                      sp->byte_fallback ? "true" : "false");
     if (unknown != SIZE_MAX && bpe) {
@@ -292,15 +289,19 @@ static qn_status put_model(const model *sp, qn_buffer *out) {
     return QN_OK;
 }
 
-static qn_status put_json(const model *sp, qn_buffer *out) {
+qn_status qn_scored_pieces_to_json(const qn_scored_pieces *sp, qn_buffer *out) {
     const char *scheme = sp->dummy_prefix ? "always" : "never";
     qn_buffer_text(out, "{\"version\": \"1.0\", \"truncation\": null, \"padding\": null,\n");
     put_added_tokens(sp, out);
     put_normalizer(sp, out);
-    qn_buffer_printf(out,
-                     "\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"\xE2\x96\x81\", "
-                     "\"prepend_scheme\": \"%s\", \"split\": %s},\n\"post_processor\": null,\n",
-                     scheme, sp->model == MODEL_BPE ? "false" : "true");
+    if (sp->as_llama)
+        qn_buffer_text(out, "\"pre_tokenizer\": null,\n");
+    else
+        qn_buffer_printf(out,
+                         "\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"\xE2\x96\x81\", "
+                         "\"prepend_scheme\": \"%s\", \"split\": %s},\n",
+                         scheme, sp->model == QN_PIECES_BPE ? "false" : "true");
+    qn_buffer_printf(out, "\"post_processor\": %s,\n", sp->processor ? sp->processor : "null");
     qn_buffer_printf(out,
                      "\"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", \"pattern\": "
                      "{\"String\": \"\xE2\x96\x81\"}, \"content\": \" \"}, {\"type\": \"ByteFallback\"}, {\"type\": "
@@ -311,10 +312,10 @@ static qn_status put_json(const model *sp, qn_buffer *out) {
 }
 
 qn_status qn_sentencepiece_to_json(const char *path, const void *data, size_t size, qn_buffer *out) {
-    model sp = {.path = path, .model = MODEL_UNIGRAM, .dummy_prefix = 1, .remove_spaces = 1};
+    model sp = {.path = path, .model = QN_PIECES_UNIGRAM, .dummy_prefix = 1, .remove_spaces = 1};
     const uint8_t *bytes = data;
     qn_status status = read_model(&sp, (message){bytes, bytes + size, path});
-    if (status == QN_OK) status = put_json(&sp, out);
+    if (status == QN_OK) status = qn_scored_pieces_to_json(&sp, out);
     free(sp.pieces);
     return status;
 }

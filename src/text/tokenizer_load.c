@@ -174,7 +174,7 @@ static qn_status load(qn_tokenizer *t, const char *path, format from, settings *
     qn_bert_options options;
     bool json = from != FORMAT_VOCABULARY;
     if (json) {
-        QN_TRY(read_json(t, path, from, s));
+        if (t->json_file.size == 0) QN_TRY(read_json(t, path, from, s));
         QN_TRY(qn_tokenizer_parse_json(t, path, &options));
     } else {
         qn_buffer text = {0};
@@ -240,7 +240,7 @@ static qn_status find_file(const char *folder, char **file) {
                    folder);
 }
 
-qn_status qn_tokenizer_load(const char *path, qn_tokenizer **out) {
+qn_status qn_tokenizer_load_files(const char *path, qn_tokenizer **out) {
     *out = NULL;
     bool is_folder = qn_is_folder(path);
     char *folder = is_folder ? qn_strdup(path) : parent_folder(path);
@@ -263,4 +263,31 @@ done:
     }
     *out = t;
     return QN_OK;
+}
+
+qn_status qn_tokenizer_from_json(const char *source, qn_buffer *json, qn_buffer *config, qn_tokenizer **out) {
+    settings s = {0};
+    qn_tokenizer *t = NULL;
+    *out = NULL;
+    qn_status status = qn_tokenizer_create(&t);
+    if (status == QN_OK) {
+        t->json_file = *json, t->config_file = *config;
+        *json = *config = (qn_buffer){0};
+        s.config_path = s.special_path = (char *)(uintptr_t)source;
+        status = qn_json_parse(t->config_file.data, t->config_file.size, source, &s.config);
+    }
+    if (status == QN_OK) status = load(t, source, FORMAT_JSON, &s);
+    json_decref(s.config);
+    qn_buffer_free(json);
+    qn_buffer_free(config);
+    if (status != QN_OK) {
+        qn_tokenizer_free(t);
+        return status;
+    }
+    *out = t;
+    return QN_OK;
+}
+
+const qn_buffer *qn_tokenizer_config_text(const qn_tokenizer *t) {
+    return t->config_file.size ? &t->config_file : NULL;
 }

@@ -2,7 +2,8 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "data/loader.h"
-#include "models/lora.h"
+#include "models/gguf_model.h"
+#include "train/adapters.h"
 #include "train/run_files.h"
 #include <inttypes.h>
 #include <math.h>
@@ -57,23 +58,6 @@ static qn_status read_data(const qn_training *o, job *j) {
     return QN_OK;
 }
 
-static bool adapts(const qn_training *o) {
-    return o->lora_rank > 0 || o->adapter;
-}
-
-// With adapters `folder` is the model that they are for, and a checkpoint has theirs.
-static qn_status open_adapters(const qn_training *o, const char *checkpoint, qn_lora *lora) {
-    const char *from = checkpoint ? checkpoint : o->adapter;
-    if (!from) return qn_lora_choose(o, lora);
-    QN_TRY(qn_lora_open(from, lora));
-    if (o->lora_rank > 0 && o->lora_rank != lora->rank)
-        return qn_fail(QN_ERROR_ARGUMENT, "%s: the adapter's rank is %lld, not %lld", from, (long long)lora->rank,
-                       (long long)o->lora_rank);
-    free(lora->base); // where it is now
-    lora->base = qn_strdup(o->model);
-    return lora->base ? QN_OK : QN_ERROR_MEMORY;
-}
-
 static qn_status make_network(const qn_training *o, const char *folder, const char *checkpoint, const job *j,
                               qn_network **out) {
     qn_model_config config;
@@ -88,14 +72,14 @@ static qn_status make_network(const qn_training *o, const char *folder, const ch
             config.tagger_dropout = config.span_dropout = (float)o->dropout;
     qn_lora lora = {0};
     qn_network_options options = {j->task.task->heads, true, o->seed, true, .frozen = (int)(o->freeze_layers + 1)};
-    if (adapts(o)) {
+    if (qn_training_adapts(o)) {
         options.lora = &lora;
-        status = open_adapters(o, checkpoint, &lora);
+        status = qn_training_open_adapters(o, checkpoint, &lora);
     }
     if (status != QN_OK)
         qn_model_config_free(&config);
     else
-        status = qn_is_folder(folder) ? qn_network_load(&config, folder, &options, out)
+        status = qn_is_folder(folder) || qn_is_gguf(folder) ? qn_network_load(&config, folder, &options, out)
                                       : qn_network_create(&config, &options, out);
     qn_lora_free(&lora);
     return status;
@@ -162,10 +146,7 @@ static qn_status check(const qn_training *o, job *j) {
     QN_TRY(qn_training_check(o));
     QN_TRY(qn_task_find(o->task, o->multi_label, &j->task.task));
     j->task.training = o;
-    if (adapts(o) && !qn_is_folder(o->model))
-        return qn_fail(QN_ERROR_ARGUMENT, "%s: is no folder (expected the model that adapters are for)", o->model);
-    if (adapts(o) && o->freeze_layers >= 0)
-        return qn_fail(QN_ERROR_ARGUMENT, "freezing layers and LoRA exclude each other: LoRA freezes all of them");
+    QN_TRY(qn_training_check_adapters(o));
     j->task.data = &o->data;
     return j->task.task->check ? j->task.task->check(o) : QN_OK;
 }
@@ -192,9 +173,9 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
     const qn_training *o = t->options;
     QN_TRY(check(o, j));
     QN_TRY(qn_run_folder(o, checkpoint));
-    const char *folder = *checkpoint && !adapts(o) ? *checkpoint : o->model;
+    const char *folder = *checkpoint && !qn_training_adapts(o) ? *checkpoint : o->model;
     const char *words = o->tokenizer ? o->tokenizer : folder;
-    if (!o->tokenizer && !qn_is_folder(folder))
+    if (!o->tokenizer && !qn_is_folder(folder) && !qn_is_gguf(folder))
         return qn_fail(QN_ERROR_ARGUMENT, "%s: a single config.json has no tokenizer (expected --tokenizer)", folder);
     QN_TRY(qn_tokenizer_load(words, tokenizer));
     t->tokenizer = *tokenizer;

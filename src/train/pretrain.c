@@ -3,6 +3,8 @@
 #include "base/file.h"
 #include "data/corpus.h"
 #include "formats/model_folder.h"
+#include "models/gguf_model.h"
+#include "train/adapters.h"
 #include "train/run_files.h"
 #include <math.h>
 #include <stdio.h>
@@ -119,16 +121,32 @@ static qn_status open_corpora(const qn_training *o, const qn_tokenizer *tokenize
     return qn_corpus_open(&o->validation, 1, tokenizer, &c, &j->validation);
 }
 
-static qn_status make_network(const qn_training *o, const char *from, qn_model_config *config, qn_network **out) {
+static bool has_weights(const char *path) {
+    char *weights = qn_path_join(path, "model.safetensors"), *index = qn_path_join(path, "model.safetensors.index.json");
+    bool has = qn_is_gguf(path) || (weights && qn_is_file(weights)) || (index && qn_is_file(index));
+    free(weights);
+    free(index);
+    return has;
+}
+
+static qn_status make_network(const qn_training *o, const char *from, const char *checkpoint, qn_model_config *config,
+                              qn_network **out) {
     if (o->dropout >= 0) config->encoder.hidden_dropout = config->encoder.attention_dropout = (float)o->dropout;
     qn_network_options options = {QN_HEAD_MASKED_LM | (o->next_sentence ? QN_HEAD_POOLER | QN_HEAD_NEXT_SENTENCE : 0u),
                                   true, o->seed, false, .frozen = (int)(o->freeze_layers + 1)};
-    char *weights = qn_is_folder(from) ? qn_path_join(from, "model.safetensors") : NULL,
-         *index = qn_is_folder(from) ? qn_path_join(from, "model.safetensors.index.json") : NULL;
-    bool has_weights = (weights && qn_is_file(weights)) || (index && qn_is_file(index));
-    free(weights);
-    free(index);
-    return has_weights ? qn_network_load(config, from, &options, out) : qn_network_create(config, &options, out);
+    qn_lora lora = {0};
+    qn_status status = QN_OK;
+    if (qn_training_adapts(o)) {
+        options.lora = &lora;
+        status = qn_training_open_adapters(o, checkpoint, &lora);
+    }
+    if (status != QN_OK)
+        qn_model_config_free(config);
+    else
+        status = has_weights(from) ? qn_network_load(config, from, &options, out)
+                                   : qn_network_create(config, &options, out);
+    qn_lora_free(&lora);
+    return status;
 }
 
 static qn_status plan(const qn_training *o, job *j, qn_trainer *t) {
@@ -171,11 +189,12 @@ static qn_status check_objective(const qn_training *o, qn_model_config *config) 
 static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char **checkpoint) {
     const qn_training *o = t->options;
     QN_TRY(qn_training_check(o));
+    QN_TRY(qn_training_check_adapters(o));
     bool known = !o->task || strcmp(o->task, "mlm") == 0 || strcmp(o->task, "clm") == 0;
     if (!known) return qn_fail(QN_ERROR_ARGUMENT, "objective is \"%s\" (expected mlm or clm)", o->task);
     QN_TRY(qn_run_folder(o, checkpoint));
-    const char *from = *checkpoint ? *checkpoint : o->model, *words = o->tokenizer ? o->tokenizer : from;
-    if (!o->tokenizer && !qn_is_folder(from))
+    const char *from = *checkpoint && !qn_training_adapts(o) ? *checkpoint : o->model, *words = o->tokenizer ? o->tokenizer : from;
+    if (!o->tokenizer && !qn_is_folder(from) && !qn_is_gguf(from))
         return qn_fail(QN_ERROR_ARGUMENT, "%s: a single config.json has no tokenizer (expected --tokenizer)", from);
     QN_TRY(qn_tokenizer_load(words, tokenizer));
     t->tokenizer = *tokenizer;
@@ -189,7 +208,7 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
                        qn_tokenizer_size(*tokenizer), vocabulary);
     }
     QN_TRY(check_objective(o, &config));
-    QN_TRY(make_network(o, from, &config, &t->network));
+    QN_TRY(make_network(o, from, *checkpoint, &config, &t->network));
     QN_TRY(open_corpora(o, *tokenizer, limit, t->network->config.encoder.causal, j));
     QN_TRY(qn_backend_create_cpu(o->threads, NULL, &t->backend));
     t->objective = o->validation ? &with_validation : &without_validation;

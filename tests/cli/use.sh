@@ -53,7 +53,7 @@ done
 expect 0 '^quern [0-9]' --version
 expect 2 'did you mean embed' ebmed
 expect 2 'did you mean --batch-tokens' embed --bach-tokens 3
-expect 2 '\--model DIR is missing' embed
+expect 2 '\--model PATH is missing' embed
 expect 2 'needs a value' embed --model
 expect 2 'is not a whole number' embed --model $C --threads two
 expect 2 'too large\|out of range' embed --model $C --threads 100000
