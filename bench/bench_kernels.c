@@ -137,6 +137,10 @@ static work run_axpy(const qn_kernels *k) {
     k->axpy(n, 1e-9f, x, y);
     return (work){(double)n, 12.0 * (double)n, 2.0 * (double)n};
 }
+static work run_add_rows(const qn_kernels *k) {
+    k->add_rows(n / 64, 64, x, 64, y);
+    return (work){(double)n, 4.0 * (double)n, (double)n};
+}
 static work run_dot(const qn_kernels *k) {
     sink = k->dot(n, x, z);
     return (work){(double)n, 8.0 * (double)n, 2.0 * (double)n};

@@ -505,6 +505,20 @@ static void check_axpy(const qn_kernels *k) {
     }
 }
 
+static void check_add_rows(const qn_kernels *k) {
+    for (size_t s = 0; s < SIZES; s++) {
+        size_t n = size_at(s), row = n + 3, rows = s % 4;
+        float *x = random_array(rows * row + 1, -2, 2), *y = random_array(n, -2, 2), *expected = take(n);
+        for (size_t i = 0; i < n; i++) {
+            expected[i] = y[i];
+            for (size_t r = 0; r < rows; r++) expected[i] += x[r * row + i];
+        }
+        k->add_rows(rows, n, x, row, y);
+        assert_same(k->name, "add_rows", n, y, expected);
+        give_back(k->name, "add_rows");
+    }
+}
+
 static void check_dot(const qn_kernels *k) {
     for (size_t s = 0; s < SIZES; s++) {
         size_t n = size_at(s);

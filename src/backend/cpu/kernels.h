@@ -126,6 +126,8 @@ static inline size_t qn_group_panel(size_t groups, bool four) { // bytes
        float *y)) /* y = exp(scale x - shift), their sum; y may be x */                                                \
     X(scale, void, (size_t n, float factor, const float *x, float *y)) /* y = factor x; may be x */                    \
     X(axpy, void, (size_t n, float factor, const float *x, float *y))  /* y += factor x */                             \
+    /* y [n] += x[0] + x[1] + ..., one after the other: [rows, n], rows `row` apart */                                 \
+    X(add_rows, void, (size_t rows, size_t n, const float *x, size_t row, float *y))                                   \
     X(dot, float, (size_t n, const float *x, const float *y))                                                          \
     X(score_backward, void,                                                                                            \
       (size_t n, const float *p, const float *dp, float delta, float scale,                                            \

@@ -48,8 +48,6 @@ void qn_cpu_norm_backward(qn_backend *b, const qn_norm_args *a) {
     job.partial = qn_cpu_shared_scratch(cpu, blocks * 2 * a->d);
     if (!job.partial) return;
     qn_cpu_ranges(cpu, a->rows, grain, backward, &job);
-    for (size_t i = 0; i < blocks; i++) {
-        if (a->dgamma) cpu->kernels->axpy(a->d, 1.0f, job.partial + i * 2 * a->d, a->dgamma);
-        if (a->dbeta) cpu->kernels->axpy(a->d, 1.0f, job.partial + (i * 2 + 1) * a->d, a->dbeta);
-    }
+    if (a->dgamma) cpu->kernels->add_rows(blocks, a->d, job.partial, 2 * a->d, a->dgamma);
+    if (a->dbeta) cpu->kernels->add_rows(blocks, a->d, job.partial + a->d, 2 * a->d, a->dbeta);
 }

@@ -88,20 +88,18 @@ void qn_cpu_linear_forward(qn_backend *b, const qn_linear_forward_args *a) {
 typedef struct {
     qn_cpu *cpu;
     const qn_linear_backward_args *a;
-    qn_grid grid;
+    qn_grid input, weight; // of dx and of dW, whose tasks need nothing of each other
 } backward_job;
 
 // dx = dy W: W's rows are the steps of the product, so W is read as it lies.
-static void input_task(void *context, size_t index, int worker) {
-    (void)worker;
-    const backward_job *job = context;
+static void input_task(const backward_job *job, size_t index) {
     const qn_linear_backward_args *a = job->a;
-    size_t row = index / job->grid.columns * job->grid.row_block,
-           column = index % job->grid.columns * job->grid.column_block;
+    size_t row = index / job->input.columns * job->input.row_block,
+           column = index % job->input.columns * job->input.column_block;
     size_t in = a->weight.in, out = a->weight.out;
     job->cpu->kernels->gemm(&(qn_gemm){
-        .m = qn_smaller(job->grid.row_block, a->rows - row),
-        .n = qn_smaller(job->grid.column_block, in - column),
+        .m = qn_smaller(job->input.row_block, a->rows - row),
+        .n = qn_smaller(job->input.column_block, in - column),
         .k = out,
         .a = a->dy + row * out,
         .a_row = out,
@@ -117,19 +115,17 @@ static void input_task(void *context, size_t index, int worker) {
 
 // dW += dy^T x by blocks of tokens, whose rows of dy and x then stay in the cache; the order of the sum is that of the
 // tokens.
-static void weight_task(void *context, size_t index, int worker) {
-    (void)worker;
-    const backward_job *job = context;
+static void weight_task(const backward_job *job, size_t index) {
     const qn_linear_backward_args *a = job->a;
-    size_t row = index / job->grid.columns * job->grid.row_block,
-           column = index % job->grid.columns * job->grid.column_block;
-    size_t in = a->weight.in, out = a->weight.out, rows = qn_smaller(job->grid.row_block, out - row);
+    size_t row = index / job->weight.columns * job->weight.row_block,
+           column = index % job->weight.columns * job->weight.column_block;
+    size_t in = a->weight.in, out = a->weight.out, rows = qn_smaller(job->weight.row_block, out - row);
     for (size_t t = 0; t < a->rows; t += QN_STEP_BLOCK) {
         size_t steps = qn_smaller(QN_STEP_BLOCK, a->rows - t);
         if (a->dweight)
             job->cpu->kernels->gemm(&(qn_gemm){
                 .m = rows,
-                .n = qn_smaller(job->grid.column_block, in - column),
+                .n = qn_smaller(job->weight.column_block, in - column),
                 .k = steps,
                 .a = a->dy + t * out + row,
                 .a_row = 1,
@@ -142,9 +138,17 @@ static void weight_task(void *context, size_t index, int worker) {
                 .accumulate = true,
             });
         if (a->dbias && column == 0)
-            for (size_t s = t; s < t + steps; s++)
-                job->cpu->kernels->axpy(rows, 1.0f, a->dy + s * out + row, a->dbias + row);
+            job->cpu->kernels->add_rows(steps, rows, a->dy + t * out + row, out, a->dbias + row);
     }
+}
+
+static void gradient_task(void *context, size_t index, int worker) {
+    (void)worker;
+    const backward_job *job = context;
+    if (index < job->input.tasks)
+        input_task(job, index);
+    else
+        weight_task(job, index - job->input.tasks);
 }
 
 void qn_cpu_linear_backward(qn_backend *b, const qn_linear_backward_args *a) {
@@ -154,12 +158,8 @@ void qn_cpu_linear_backward(qn_backend *b, const qn_linear_backward_args *a) {
         qn_cpu_bf16_backward(cpu, a);
         return;
     }
-    if (a->dx) {
-        backward_job job = {cpu, a, qn_grid_of(cpu, a->rows, a->weight.in)};
-        qn_threads_run(cpu->threads, job.grid.tasks, input_task, &job);
-    }
-    if (a->dweight || a->dbias) {
-        backward_job job = {cpu, a, qn_grid_of(cpu, a->weight.out, a->weight.in)};
-        qn_threads_run(cpu->threads, job.grid.tasks, weight_task, &job);
-    }
+    backward_job job = {.cpu = cpu, .a = a};
+    if (a->dx) job.input = qn_grid_of(cpu, a->rows, a->weight.in);
+    if (a->dweight || a->dbias) job.weight = qn_grid_of(cpu, a->weight.out, a->weight.in);
+    qn_threads_run(cpu->threads, job.input.tasks + job.weight.tasks, gradient_task, &job);
 }

@@ -7,7 +7,8 @@ enum { TOKENS = 64 }; // of a task that rounds; even
 typedef struct {
     qn_cpu *cpu;
     const qn_linear_backward_args *a;
-    qn_grid grid;
+    qn_grid input, gradient; // of dx and of dW, whose tasks need nothing of each other
+    size_t token_tasks;
     size_t outs, out_pairs; // outputs in whole panels; pairs of outputs
     size_t token_pairs;
     qn_word *dy;          // [T, out_pairs]
@@ -16,11 +17,11 @@ typedef struct {
     qn_word *x_by_token;  // panels over `in`, token_pairs deep
 } job_t;
 
-static void round_tokens(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
-    (void)worker;
-    const job_t *job = arguments;
+static void round_tokens(const job_t *job, size_t index) {
     const qn_linear_backward_args *a = job->a;
-    size_t in = a->weight.in, out = a->weight.out, width = cpu->kernels->panel_width, tokens = last - first;
+    const qn_cpu *cpu = job->cpu;
+    size_t in = a->weight.in, out = a->weight.out, width = cpu->kernels->panel_width, first = index * TOKENS;
+    size_t tokens = qn_smaller(TOKENS, a->rows - first), last = first + tokens;
     for (size_t t = first; t < last && job->dy; t++) {
         qn_word *row = job->dy + t * job->out_pairs;
         row[job->out_pairs - 1] = 0;
@@ -39,23 +40,28 @@ static void round_tokens(qn_cpu *cpu, const void *arguments, size_t first, size_
     }
 }
 
-static void round_weight(void *context, size_t index, int worker) {
-    (void)worker;
-    const job_t *job = context;
+static void round_panel(const job_t *job, size_t index) {
     const qn_weight *weight = &job->a->weight;
     size_t width = job->cpu->kernels->panel_width, column = index * width;
     job->cpu->kernels->narrow_pairs(weight->out, qn_smaller(width, weight->in - column), weight->data + column,
                                     weight->in, job->weight + column * job->out_pairs, width);
 }
 
-static void input_task(void *context, size_t index, int worker) {
+static void round_task(void *context, size_t index, int worker) {
     (void)worker;
     const job_t *job = context;
+    if (index < job->token_tasks)
+        round_tokens(job, index);
+    else
+        round_panel(job, index - job->token_tasks);
+}
+
+static void input_task(const job_t *job, size_t index) {
     const qn_linear_backward_args *a = job->a;
-    size_t row = index / job->grid.columns * job->grid.row_block, in = a->weight.in,
-           column = index % job->grid.columns * job->grid.column_block, width = job->cpu->kernels->panel_width;
-    job->cpu->kernels->gemm_bf16(&(qn_gemm){.m = qn_smaller(job->grid.row_block, a->rows - row),
-                                            .n = qn_smaller(job->grid.column_block, in - column),
+    size_t row = index / job->input.columns * job->input.row_block, in = a->weight.in,
+           column = index % job->input.columns * job->input.column_block, width = job->cpu->kernels->panel_width;
+    job->cpu->kernels->gemm_bf16(&(qn_gemm){.m = qn_smaller(job->input.row_block, a->rows - row),
+                                            .n = qn_smaller(job->input.column_block, in - column),
                                             .k = job->out_pairs,
                                             .a = job->dy + row * job->out_pairs,
                                             .a_row = job->out_pairs,
@@ -69,16 +75,14 @@ static void input_task(void *context, size_t index, int worker) {
                                             .accumulate = a->accumulate});
 }
 
-static void weight_task(void *context, size_t index, int worker) {
-    (void)worker;
-    const job_t *job = context;
+static void weight_task(const job_t *job, size_t index) {
     const qn_linear_backward_args *a = job->a;
-    size_t row = index / job->grid.columns * job->grid.row_block, in = a->weight.in, out = a->weight.out,
-           column = index % job->grid.columns * job->grid.column_block, width = job->cpu->kernels->panel_width;
-    size_t rows = qn_smaller(job->grid.row_block, out - row), deep = QN_STEP_BLOCK / 2;
+    size_t row = index / job->gradient.columns * job->gradient.row_block, in = a->weight.in, out = a->weight.out,
+           column = index % job->gradient.columns * job->gradient.column_block, width = job->cpu->kernels->panel_width;
+    size_t rows = qn_smaller(job->gradient.row_block, out - row), deep = QN_STEP_BLOCK / 2;
     for (size_t p = 0; p < job->token_pairs && a->dweight; p += deep)
         job->cpu->kernels->gemm_bf16(&(qn_gemm){.m = rows,
-                                                .n = qn_smaller(job->grid.column_block, in - column),
+                                                .n = qn_smaller(job->gradient.column_block, in - column),
                                                 .k = qn_smaller(deep, job->token_pairs - p),
                                                 .a = job->dy_by_token + p * job->outs + row,
                                                 .a_row = 1,
@@ -90,8 +94,16 @@ static void weight_task(void *context, size_t index, int worker) {
                                                 .c = a->dweight + row * in + column,
                                                 .c_row = in,
                                                 .accumulate = true});
-    for (size_t t = 0; a->dbias && column == 0 && t < a->rows; t++)
-        job->cpu->kernels->axpy(rows, 1.0f, a->dy + t * out + row, a->dbias + row);
+    if (a->dbias && column == 0) job->cpu->kernels->add_rows(a->rows, rows, a->dy + row, out, a->dbias + row);
+}
+
+static void gradient_task(void *context, size_t index, int worker) {
+    (void)worker;
+    const job_t *job = context;
+    if (index < job->input.tasks)
+        input_task(job, index);
+    else
+        weight_task(job, index - job->input.tasks);
 }
 
 void qn_cpu_bf16_backward(qn_cpu *cpu, const qn_linear_backward_args *a) {
@@ -110,14 +122,9 @@ void qn_cpu_bf16_backward(qn_cpu *cpu, const qn_linear_backward_args *a) {
         job.dy_by_token = shared + dy + weight;
         job.x_by_token = job.dy_by_token + by_token * job.outs;
     }
-    qn_cpu_ranges(cpu, a->rows, TOKENS, round_tokens, &job);
-    if (a->dx) {
-        qn_threads_run(cpu->threads, ins / width, round_weight, &job);
-        job.grid = qn_grid_of(cpu, a->rows, in);
-        qn_threads_run(cpu->threads, job.grid.tasks, input_task, &job);
-    }
-    if (a->dweight || a->dbias) {
-        job.grid = qn_grid_of(cpu, out, in);
-        qn_threads_run(cpu->threads, job.grid.tasks, weight_task, &job);
-    }
+    job.token_tasks = (a->rows + TOKENS - 1) / TOKENS;
+    qn_threads_run(cpu->threads, job.token_tasks + (a->dx ? ins / width : 0), round_task, &job);
+    if (a->dx) job.input = qn_grid_of(cpu, a->rows, in);
+    if (a->dweight || a->dbias) job.gradient = qn_grid_of(cpu, out, in);
+    qn_threads_run(cpu->threads, job.input.tasks + job.gradient.tasks, gradient_task, &job);
 }

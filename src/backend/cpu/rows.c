@@ -80,7 +80,7 @@ static void pool(qn_cpu *cpu, const void *arguments, size_t first, size_t last, 
         memset(y, 0, d * sizeof *y);
         if (begin == end) continue;
         if (a->mode == QN_POOL_MEAN) {
-            for (size_t t = begin; t < end; t++) cpu->kernels->axpy(d, 1.0f, a->x + t * d, y);
+            cpu->kernels->add_rows(end - begin, d, a->x + begin * d, d, y);
             cpu->kernels->scale(d, 1.0f / (float)(end - begin), y, y);
             continue;
         }

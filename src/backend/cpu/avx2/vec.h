@@ -115,9 +115,9 @@ static inline __m256i v_round_bf16(v_float v) {
     rounded = _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
     return _mm256_and_si256(rounded, _mm256_set1_epi32((int)0xffff0000));
 }
-// The first n (1 .. V_WIDTH) lanes as bf16.
-static inline void v_put_bf16(uint16_t *p, size_t n, v_float v) {
-    __m256i high = _mm256_srli_epi32(v_round_bf16(v), 16);
+// The first n (1 .. V_WIDTH) lanes as bf16; returns all of them so rounded.
+static inline v_float v_put_bf16(uint16_t *p, size_t n, v_float v) {
+    __m256i rounded = v_round_bf16(v), high = _mm256_srli_epi32(rounded, 16);
     __m128i low = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
     if (n == V_WIDTH) {
         _mm_storeu_si128((__m128i *)(void *)p, low);
@@ -126,6 +126,7 @@ static inline void v_put_bf16(uint16_t *p, size_t n, v_float v) {
         _mm_storeu_si128((__m128i *)(void *)lanes, low);
         for (size_t i = 0; i < n; i++) p[i] = lanes[i];
     }
+    return _mm256_castsi256_ps(rounded);
 }
 static inline v_float v_get_bf16(const uint16_t *p, size_t n) {
     uint16_t lanes[V_WIDTH] = {0};

@@ -111,13 +111,18 @@ static inline __m512i v_round_bf16(v_float v) {
     rounded = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), quiet);
     return _mm512_and_si512(rounded, _mm512_set1_epi32((int)0xffff0000));
 }
-// The first n (1 .. V_WIDTH) lanes as bf16. (The instruction, where a file is compiled for it, takes denormals for 0.)
-static inline void v_put_bf16(uint16_t *p, size_t n, v_float v) {
+// The first n (1 .. V_WIDTH) lanes as bf16; returns all of them so rounded. (The instruction, where a file is compiled
+// for it, takes denormals for 0.)
+static inline v_float v_put_bf16(uint16_t *p, size_t n, v_float v) {
 #ifdef __AVX512BF16__
-    _mm256_mask_storeu_epi16(p, v_tail(n), (__m256i)_mm512_cvtneps_pbh(v));
+    __m256i narrow = (__m256i)_mm512_cvtneps_pbh(v);
+    __m512i rounded = _mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16);
 #else
-    _mm256_mask_storeu_epi16(p, v_tail(n), _mm512_cvtepi32_epi16(_mm512_srli_epi32(v_round_bf16(v), 16)));
+    __m512i rounded = v_round_bf16(v);
+    __m256i narrow = _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
 #endif
+    _mm256_mask_storeu_epi16(p, v_tail(n), narrow);
+    return _mm512_castsi512_ps(rounded);
 }
 // n (1 .. V_WIDTH) values of bf16; the other lanes are zero.
 static inline v_float v_get_bf16(const uint16_t *p, size_t n) {

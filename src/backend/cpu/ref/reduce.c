@@ -36,6 +36,11 @@ void qn_ref_axpy(size_t n, float factor, const float *x, float *y) {
     for (size_t i = 0; i < n; i++) y[i] = fmaf(factor, x[i], y[i]);
 }
 
+void qn_ref_add_rows(size_t rows, size_t n, const float *x, size_t row, float *y) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i < n; i++) y[i] += x[r * row + i];
+}
+
 float qn_ref_dot(size_t n, const float *x, const float *y) {
     double sum = 0;
     for (size_t i = 0; i < n; i++) sum += (double)x[i] * y[i];

@@ -104,10 +104,7 @@ static inline __attribute__((always_inline)) void finish_rows(const qn_gemm *g, 
         for (size_t i = row; i < row + rows; i++, from += 2 * V_WIDTH) {
             v_float y = v_add(G_VALUE(g, columns, i, plain ? v_load(from) : v_get(from, tail)), bias);
             if (pre) v_put(pre + (i - row) * g->c_row, tail, y);
-            if (pre_narrow) {
-                v_put_bf16(pre_narrow + (i - row) * g->c_row, tail, y);
-                y = v_get_bf16(pre_narrow + (i - row) * g->c_row, tail);
-            }
+            if (pre_narrow) y = v_put_bf16(pre_narrow + (i - row) * g->c_row, tail, y);
             y = v_activate(f, y);
             if (narrow)
                 v_put_bf16(narrow + (i - row) * g->c_row, tail, y);

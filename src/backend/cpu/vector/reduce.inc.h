@@ -82,6 +82,23 @@ void QN_V_NAME(axpy)(size_t n, float factor, const float *x, float *y) {
     V_EACH(n, { v_put(y + i, w, v_fma(f, v_get(x + i, w), v_get(y + i, w))); });
 }
 
+void QN_V_NAME(add_rows)(size_t rows, size_t n, const float *x, size_t row, float *y) {
+    for (size_t block = 0; block < n; block += V_BLOCK) {
+        const size_t whole = n - block < V_BLOCK ? 0 : rows; // rows whose whole block stays in registers
+        v_float sum[4];
+        QN_UNROLL for (size_t u = 0; u < 4 && whole; u++) sum[u] = v_load(y + block + u * V_WIDTH);
+        for (size_t r = 0; r < whole; r++)
+            QN_UNROLL for (size_t u = 0; u < 4; u++) sum[u] = v_add(sum[u], v_load(x + r * row + block + u * V_WIDTH));
+        QN_UNROLL for (size_t u = 0; u < 4 && whole; u++) v_store(y + block + u * V_WIDTH, sum[u]);
+        for (size_t i = block; !whole && i < n; i += V_WIDTH) {
+            const size_t w = n - i < V_WIDTH ? n - i : V_WIDTH;
+            v_float last = v_get(y + i, w);
+            for (size_t r = 0; r < rows; r++) last = v_add(last, v_get(x + r * row + i, w));
+            v_put(y + i, w, last);
+        }
+    }
+}
+
 float QN_V_NAME(dot)(size_t n, const float *x, const float *y) {
     v_float zero = v_zero(), s[4] = {zero, zero, zero, zero};
     V_EACH(n, { s[u] = v_fma(v_get(x + i, w), v_get(y + i, w), s[u]); });
