@@ -98,7 +98,8 @@ static qn_status read_vocabulary(vocabulary *v) {
 }
 
 static int type_of(const vocabulary *v, uint64_t id) {
-    return v->types ? (int)qn_gguf_number(v->types, id) : 1;
+    double type = v->types ? qn_gguf_number(v->types, id) : 1;
+    return type >= 1 && type <= TYPE_BYTE ? (int)type : 1;
 }
 
 // --- tokenizer.json
