@@ -697,6 +697,8 @@ QN_API qn_tensor *qn_glu(qn_context *context, qn_tensor *x, qn_activation f, boo
 QN_API qn_tensor *qn_activate(qn_context *context, qn_tensor *x, qn_activation f);
 /* x keep / (1 - p), any shape; x itself where dropout is off or p is 0 (Srivastava et al. 2014) */
 QN_API qn_tensor *qn_drop(qn_context *context, qn_tensor *x, float p);
+/* factor x, any shape */
+QN_API qn_tensor *qn_scale(qn_context *context, qn_tensor *x, float factor);
 /* y[i] = x[index[i]]: x [T, d], index [rows] -> [rows, d] */
 QN_API qn_tensor *qn_gather(qn_context *context, qn_tensor *x, size_t rows, const int32_t *index);
 /* One vector per sequence, the mean, the first token's or each column's largest value: x [T, d] -> [n, d]; zeros for an empty one */
@@ -714,7 +716,8 @@ QN_API qn_tensor *qn_group_scores(qn_context *context, qn_tensor *x, size_t widt
 /* Losses: the mean over the batch in *loss; while recording, the gradient of their input too. They return the context's status. */
 
 /* Softmax cross-entropy of logits [T, C]: targets [T], one class per row, negative for none; class_weights [C] or NULL; smoothing is
- * the share of the target that is spread over all classes (as torch.nn.functional.cross_entropy). */
+ * the share of the target that is spread over all classes (as torch.nn.functional.cross_entropy and transformers; fairseq spreads its
+ * own over the other C - 1 classes, which is smoothing C / (C - 1) here). */
 QN_API qn_status qn_cross_entropy(qn_context *context, qn_tensor *logits, const int32_t *targets, const float *class_weights,
                                   float smoothing, double *loss);
 /* Two softmax cross-entropies of each sequence over its own rows: of column 0 of logits [T, 2] with the row starts[i], of column 1 with

@@ -260,6 +260,38 @@ typedef struct {
     float *out; // [T, heads * head_width], dense
 } qn_cache_args;
 
+// Attention of one new token of each sequence over tokens that have memory of their own, which sequences share where
+// they have them in common: the branches of a beam search. A token's memory holds its keys [key_heads * head_width],
+// then its values, from float `first` on; the new token's are put there.
+typedef struct {
+    size_t sequences;            // n
+    const int32_t *lengths;      // [n] tokens before the new one, on the host
+    float *const *const *tokens; // [n] for each the memory of its tokens, that of the new one last; the lists on the host
+    size_t first;
+    size_t heads, key_heads, head_width;
+    const float *query;       // [n, heads * head_width], rows `stride` apart
+    const float *key, *value; // [n, key_heads * head_width], rows `stride` apart
+    size_t stride;
+    float scale;
+    const float *bias; // [buckets, heads] and what belongs to it, as in qn_attention_args; NULL: none
+    size_t bias_reach;
+    const int32_t *bias_bucket;
+    float *out; // [n, heads * head_width], dense
+} qn_token_args;
+
+// The k largest of log softmax(x) in each row, the largest first, equal ones in the order of their columns, as a search
+// for the next tokens wants them. A banned column is none of them: its value is -infinity, and so is that of what is
+// missing where a row has fewer than k others. `renormalize`: the softmax leaves banned columns out.
+typedef struct {
+    size_t rows, classes, k;
+    float *x;                      // [T, C]; scratch afterwards
+    const int32_t *banned_offsets; // [T+1] of `banned`, on the host; NULL: none
+    const int32_t *banned;         // columns
+    bool renormalize;
+    float *value;   // [T, k], on the host
+    int32_t *index; // [T, k], on the host
+} qn_top_args;
+
 // sum = x + dropout(sub); out = (sum - mean) / sqrt(variance + eps) * gamma + beta (Ba, Kiros, Hinton 2016; variance
 // over d, biased). With `rms` (Zhang, Sennrich 2019) the mean counts as 0: out = sum / sqrt(mean square + eps) * gamma
 // + beta.
@@ -284,12 +316,14 @@ typedef struct {
 } qn_norm_args;
 
 #define QN_EMBEDDING_TABLES 3
-// y[t] = sum over tables of table[k][ids[k][t]]. Ids are on the host and already checked against `size`.
+// y[t] = sum over tables of table[k][ids[k][t]], the first times `scale`. Ids are on the host and already checked
+// against `size`.
 typedef struct {
     size_t rows, d;
     size_t tables;
     const float *table[QN_EMBEDDING_TABLES]; // [size, d]
-    const int32_t *ids[QN_EMBEDDING_TABLES]; // [T]
+    const int32_t *ids[QN_EMBEDDING_TABLES]; // [T]; backward: of the gradient's rows, negative where there is none
+    float scale;                             // of the first table
     bool int8;                               // inference: rows as quantization to int8 leaves them
     size_t size[QN_EMBEDDING_TABLES];
     float *y;                           // [T, d]
@@ -427,6 +461,8 @@ typedef struct {
     void (*attention_backward)(qn_backend *b, const qn_attention_args *a);
     size_t (*cache_floats)(const qn_backend *b, size_t capacity, size_t key_heads, size_t head_width);
     void (*cache_attention)(qn_backend *b, const qn_cache_args *a);
+    void (*token_attention)(qn_backend *b, const qn_token_args *a);
+    void (*top)(qn_backend *b, const qn_top_args *a);
     void (*norm_forward)(qn_backend *b, const qn_norm_args *a);
     void (*norm_backward)(qn_backend *b, const qn_norm_args *a);
     void (*dropout)(qn_backend *b, qn_dropout f, size_t rows, size_t d, const float *x, float *y,
@@ -450,6 +486,8 @@ typedef struct {
     void (*binary_cross_entropy)(qn_backend *b, const qn_elementwise_loss_args *a); // on logits
     void (*mean_squared_error)(qn_backend *b, const qn_elementwise_loss_args *a);
     void (*add)(qn_backend *b, size_t count, const float *x, float *y); // y += x
+    void (*scale)(qn_backend *b, size_t count, float factor, const float *x, float *y,
+                  bool accumulate); // y (+)= factor x; y may be x
     double (*sum_squares)(qn_backend *b, size_t count, const float *x); // fixed order
     void (*adamw)(qn_backend *b, const qn_adamw *f, size_t count, float *parameter, float *gradient, float *m,
                   float *v);                                                                       // zeroes gradient

@@ -234,7 +234,7 @@ static qn_status fill_batch(generator *g, qn_tokens *tokens, size_t *count) {
         if (s->cached == s->count) g->rows[(*count)++] = (int32_t)used - 1;
     }
     g->offsets[g->active_count] = (int32_t)used;
-    *tokens = (qn_tokens){used, g->ids, g->types, g->positions, {g->active_count, g->offsets}};
+    *tokens = (qn_tokens){used, g->ids, g->types, g->positions, {g->active_count, g->offsets}, NULL};
     return QN_OK;
 }
 
@@ -246,7 +246,7 @@ static qn_status step(generator *g) {
     qn_arena_reset(m->arena);
     qn_arena_reset(m->records);
     qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};
-    qn_kv_cache cache = {g->lengths, g->capacity, g->caches};
+    qn_kv_cache cache = {.lengths = g->lengths, .capacity = g->capacity, .memory = g->caches};
     qn_tensor *hidden =
         qn_encoder_forward_cached(&c, &m->network->encoder, &tokens, &cache, (qn_rows_read){count, g->rows});
     qn_tensor *logits = hidden && count ? qn_network_masked_lm(&c, m->network, hidden, count, NULL) : NULL;

@@ -117,7 +117,7 @@ static qn_status gather(qn_model *m, const qn_sequences *s, size_t first, qn_tok
         }
         m->offsets[i - first + 1] = t;
     }
-    *tokens = (qn_tokens){total, m->ids, m->types, m->positions, {last - first, m->offsets}};
+    *tokens = (qn_tokens){total, m->ids, m->types, m->positions, {last - first, m->offsets}, NULL};
     *count = last - first;
     return QN_OK;
 }
@@ -155,7 +155,8 @@ qn_status qn_infer_find_exact(qn_model *m, qn_exact **out) {
                         m->encoding.count ? m->encoding.ids : &none,
                         places + count,
                         places,
-                        {1, (const int32_t[]){0, (int32_t)count}}};
+                        {1, (const int32_t[]){0, (int32_t)count}},
+                        NULL};
     qn_arena_reset(m->arena);
     qn_arena_reset(m->records);
     qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};

@@ -2,6 +2,7 @@
 #include "base/buffer.h"
 #include "base/file.h"
 #include "models/gguf_model.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -235,9 +236,10 @@ static qn_status read_sliding_window(qn_model_config *config) {
 static qn_status read_variants(qn_model_config *config) {
     const qn_family *family = config->family;
     qn_encoder_config *e = &config->encoder;
-    size_t head = e->hidden / e->heads;
-    QN_TRY(read_size(config->json, config->source, "head_dim", false, 1, 65536, &head));
-    if (head * e->heads != e->hidden && !e->causal)
+    size_t head = e->head_width ? e->head_width : e->hidden / e->heads;
+    const char *head_key = family->keys->head_width ? family->keys->head_width : "head_dim";
+    QN_TRY(read_size(config->json, config->source, head_key, false, 1, 65536, &head));
+    if (head * e->heads != e->hidden && !e->causal && !family->keys->head_width)
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"head_dim\" is %zu (expected %zu)", config->source, head,
                        e->hidden / e->heads);
     e->head_width = head;
@@ -260,6 +262,75 @@ static qn_status read_variants(qn_model_config *config) {
     if (e->causal) QN_TRY(read_sliding_window(config));
     if (e->window) QN_TRY(read_windows(config));
     return family->optional_biases ? read_biases(config) : QN_OK;
+}
+
+// A feed-forward network and its activation in one word.
+static qn_status read_feed_forward(qn_model_config *config, const char *key) {
+    enum { GATED = 1 << 16 };
+    static const choice kinds[] = {{"relu", QN_ACTIVATION_RELU},
+                                   {"gelu", QN_ACTIVATION_GELU},
+                                   {"gelu_new", QN_ACTIVATION_GELU_TANH},
+                                   {"silu", QN_ACTIVATION_SILU},
+                                   {"gated-gelu", GATED | QN_ACTIVATION_GELU_TANH},
+                                   {"gated-relu", GATED | QN_ACTIVATION_RELU},
+                                   {"gated-silu", GATED | QN_ACTIVATION_SILU},
+                                   {NULL, 0}};
+    int kind = (int)config->encoder.activation;
+    QN_TRY(choose(config->json, config->source, key, kinds, &kind));
+    config->encoder.gated = kind & GATED;
+    config->encoder.activation = (qn_activation)(kind & ~GATED);
+    return QN_OK;
+}
+
+// Biases by distance. Where the buckets are fixed the table may have more rows than these, not fewer: they would be
+// read beyond its end.
+static qn_status read_buckets(qn_model_config *config) {
+    const char *file = config->source;
+    qn_encoder_config *e = &config->encoder;
+    bool fixed = config->family->fixed_buckets;
+    e->buckets = (qn_buckets){32, 128, false};
+    e->relative_buckets = e->buckets.count;
+    QN_TRY(read_size(config->json, file, "relative_attention_num_buckets", false, fixed ? 32 : 4, 1 << 20,
+                     &e->relative_buckets));
+    if (fixed) return QN_OK;
+    e->buckets.count = e->relative_buckets;
+    QN_TRY(read_size(config->json, file, "relative_attention_max_distance", false, 1, 1 << 20, &e->buckets.most));
+    if (e->buckets.most > e->buckets.count / 2) return QN_OK;
+    return qn_fail(QN_ERROR_FORMAT, "%s: \"relative_attention_max_distance\" is %zu (expected more than %zu)", file,
+                   e->buckets.most, e->buckets.count / 2);
+}
+
+// The second stack: what differs from the encoder's.
+static qn_status read_decoder(qn_model_config *config) {
+    const qn_family *family = config->family;
+    const qn_config_keys *keys = family->keys;
+    const json_t *json = config->json;
+    const char *file = config->source;
+    if (!family->decoder_names) return QN_OK;
+    qn_encoder_config *d = &config->decoder;
+    *d = config->encoder;
+    config->encoder_decoder = d->causal = d->cross = d->buckets.back = true;
+    d->below = config->encoder.layers;
+    bool shared = true, scaled = false;
+    int64_t start = family->start ? family->start : config->pad_id;
+    if (keys->decoder_layers) QN_TRY(read_size(json, file, keys->decoder_layers, false, 0, QN_MOST_LAYERS, &d->layers));
+    if (keys->decoder_heads) QN_TRY(read_size(json, file, keys->decoder_heads, false, 1, 4096, &d->heads));
+    if (keys->decoder_intermediate)
+        QN_TRY(read_size(json, file, keys->decoder_intermediate, false, 1, 1 << 20, &d->intermediate));
+    if (!keys->head_width && d->hidden % d->heads)
+        return qn_fail(QN_ERROR_FORMAT, "%s: \"%s\" %zu is not a multiple of \"%s\" %zu", file, keys->hidden, d->hidden,
+                       keys->decoder_heads, d->heads);
+    if (!keys->head_width) d->head_width = d->hidden / d->heads;
+    d->key_heads = d->heads;
+    QN_TRY(qn_json_int(json, file, "decoder_start_token_id", false, 0, 10000000, &start));
+    config->start_id = family->wraps ? -1 : (int)start;
+    QN_TRY(qn_json_bool(json, file, "share_encoder_decoder_embeddings", false, &shared));
+    config->own_words = !shared && family->encoder_word;
+    if (config->own_words) QN_TRY(read_size(json, file, "decoder_vocab_size", false, 1, 10000000, &d->vocabulary));
+    QN_TRY(qn_json_bool(json, file, "scale_embedding", false, &scaled));
+    if (scaled) config->encoder.embedding_scale = d->embedding_scale = sqrtf((float)d->hidden);
+    config->encoder.padding = d->padding = config->pad_id;
+    return QN_OK;
 }
 
 static qn_status read_encoder(qn_model_config *config) {
@@ -285,18 +356,22 @@ static qn_status read_encoder(qn_model_config *config) {
     QN_TRY(read_size(json, file, keys->positions ? keys->positions : "max_position_embeddings", false, 1, 10000000,
                      &e->max_positions));
     if (family->names.type) QN_TRY(read_size(json, file, "type_vocab_size", false, 0, 1024, &e->types));
-    if (e->hidden % e->heads && !json_object_get(json, "head_dim"))
+    if (e->hidden % e->heads && !json_object_get(json, "head_dim") && !keys->head_width)
         return qn_fail(QN_ERROR_FORMAT, "%s: \"%s\" %zu is not a multiple of \"%s\" %zu", file, keys->hidden, e->hidden,
                        keys->heads, e->heads);
     double number = e->norm_eps;
     QN_TRY(qn_json_real(json, file, keys->norm_eps ? keys->norm_eps : "layer_norm_eps", false, 0, 1, &number));
     e->norm_eps = (float)number;
-    QN_TRY(qn_json_real(json, file, "initializer_range", false, 0, 10, &e->initializer_range));
+    QN_TRY(qn_json_real(json, file, keys->initializer ? keys->initializer : "initializer_range", false, 0, 10,
+                        &e->initializer_range));
     QN_TRY(read_fraction(json, file, keys->hidden_dropout, &e->hidden_dropout));
     QN_TRY(read_fraction(json, file, keys->attention_dropout, &e->attention_dropout));
+    e->inner_dropout = e->drops == QN_DROPS_RESULT ? 0 : e->hidden_dropout;
+    QN_TRY(read_fraction(json, file, keys->inner_dropout, &e->inner_dropout));
     int value = (int)e->activation;
-    QN_TRY(choose(json, file, keys->activation, activations, &value));
+    if (keys->activation) QN_TRY(choose(json, file, keys->activation, activations, &value));
     e->activation = (qn_activation)value;
+    if (keys->feed_forward) QN_TRY(read_feed_forward(config, keys->feed_forward));
     value = QN_POSITIONS_LEARNED;
     if (family->names.position) QN_TRY(choose(json, file, "position_embedding_type", positions, &value));
     if (family->names.position) e->positions = (qn_positions)value;
@@ -309,11 +384,7 @@ static qn_status read_encoder(qn_model_config *config) {
     QN_TRY(qn_json_bool(json, file, "sinusoidal_pos_embds", false, &e->sinusoidal_start));
     QN_TRY(read_sharing(config));
     QN_TRY(read_variants(config));
-    if (family->names.relative_bias) { // fewer rows than transformers' buckets would be read beyond their end
-        e->relative_buckets = QN_RELATIVE_BUCKETS;
-        QN_TRY(read_size(json, file, "relative_attention_num_buckets", false, QN_RELATIVE_BUCKETS, 1 << 20,
-                         &e->relative_buckets));
-    }
+    if (family->names.relative_bias) QN_TRY(read_buckets(config));
     bool decoder = false;
     QN_TRY(qn_json_bool(json, file, "is_decoder", false, &decoder));
     if (decoder) return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"is_decoder\" is true (expected an encoder)", file);
@@ -387,6 +458,9 @@ static qn_status read_head(qn_model_config *config) {
     value = 0;
     if (f->classifier_norm) QN_TRY(choose(config->json, config->source, "classifier_pooling", poolings, &value));
     config->classifier_mean = value;
+    bool scales = f->scales_tied && tied;
+    if (f->scales_tied) QN_TRY(qn_json_bool(config->json, config->source, "scale_decoder_outputs", false, &scales));
+    config->logit_scale = scales ? 1.0f / sqrtf((float)config->encoder.hidden) : 1;
     return QN_OK;
 }
 
@@ -423,10 +497,11 @@ static qn_status read_config(qn_model_config *config) {
     if (!config->family)
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"model_type\" is \"%s\" (expected one of %s)", file, type,
                        qn_family_list());
-    int64_t pad = config->family->positions_after_padding ? 1 : 0;
+    int64_t pad = config->family->positions_after_padding ? 1 : config->family->pad;
     QN_TRY(qn_json_int(config->json, file, "pad_token_id", false, 0, 10000000, &pad));
     config->pad_id = (int)pad;
     QN_TRY(read_encoder(config));
+    QN_TRY(read_decoder(config));
     config->classifier_dropout = config->family->classifier_dropout;
     if (config->classifier_dropout < 0) config->classifier_dropout = config->encoder.hidden_dropout;
     QN_TRY(read_fraction(config->json, file, config->family->keys->classifier_dropout, &config->classifier_dropout));
@@ -489,6 +564,15 @@ void qn_model_config_free(qn_model_config *config) {
     free(config->exact);
     free_labels(config);
     *config = (qn_model_config){0};
+}
+
+void qn_model_config_set_dropout(qn_model_config *config, float p) {
+    qn_encoder_config *stacks[2] = {&config->encoder, &config->decoder};
+    for (int i = 0; i < 2; i++) {
+        stacks[i]->hidden_dropout = stacks[i]->attention_dropout = p;
+        stacks[i]->inner_dropout = stacks[i]->drops == QN_DROPS_RESULT ? 0 : p;
+    }
+    config->classifier_dropout = config->tagger_dropout = config->span_dropout = p;
 }
 
 qn_status qn_model_config_set_labels(qn_model_config *config, qn_problem problem, size_t labels,

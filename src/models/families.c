@@ -80,6 +80,31 @@ static const qn_config_keys gpt2_keys = {.hidden = "n_embd",
                                          .positions = "n_positions",
                                          .norm_eps = "layer_norm_epsilon"};
 
+static const qn_config_keys bart_keys = {.hidden = "d_model",
+                                         .layers = "encoder_layers",
+                                         .heads = "encoder_attention_heads",
+                                         .intermediate = "encoder_ffn_dim",
+                                         .activation = "activation_function",
+                                         .hidden_dropout = "dropout",
+                                         .attention_dropout = "attention_dropout",
+                                         .inner_dropout = "activation_dropout",
+                                         .initializer = "init_std",
+                                         .decoder_layers = "decoder_layers",
+                                         .decoder_heads = "decoder_attention_heads",
+                                         .decoder_intermediate = "decoder_ffn_dim"};
+
+static const qn_config_keys t5_keys = {.hidden = "d_model",
+                                       .layers = "num_layers",
+                                       .heads = "num_heads",
+                                       .head_width = "d_kv",
+                                       .intermediate = "d_ff",
+                                       .feed_forward = "feed_forward_proj",
+                                       .hidden_dropout = "dropout_rate",
+                                       .attention_dropout = "dropout_rate",
+                                       .positions = "n_positions",
+                                       .norm_eps = "layer_norm_epsilon",
+                                       .decoder_layers = "num_decoder_layers"};
+
 #define DEFAULTS(activation_, types_, embedding_, dropout_)                                                            \
     {                                                                                                                  \
         .max_positions = 512, .types = types_, .embedding = embedding_, .norm_eps = 1e-12f,                            \
@@ -176,6 +201,50 @@ static const qn_config_keys gpt2_keys = {.hidden = "n_embd",
         .decoder = "lm_head.weight", .class_base = class_ "Model", .class_masked_lm = class_ "ForCausalLM",            \
         .pre_norm = true, .untied = true, __VA_ARGS__                                                                  \
     }
+// Junczys-Dowmunt et al. 2018 (Marian), Lewis et al. 2020 (BART), Liu et al. 2020 (mBART): the transformer of Vaswani et
+// al. 2017, with learned positions and a norm of the embeddings in the last two, and pre-norm in the last.
+#define BART_LAYER                                                                                                     \
+    .query = "self_attn.q_proj", .key = "self_attn.k_proj", .value = "self_attn.v_proj",                               \
+    .attention_output = "self_attn.out_proj", .attention_norm = "self_attn_layer_norm", .up = "fc1", .down = "fc2",    \
+    .feed_forward_norm = "final_layer_norm"
+#define BART_CROSS                                                                                                     \
+    .cross_query = "encoder_attn.q_proj", .cross_key = "encoder_attn.k_proj", .cross_value = "encoder_attn.v_proj",    \
+    .cross_output = "encoder_attn.out_proj", .cross_norm = "encoder_attn_layer_norm"
+#define BART(type_, class_, lm_class_, ...)                                                                            \
+    {                                                                                                                  \
+        .model_type = type_, .prefix = "model.", .keys = &bart_keys, .decoder = "lm_head.weight",                      \
+        .decoder_bias = "final_logits_bias", .class_base = class_ "Model", .class_masked_lm = lm_class_,               \
+        .bias_is_constant = true, __VA_ARGS__                                                                          \
+    }
+#define BART_DEFAULTS                                                                                                  \
+    .max_positions = 1024, .norm_eps = 1e-5f, .hidden_dropout = 0.1f, .initializer_range = 0.02,                       \
+    .activation = QN_ACTIVATION_GELU, .fixed_padding = true
+#define BART_NAMES(stack_)                                                                                             \
+    .position = stack_ ".embed_positions.weight", .embedding_norm = stack_ ".layernorm_embedding",                     \
+    .layer = stack_ ".layers.%zu.", BART_LAYER
+static const qn_encoder_names marian_decoder = {
+    .word = "decoder.embed_tokens.weight", .layer = "decoder.layers.%zu.", BART_LAYER, BART_CROSS};
+static const qn_encoder_names bart_decoder = {BART_NAMES("decoder"), BART_CROSS};
+static const qn_encoder_names mbart_decoder = {BART_NAMES("decoder"), BART_CROSS, .final_norm = "decoder.layer_norm"};
+
+// Raffel et al. 2020: a bias by distance in place of positions, scores that are not scaled, and no biases of products.
+#define T5_LAYER(feed_forward_)                                                                                        \
+    .query = "layer.0.SelfAttention.q", .key = "layer.0.SelfAttention.k", .value = "layer.0.SelfAttention.v",          \
+    .attention_output = "layer.0.SelfAttention.o", .attention_norm = "layer.0.layer_norm",                             \
+    .plain_up = feed_forward_ ".DenseReluDense.wi", .gate = feed_forward_ ".DenseReluDense.wi_0",                      \
+    .up = feed_forward_ ".DenseReluDense.wi_1", .down = feed_forward_ ".DenseReluDense.wo",                            \
+    .feed_forward_norm = feed_forward_ ".layer_norm"
+static const qn_encoder_names t5_decoder = {
+    .relative_bias = "decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+    .layer = "decoder.block.%zu.",
+    T5_LAYER("layer.2"),
+    .cross_query = "layer.1.EncDecAttention.q",
+    .cross_key = "layer.1.EncDecAttention.k",
+    .cross_value = "layer.1.EncDecAttention.v",
+    .cross_output = "layer.1.EncDecAttention.o",
+    .cross_norm = "layer.1.layer_norm",
+    .final_norm = "decoder.final_layer_norm"};
+
 #define ALL_PLAIN (QN_PLAIN_NORMS | QN_PLAIN_QKV | QN_PLAIN_ATTENTION_OUTPUT | QN_PLAIN_UP | QN_PLAIN_DOWN)
 
 static const qn_family families[] = {
@@ -320,7 +389,8 @@ static const qn_family families[] = {
      .class_tagger = "MPNetForTokenClassification",
      .class_span = "MPNetForQuestionAnswering",
      .positions_after_padding = true,
-     .pads_with_one = true},
+     .pads_with_one = true,
+     .fixed_buckets = true},
     // He et al. 2021, 2023 (DeBERTa v2 and v3).
     {.model_type = "deberta-v2",
      .prefix = "deberta.",
@@ -517,6 +587,43 @@ static const qn_family families[] = {
      .class_masked_lm = "GPT2LMHeadModel",
      .pre_norm = true,
      .transposed = true},
+    BART("marian", "Marian", "MarianMTModel",
+         .defaults = {BART_DEFAULTS, .positions = QN_POSITIONS_SINUSOIDAL, .sinusoid_halves = true},
+         .names = {.word = "shared.weight", .layer = "encoder.layers.%zu.", BART_LAYER},
+         .decoder_names = &marian_decoder, .encoder_word = "encoder.embed_tokens.weight", .pad = 58100),
+    BART("bart", "Bart", "BartForConditionalGeneration", .defaults = {BART_DEFAULTS, .position_offset = 2},
+         .names = {.word = "shared.weight", BART_NAMES("encoder")}, .decoder_names = &bart_decoder, .pad = 1,
+         .start = 2),
+    BART("mbart", "MBart", "MBartForConditionalGeneration", .defaults = {BART_DEFAULTS, .position_offset = 2},
+         .names = {.word = "shared.weight", BART_NAMES("encoder"), .final_norm = "encoder.layer_norm"},
+         .decoder_names = &mbart_decoder, .pad = 1, .wraps = true, .pre_norm = true),
+    {.model_type = "t5",
+     .prefix = "",
+     .keys = &t5_keys,
+     .defaults = {.max_positions = 512,
+                  .head_width = 64,
+                  .norm_eps = 1e-6f,
+                  .hidden_dropout = 0.1f,
+                  .attention_dropout = 0.1f,
+                  .initializer_range = 0.02,
+                  .activation = QN_ACTIVATION_RELU,
+                  .positions = QN_POSITIONS_NONE,
+                  .plain = ALL_PLAIN,
+                  .drops = QN_DROPS_BOTH,
+                  .score_scale = 1,
+                  .final_dropout = true,
+                  .rms = true},
+     .names = {.word = "shared.weight",
+               .relative_bias = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+               .layer = "encoder.block.%zu.",
+               T5_LAYER("layer.1"),
+               .final_norm = "encoder.final_layer_norm"},
+     .decoder_names = &t5_decoder,
+     .decoder = "lm_head.weight",
+     .class_base = "T5Model",
+     .class_masked_lm = "T5ForConditionalGeneration",
+     .pre_norm = true,
+     .scales_tied = true},
 };
 
 const qn_family *qn_family_find(const char *model_type, bool alibi) {
@@ -527,5 +634,6 @@ const qn_family *qn_family_find(const char *model_type, bool alibi) {
 
 const char *qn_family_list(void) {
     return "bert, roberta, xlm-roberta, camembert, roberta-prelayernorm, distilbert, electra, albert, mpnet, "
-           "deberta-v2, modernbert, nomic_bert, gte, new, jina_embeddings_v3, llama, mistral, qwen2, gpt2";
+           "deberta-v2, modernbert, nomic_bert, gte, new, jina_embeddings_v3, llama, mistral, qwen2, gpt2, marian, bart, "
+           "mbart, t5";
 }

@@ -33,8 +33,10 @@ bool qn_lora_module(const qn_parameter *p, char module[QN_LORA_NAME]) {
 // A weight of the encoder that a linear layer multiplies with; tables are not.
 static bool is_product(const qn_network *n, const qn_parameter *p, char module[QN_LORA_NAME]) {
     const qn_encoder_names *names = &n->config.family->names;
-    if (p->tensor.rank != 2 || p->layer > (int)n->config.encoder.layers || !qn_lora_module(p, module)) return false;
-    if (names->relative_bias && strcmp(p->name, names->relative_bias) == 0) return false;
+    if (p->tensor.rank != 2 || p->layer > qn_model_layers(&n->config) || !qn_lora_module(p, module)) return false;
+    const qn_encoder_names *stacks[2] = {names, n->config.family->decoder_names};
+    for (int i = 0; i < 2 && stacks[i]; i++)
+        if (stacks[i]->relative_bias && strcmp(p->name, stacks[i]->relative_bias) == 0) return false;
     return p->layer > 0 || (names->projection && strcmp(module, names->projection) == 0);
 }
 
@@ -108,7 +110,7 @@ bool qn_lora_has(const qn_network *n, const qn_lora *lora, const char *parameter
 }
 
 static bool is_head(const qn_network *n, const qn_parameter *p) {
-    return p->layer > (int)n->config.encoder.layers;
+    return p->layer > qn_model_layers(&n->config);
 }
 
 bool qn_lora_changes(const qn_network *n, const qn_lora *lora, const qn_parameter *p) {

@@ -231,7 +231,7 @@ static json_t *modules_to_save(const qn_network *n) {
     json_t *list = json_array();
     for (size_t i = 0; i < n->parameters.count; i++) {
         const qn_parameter *p = n->parameters.items[i];
-        if (p->layer > (int)n->config.encoder.layers && !p->frozen) add_once(list, p->name, strcspn(p->name, "."));
+        if (p->layer > qn_model_layers(&n->config) && !p->frozen) add_once(list, p->name, strcspn(p->name, "."));
     }
     if (json_array_size(list)) return list;
     json_decref(list);
@@ -277,15 +277,16 @@ void qn_lora_file_name(const qn_network *n, const qn_parameter *p, char name[QN_
 }
 
 static qn_status save_tensors(const qn_network *n, const char *folder) {
-    size_t count = 0, layers = n->config.encoder.layers;
+    size_t count = 0;
+    int layers = qn_model_layers(&n->config);
     qn_st_entry *entries = qn_calloc(n->parameters.count, sizeof *entries);
     char(*names)[QN_LORA_NAME] = qn_calloc(n->parameters.count, sizeof *names);
     char *path = qn_path_join(folder, "adapter_model.safetensors");
     qn_status status = entries && names && path ? QN_OK : QN_ERROR_MEMORY;
     for (size_t i = 0; status == QN_OK && i < n->parameters.count; i++) {
         const qn_parameter *p = n->parameters.items[i];
-        bool factor = p->layer <= (int)layers && strstr(p->name, ".lora_");
-        if (!factor && p->layer <= (int)layers) continue;
+        bool factor = p->layer <= layers && strstr(p->name, ".lora_");
+        if (!factor && p->layer <= layers) continue;
         qn_lora_file_name(n, p, names[count]);
         entries[count] =
             (qn_st_entry){.name = names[count], .dtype = QN_ST_F32, .dims = p->tensor.rank, .values = p->tensor.data};

@@ -21,14 +21,14 @@ static qn_status add_dense(qn_parameters *set, const char *name, size_t out, siz
 static qn_status add_decoder(qn_network *n, size_t width, int layer) {
     const qn_family *f = n->config.family;
     const char *names[2] = {f->decoder_bias, n->config.untied ? f->decoder_own_bias : NULL};
-    size_t vocabulary = n->config.encoder.vocabulary;
+    size_t vocabulary = qn_network_last_stack(n)->config.vocabulary;
     if (n->config.untied) {
         n->decoder = qn_parameters_add(&n->parameters, f->decoder, vocabulary, width,
                                        (qn_parameter_options){QN_INIT_NORMAL, true, true, layer, false});
         if (!n->decoder) return QN_ERROR_MEMORY;
     }
     for (int i = 0; i < 2 && names[i] && !n->config.plain_decoder; i++) {
-        n->decoder_bias = qn_parameters_add(&n->parameters, names[i], 0, vocabulary,
+        n->decoder_bias = qn_parameters_add(&n->parameters, names[i], f->bias_is_constant, vocabulary,
                                             (qn_parameter_options){QN_INIT_ZEROS, false, true, layer, false});
         if (!n->decoder_bias) return QN_ERROR_MEMORY;
     }
@@ -37,12 +37,12 @@ static qn_status add_decoder(qn_network *n, size_t width, int layer) {
 
 static qn_status add_heads(qn_network *n) {
     const qn_family *f = n->config.family;
-    if (n->config.encoder.causal && n->heads & ~(unsigned)QN_HEAD_MASKED_LM)
+    if ((n->config.encoder.causal || n->config.encoder_decoder) && n->heads & ~(unsigned)QN_HEAD_MASKED_LM)
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s: a decoder has no such head (expected its language model)",
                        n->config.source);
     qn_parameters *set = &n->parameters;
     size_t d = n->config.encoder.hidden, width = n->encoder.config.embedding;
-    int last = (int)n->config.encoder.layers + 1;
+    int last = qn_model_layers(&n->config) + 1;
     bool classifies = n->heads & QN_HEAD_CLASSIFIER, plain_norm = n->config.encoder.plain & QN_PLAIN_NORMS;
     if (n->heads & QN_HEAD_POOLER)
         QN_TRY(add_dense(set, classifies ? f->classifier_pooler : f->pooler, d, d, last, n->config.plain_head,
@@ -69,6 +69,25 @@ static qn_status add_heads(qn_network *n) {
     return QN_OK;
 }
 
+// The name of the table of the encoder's words, which may be everybody's.
+static const char *word_name(const qn_model_config *config) {
+    return config->own_words ? config->family->encoder_word : config->family->names.word;
+}
+
+static qn_status add_stacks(qn_network *n) {
+    const qn_model_config *config = &n->config;
+    qn_encoder_names names = config->family->names;
+    names.word = word_name(config);
+    QN_TRY(qn_encoder_add(&n->encoder, &config->encoder, &names, NULL, &n->parameters));
+    if (!config->encoder_decoder) return QN_OK;
+    return qn_encoder_add(&n->decoder_stack, &config->decoder, config->family->decoder_names,
+                          config->own_words ? NULL : n->encoder.word, &n->parameters);
+}
+
+static bool is_constant(const qn_network *n, const qn_parameter *p) {
+    return n->config.family->bias_is_constant && &p->tensor == n->decoder_bias;
+}
+
 static qn_status build(qn_model_config *config, const qn_network_options *options, qn_network **out) {
     *out = NULL;
     qn_network *n = qn_calloc(1, sizeof *n);
@@ -81,13 +100,14 @@ static qn_status build(qn_model_config *config, const qn_network_options *option
     n->heads = options->heads;
     // A base model without a pooler has one under a classifier alone.
     if (!n->config.family->pooler && !(n->heads & QN_HEAD_CLASSIFIER)) n->heads &= ~(unsigned)QN_HEAD_POOLER;
-    qn_status status = qn_encoder_add(&n->encoder, &n->config.encoder, &n->config.family->names, &n->parameters);
+    qn_status status = add_stacks(n);
     if (status == QN_OK) status = add_heads(n);
     // Every row of a table that is also the output projection of masked LM has a gradient in every step.
     if (status == QN_OK && options->by_rows && !(n->heads & QN_HEAD_MASKED_LM))
-        qn_parameters_find(&n->parameters, n->config.family->names.word)->by_rows = true;
+        qn_parameters_find(&n->parameters, word_name(&n->config))->by_rows = true;
     for (size_t i = 0; status == QN_OK && i < n->parameters.count; i++)
-        n->parameters.items[i]->frozen = n->parameters.items[i]->layer < options->frozen;
+        n->parameters.items[i]->frozen =
+            n->parameters.items[i]->layer < options->frozen || is_constant(n, n->parameters.items[i]);
     if (status == QN_OK && options->lora && options->trainable) status = qn_lora_add(n, options->lora);
     if (status != QN_OK) {
         qn_network_free(n);
@@ -103,7 +123,8 @@ static qn_status finish(qn_network *n, const qn_network_options *options) {
     if (options->trainable) QN_TRY(qn_parameters_allocate_training(&n->parameters));
     for (size_t i = 0; i < n->parameters.count; i++)
         if (!options->trainable || n->parameters.items[i]->frozen) n->parameters.items[i]->tensor.requires_grad = false;
-    return qn_encoder_bind(&n->encoder, &n->parameters);
+    QN_TRY(qn_encoder_bind(&n->encoder, &n->parameters));
+    return n->config.encoder_decoder ? qn_encoder_bind(&n->decoder_stack, &n->parameters) : QN_OK;
 }
 
 qn_status qn_network_create(qn_model_config *config, const qn_network_options *options, qn_network **out) {
@@ -113,6 +134,7 @@ qn_status qn_network_create(qn_model_config *config, const qn_network_options *o
     if (status == QN_OK) {
         qn_parameters_initialize(&n->parameters, options->seed, n->config.encoder.initializer_range);
         qn_encoder_initialize(&n->encoder);
+        qn_encoder_initialize(&n->decoder_stack);
         status = finish(n, options);
     }
     if (status != QN_OK) {
@@ -129,9 +151,24 @@ const char *qn_network_prefix(const qn_network *n) {
 const char *qn_network_file_name(const qn_network *n, const qn_parameter *p, const char *prefix, char *name) {
     const qn_family *f = n->config.family;
     bool base =
-        p->layer <= (int)n->config.encoder.layers || (f->pooler && strncmp(p->name, f->pooler, strlen(f->pooler)) == 0);
+        p->layer <= qn_model_layers(&n->config) || (f->pooler && strncmp(p->name, f->pooler, strlen(f->pooler)) == 0);
     snprintf(name, QN_NAME_SIZE, "%s%s", base ? prefix : "", p->name);
     return name;
+}
+
+// Files of an encoder-decoder whose tables are one keep it under one of their names.
+static const qn_st_tensor *find_shared(const qn_network *n, char *name) {
+    static const char *const others[] = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"};
+    size_t length = strlen(name), own = strlen(n->config.family->names.word);
+    for (size_t i = 0; i < sizeof others / sizeof *others && n->config.encoder_decoder; i++) {
+        if (length < own || strcmp(name + length - own, n->config.family->names.word) != 0) break;
+        char other[QN_NAME_SIZE];
+        snprintf(other, sizeof other, "%.*s%s", (int)(length - own), name, others[i]);
+        const qn_st_tensor *t = qn_weights_find(n->weights, other);
+        if (t) memcpy(name, other, sizeof other);
+        if (t) return t;
+    }
+    return NULL;
 }
 
 // Old files call a norm's weight and bias gamma and beta.
@@ -142,6 +179,7 @@ static const qn_st_tensor *find(const qn_network *n, char *name) {
         memcpy(name + length - 7, ".gamma", 7);
         t = qn_weights_find(n->weights, name);
         if (!t) memcpy(name + length - 7, ".weight", 8);
+        if (!t) t = find_shared(n, name);
     } else if (!t && length > 5 && strcmp(name + length - 5, ".bias") == 0) {
         memcpy(name + length - 5, ".beta", 6);
         t = qn_weights_find(n->weights, name);
@@ -153,7 +191,7 @@ static const qn_st_tensor *find(const qn_network *n, char *name) {
 // A matrix that folders hold as [in, out].
 static bool is_transposed(const qn_network *n, const qn_parameter *p) {
     return n->config.family->transposed && p->tensor.rank == 2 && p->layer > 0 &&
-           p->layer <= (int)n->config.encoder.layers;
+           p->layer <= qn_model_layers(&n->config);
 }
 
 // y [columns, rows] = x^T
@@ -195,6 +233,7 @@ static bool begins(const char *name, const char *with) {
 static bool starts_fresh(qn_network *n, const qn_parameter *p, char *name, const qn_network_options *options) {
     const qn_st_tensor *t = find(n, name);
     bool replaced = options->lora && qn_lora_has(n, options->lora, p->name); // by the adapter's, in a moment
+    if (is_constant(n, p)) return !t;                                        // zeros
     if (!p->optional || (!options->trainable && !replaced)) return false;
     const char *classifier = n->config.family->classifier;
     return !t || (!same_shape(n, t, p) &&
@@ -231,7 +270,7 @@ static qn_status read_parameter(qn_network *n, size_t index, const char *prefix,
     if (starts_fresh(n, p, name, options)) {
         if (copy) {
             qn_parameter_initialize(p, options->seed, n->config.encoder.initializer_range);
-            n->fresh++;
+            n->fresh += !is_constant(n, p);
         }
         return QN_OK;
     }
@@ -286,7 +325,8 @@ static qn_status place(qn_network *n, const char *prefix, const qn_network_optio
 static void warn_unused(qn_network *n) {
     static const char *const silent[] = {"position_ids", "cls.",         "lm_head.", "classifier.",
                                          "pooler.",      "predictions.", "vocab_",   "qa_outputs.",
-                                         "head.",        "decoder.",     "inv_freq"}; // other heads, and constants
+                                         "head.",        "decoder.",     "inv_freq", "embed_positions",
+                                         "embed_tokens"}; // other heads, constants, and tied tables
     size_t cursor = 0, count = 0;
     const char *first = NULL;
     for (const qn_st_tensor *t; (t = qn_weights_unused(n->weights, &cursor));) {
@@ -309,7 +349,7 @@ static qn_status read_weights(qn_network *n, const char *folder, const qn_networ
     } else {
         QN_TRY(qn_weights_open(folder, &n->weights));
     }
-    const char *prefix = qn_weights_prefix(n->weights, (const char *const[]){f->prefix, ""}, 2, f->names.word);
+    const char *prefix = qn_weights_prefix(n->weights, (const char *const[]){f->prefix, ""}, 2, word_name(&n->config));
     if (!prefix) prefix = f->prefix;
     for (size_t i = 0; i < n->parameters.count; i++) QN_TRY(read_parameter(n, i, prefix, options, false));
     QN_TRY(place(n, prefix, options));
@@ -324,10 +364,32 @@ static qn_status read_weights(qn_network *n, const char *folder, const qn_networ
     return finish(n, options);
 }
 
+// Whether an encoder-decoder's output projection has a weight of its own is what its file says: newer configurations of
+// T5 call it tied in any case.
+static qn_status see_tied(qn_model_config *config, const char *folder) {
+    const qn_family *f = config->family;
+    qn_weights *weights = NULL;
+    char full[QN_NAME_SIZE];
+    QN_TRY(qn_weights_open(folder, &weights));
+    const char *prefix = qn_weights_prefix(weights, (const char *const[]){f->prefix, ""}, 2, word_name(config));
+    const char *name = config->own_words ? f->decoder_names->word : f->names.word;
+    snprintf(full, sizeof full, "%s%s", prefix ? prefix : f->prefix, name);
+    const qn_st_tensor *word = qn_weights_find(weights, full), *own = qn_weights_find(weights, f->decoder);
+    bool same = word && own && word->size == own->size && memcmp(word->data, own->data, own->size) == 0;
+    config->untied = own && word && (config->untied || !same);
+    qn_weights_close(weights);
+    return QN_OK;
+}
+
 qn_status qn_network_load(qn_model_config *config, const char *folder, const qn_network_options *options,
                           qn_network **out) {
+    qn_status status = config->encoder_decoder ? see_tied(config, folder) : QN_OK;
+    if (status != QN_OK) {
+        qn_model_config_free(config);
+        return status;
+    }
     QN_TRY(build(config, options, out));
-    qn_status status = read_weights(*out, folder, options);
+    status = read_weights(*out, folder, options);
     if (status != QN_OK) {
         qn_network_free(*out);
         *out = NULL;
@@ -338,6 +400,7 @@ qn_status qn_network_load(qn_model_config *config, const char *folder, const qn_
 void qn_network_free(qn_network *n) {
     if (!n) return;
     qn_encoder_free(&n->encoder);
+    qn_encoder_free(&n->decoder_stack);
     qn_parameters_free(&n->parameters);
     qn_weights_close(n->weights);
     qn_stored_free(n->stored);
@@ -451,7 +514,31 @@ qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *n, qn_tensor *hidden,
         x = qn_linear(c, x, n->transform.weight, n->transform.bias, f);
         x = norm(c, n, x, &n->transform_norm);
     }
-    return qn_linear(c, x, n->decoder ? n->decoder : n->encoder.word, n->decoder_bias, QN_ACTIVATION_NONE);
+    if (n->config.logit_scale < 1) x = qn_scale(c, x, n->config.logit_scale);
+    qn_tensor *projection = n->decoder ? n->decoder : qn_network_last_stack(n)->word;
+    return qn_linear(c, x, projection, n->decoder_bias, QN_ACTIVATION_NONE);
+}
+
+qn_tensor *qn_network_translate(qn_context *c, qn_network *n, const qn_tokens *source, const qn_tokens *target,
+                                qn_rows_read rows) {
+    qn_encoded *read = qn_arena_alloc(c->records, 1, sizeof *read);
+    if (!read) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    *read = (qn_encoded){qn_encoder_forward(c, &n->encoder, source), source->ragged};
+    qn_tokens tokens = *target;
+    tokens.source = read;
+    return qn_encoder_forward_rows(c, &n->decoder_stack, &tokens, rows);
+}
+
+void qn_network_shift(const qn_network *n, qn_ragged batch, const int32_t *labels, int32_t *ids) {
+    int32_t pad = n->config.pad_id, start = n->config.start_id;
+    for (size_t i = 0; i < batch.sequences; i++) {
+        int32_t first = batch.offsets[i], end = batch.offsets[i + 1], last = end - 1;
+        if (first == end) continue;
+        while (start < 0 && last > first && labels[last] < 0) last--;
+        ids[first] = start < 0 ? labels[last] : start;
+        for (int32_t t = first + 1; t < end; t++) ids[t] = labels[t - 1] < 0 ? pad : labels[t - 1];
+        if (ids[first] < 0) ids[first] = pad;
+    }
 }
 
 qn_tensor *qn_network_tag(qn_context *c, qn_network *n, qn_tensor *hidden) {

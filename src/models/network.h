@@ -1,4 +1,5 @@
-// A model: an encoder with heads, its parameters and its configuration, from a Hugging Face folder or from scratch.
+// A model: an encoder, or an encoder and a decoder that reads it, with heads, its parameters and its configuration,
+// from a Hugging Face folder or from scratch.
 #pragma once
 #include "base/json.h"
 #include "formats/weights.h"
@@ -19,9 +20,14 @@ typedef enum { QN_PROBLEM_SINGLE_LABEL, QN_PROBLEM_MULTI_LABEL, QN_PROBLEM_REGRE
 typedef struct {
     const char *hidden, *layers, *heads, *intermediate, *activation;
     const char *hidden_dropout, *attention_dropout, *classifier_dropout;
-    const char *positions, *norm_eps; // NULL: max_position_embeddings, layer_norm_eps
+    const char *positions, *norm_eps;          // NULL: max_position_embeddings, layer_norm_eps
     const char *tagger_dropout, *span_dropout; // NULL: the classifier's, and none
-    const char *key_heads;            // NULL: as many as heads
+    const char *key_heads;                     // NULL: as many as heads
+    const char *head_width;                    // NULL: head_dim, and hidden / heads in encoders
+    const char *inner_dropout;                 // of a feed-forward network's inside where it has its own
+    const char *initializer;                   // NULL: initializer_range
+    const char *feed_forward; // "gated-gelu": whether it is gated, and the activation, in place of the key for that
+    const char *decoder_layers, *decoder_heads, *decoder_intermediate; // NULL: as the encoder's
 } qn_config_keys;
 
 // What makes a family: names and the places where its configuration differs. One entry in the table of families.c.
@@ -31,13 +37,15 @@ typedef struct {
     const qn_config_keys *older_keys;           // of a config.json that has this `hidden` instead, or NULL
     qn_encoder_config defaults;                 // of keys that config.json leaves out
     qn_encoder_names names;                     // `type` NULL: no token types whatever the file says
+    const qn_encoder_names *decoder_names;      // of an encoder-decoder, or NULL; `word` is that of a table of its own,
+    const char *encoder_word;                   // and this the encoder's, where names.word is not one for both
     const char *pooler;                         // NULL: the base model has none
     const char *classifier_pooler, *classifier; // the pooled vector's layer may be named by the head
     qn_activation classifier_activation;        // of that layer under a classifier; otherwise it is tanh
     bool classifier_drops_first;                // dropout before that layer too
     float classifier_dropout;                   // where config.json has none; negative: as the hidden dropout
     const char *classifier_norm;                // after that layer, or NULL
-    const char *transform, *transform_norm; // of the masked-LM head; NULL: it reads the hidden states
+    const char *transform, *transform_norm;     // of the masked-LM head; NULL: it reads the hidden states
     const char *decoder_bias, *next_sentence;
     const char *decoder,
         *decoder_own_bias; // of masked LM where its weight is not the word table; NULL: as decoder_bias
@@ -52,8 +60,13 @@ typedef struct {
     bool shares_layers;           // num_hidden_groups, inner_group_num
     bool disentangled;            // relative_attention and what belongs to it
     bool alibi;                   // the entry of a model_type for "position_embedding_type": "alibi"
+    bool fixed_buckets;           // of biases by distance, 32 whatever more rows their table has
     bool untied;                  // "tie_word_embeddings" is false if absent
     bool transposed;              // layers' weights are [in, out] in files
+    int pad, start;               // pad_token_id and decoder_start_token_id if absent; start 0: the padding
+    bool wraps;                   // a target begins with its last token, which is its language's
+    bool bias_is_constant;        // the output projection's bias, [1, V], does not train, and is zeros if absent
+    bool scales_tied;             // an output projection that is the word table reads its input times hidden^(-1/2)
     bool optional_biases;         // attention_bias, mlp_bias, norm_bias, classifier_bias, decoder_bias: false if absent
 } qn_family;
 
@@ -64,15 +77,19 @@ typedef struct {
     const qn_family *family;
     json_t *json; // config.json as it was read, updated by save
     char *source; // the file it came from, for messages
-    qn_encoder_config encoder;
+    qn_encoder_config encoder, decoder;
+    bool encoder_decoder; // whether there is a decoder
+    bool own_words;       // and its tokens have a table of their own
     int pad_id;
-    unsigned heads; // as "architectures" says
+    int start_id;      // that a decoder's inputs begin with; -1: with the last of their tokens
+    float logit_scale; // of what the output projection reads
+    unsigned heads;    // as "architectures" says
     float classifier_dropout, tagger_dropout, span_dropout;
     qn_activation head_activation;  // of the classifier's own layer
     bool classifier_mean;           // it reads the mean of a text's vectors, not the first
     bool plain_head, plain_decoder; // without biases
     bool untied;                    // the masked-LM head has a weight of its own
-    qn_exact *exact; // [qn_encoder_products] of a folder in int8 (quantized.c); NULL: none
+    qn_exact *exact;                // [qn_model_products] of a folder in int8 (quantized.c); NULL: none
     size_t labels;
     char **label_names; // [labels]
     qn_problem problem;
@@ -85,6 +102,12 @@ typedef struct {
 qn_status qn_model_config_read(const char *path, qn_model_config *out);
 qn_status qn_model_config_parse(const char *text, size_t size, const char *source, qn_model_config *out);
 void qn_model_config_free(qn_model_config *config);
+// All layers, of which a decoder's follow the encoder's in the depth of parameters; heads are deeper.
+static inline int qn_model_layers(const qn_model_config *config) {
+    return (int)(config->encoder.layers + (config->encoder_decoder ? config->decoder.layers : 0));
+}
+// Puts one probability in place of all of the configuration's dropouts.
+void qn_model_config_set_dropout(qn_model_config *config, float p);
 // Replaces the labels (copied) and the problem; names NULL: LABEL_0, LABEL_1, ...
 qn_status qn_model_config_set_labels(qn_model_config *config, qn_problem problem, size_t labels,
                                      const char *const *names);
@@ -107,8 +130,9 @@ typedef struct {
     unsigned heads;
     qn_parameters parameters;
     qn_encoder encoder;
+    qn_encoder decoder_stack; // of an encoder-decoder
     qn_dense pooler, pooler_norm, classifier, transform, transform_norm, next_sentence, tagger, span;
-    qn_tensor *decoder;      // [V, width], NULL: the word table
+    qn_tensor *decoder;      // the output projection [V, width], NULL: the word table
     qn_tensor *decoder_bias; // or NULL
     qn_weights *weights;     // kept open while tensors point into the file
     struct qn_stored *stored; // of a GGUF file's weights that stay in its blocks
@@ -150,7 +174,9 @@ qn_status qn_quantization_read(qn_model_config *config); // config->exact, from 
 // Whether a tensor in bytes is all that the parameter needs, and its values as float32.
 qn_status qn_quantized_check(const qn_network *network, const qn_parameter *p, const char *name);
 qn_status qn_quantized_read(const qn_network *network, const qn_parameter *p, const char *name, float *values);
-// Writes config.json and the weights, as qn_network_save. exact [qn_encoder_products].
+// The products of all stacks (see qn_encoder_products), the encoder's first.
+size_t qn_model_products(const qn_model_config *config);
+// Writes config.json and the weights, as qn_network_save. exact [qn_model_products].
 qn_status qn_quantized_write(qn_network *network, const qn_exact *exact, const char *folder);
 
 // --- Forward. Hidden states [T, d] come from qn_encoder_forward.
@@ -159,9 +185,20 @@ qn_tensor *qn_network_classify(qn_context *c, qn_network *network, qn_tensor *hi
                                qn_ragged batch); // logits [n, labels]
 // The same from tokens; the encoder's last layer computes only the rows that the head reads.
 qn_tensor *qn_network_classify_tokens(qn_context *c, qn_network *network, const qn_tokens *tokens);
+// The stack whose hidden states the output projection reads: the decoder where there is one.
+static inline qn_encoder *qn_network_last_stack(qn_network *n) {
+    return n->config.encoder_decoder ? &n->decoder_stack : &n->encoder;
+}
 // index NULL: `hidden` holds the rows already.
 qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *network, qn_tensor *hidden, size_t rows,
                                 const int32_t *index); // [rows, V]
+// An encoder-decoder's hidden states [T, d] of its target's tokens, which the source's are read for: sequence i of the
+// one belongs to sequence i of the other. `rows` of the target, as in qn_encoder_forward_rows.
+qn_tensor *qn_network_translate(qn_context *c, qn_network *network, const qn_tokens *source, const qn_tokens *target,
+                                qn_rows_read rows);
+// The decoder's inputs [T] of a batch whose labels are `labels` [T], each sequence shifted right by one; a label that
+// is negative (ignored) is padding there.
+void qn_network_shift(const qn_network *network, qn_ragged batch, const int32_t *labels, int32_t *ids);
 qn_tensor *qn_network_next_sentence(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch); // [n, 2]
 qn_tensor *qn_network_tag(qn_context *c, qn_network *network, qn_tensor *hidden);    // logits [rows, labels]
 qn_tensor *qn_network_answer(qn_context *c, qn_network *network, qn_tensor *hidden); // logits [rows, 2]: start, end

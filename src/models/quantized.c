@@ -13,10 +13,36 @@
 
 static const char SECTION[] = "quantization";
 
+// --- Products of all stacks
+
+size_t qn_model_products(const qn_model_config *config) {
+    return qn_encoder_products(&config->encoder) +
+           (config->encoder_decoder ? qn_encoder_products(&config->decoder) : 0);
+}
+
+static size_t product_width(const qn_model_config *config, size_t product) {
+    size_t first = qn_encoder_products(&config->encoder);
+    return product < first ? qn_encoder_product_width(&config->encoder, product)
+                           : qn_encoder_product_width(&config->decoder, product - first);
+}
+
+static bool product_of(const qn_network *n, const qn_parameter *p, size_t *product) {
+    if (qn_encoder_product_of(&n->encoder, &n->parameters, p, product)) return true;
+    if (!n->config.encoder_decoder || !qn_encoder_product_of(&n->decoder_stack, &n->parameters, p, product))
+        return false;
+    *product += qn_encoder_products(&n->config.encoder);
+    return true;
+}
+
+static bool is_quantized(const qn_network *n, const qn_parameter *p) {
+    return qn_encoder_is_quantized(&n->encoder, &n->parameters, p) ||
+           (n->config.encoder_decoder && qn_encoder_is_quantized(&n->decoder_stack, &n->parameters, p));
+}
+
 // --- config.json
 
 static qn_status read_channels(const qn_model_config *config, const json_t *list, size_t product) {
-    size_t width = qn_encoder_product_width(&config->encoder, product);
+    size_t width = product_width(config, product);
     qn_exact *exact = &config->exact[product];
     if (!json_is_array(list) || json_array_size(list) > QN_EXACT_CHANNELS)
         return qn_fail(QN_ERROR_FORMAT, "%s: \"exact_channels\" %zu is not an array of at most %d", config->source,
@@ -44,7 +70,7 @@ qn_status qn_quantization_read(qn_model_config *config) {
     QN_TRY(qn_json_string(section, file, "dtype", true, &dtype));
     if (strcmp(dtype, "int8") != 0)
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"%s\" has dtype \"%s\" (expected int8)", file, SECTION, dtype);
-    size_t count = qn_encoder_products(&config->encoder);
+    size_t count = qn_model_products(config);
     lists = json_object_get(section, "exact_channels");
     if (!json_is_array(lists) || json_array_size(lists) != count)
         return qn_fail(QN_ERROR_FORMAT,
@@ -59,7 +85,7 @@ qn_status qn_quantization_read(qn_model_config *config) {
 static qn_status write_section(qn_model_config *config, const qn_exact *exact) {
     json_t *lists = json_array();
     int failed = 0;
-    for (size_t i = 0; i < qn_encoder_products(&config->encoder); i++) {
+    for (size_t i = 0; i < qn_model_products(config); i++) {
         json_t *list = json_array();
         for (size_t e = 0; e < exact[i].count; e++)
             failed |= json_array_append_new(list, json_integer((json_int_t)exact[i].channel[e]));
@@ -93,7 +119,7 @@ static qn_status check_part(const qn_network *n, const char *name, const char *s
 // The exact channels of a parameter's product; none for a table.
 static qn_exact exact_of(const qn_network *n, const qn_exact *exact, const qn_parameter *p) {
     size_t product;
-    return exact && qn_encoder_product_of(&n->encoder, &n->parameters, p, &product) ? exact[product] : (qn_exact){0};
+    return exact && product_of(n, p, &product) ? exact[product] : (qn_exact){0};
 }
 
 qn_status qn_quantized_check(const qn_network *n, const qn_parameter *p, const char *name) {
@@ -102,7 +128,7 @@ qn_status qn_quantized_check(const qn_network *n, const qn_parameter *p, const c
     if (!n->config.exact)
         return qn_fail(QN_ERROR_FORMAT, "%s: %s is in int8, and config.json has no \"%s\"", qn_weights_path(n->weights),
                        name, SECTION);
-    if (!qn_encoder_is_quantized(&n->encoder, &n->parameters, p))
+    if (!is_quantized(n, p))
         return qn_fail(QN_ERROR_FORMAT, "%s: %s is in int8 (expected a float dtype)", qn_weights_path(n->weights),
                        name);
     QN_TRY(check_part(n, name, "_scale", 1, (int64_t[]){(int64_t)out}));
@@ -177,7 +203,7 @@ static qn_status plan(const qn_network *n, const qn_exact *exact, file_plan *f) 
         const qn_exact own = exact_of(n, exact, p);
         char name[QN_NAME_SIZE];
         qn_network_file_name(n, p, prefix, name);
-        if (qn_encoder_is_quantized(&n->encoder, &n->parameters, p)) {
+        if (is_quantized(n, p)) {
             QN_TRY(add_quantized(f, &p->tensor, name, &own));
             continue;
         }

@@ -70,7 +70,7 @@ static qn_status add_up(qn_encoder_layer *l, const qn_encoder_config *f, const c
     if (f->gated && names->gate)
         return add_joined(set, prefix, parts, 2, (size_t[]){f->intermediate, f->intermediate}, f->hidden, layer, plain,
                           &l->gate);
-    snprintf(full, sizeof full, "%s%s", prefix, names->up);
+    snprintf(full, sizeof full, "%s%s", prefix, !f->gated && names->plain_up ? names->plain_up : names->up);
     return add_dense(set, full, f->gated ? 2 * f->intermediate : f->intermediate, f->hidden, layer, plain, &l->up);
 }
 
@@ -95,7 +95,24 @@ qn_encoder_layer *qn_layer_at(qn_encoder *e, size_t i) {
 static int depth_of(const qn_encoder_config *f, size_t set) {
     size_t depth = f->layers;
     while (depth > 0 && set_of(f, depth - 1) != set) depth--;
-    return (int)depth;
+    return (int)(f->below + depth);
+}
+
+// Attention to an encoder's result.
+static qn_status add_cross(qn_encoder_layer *l, const qn_encoder_config *f, const char *prefix,
+                           const qn_encoder_names *names, int layer, qn_parameters *set) {
+    const char *parts[2] = {names->cross_key, names->cross_value};
+    char full[NAME_SIZE];
+    size_t keys = qn_key_width(f);
+    bool plain = f->plain & QN_PLAIN_QKV;
+    snprintf(full, sizeof full, "%s%s", prefix, names->cross_query);
+    QN_TRY(add_dense(set, full, qn_query_width(f), f->hidden, layer, plain, &l->cross_query));
+    QN_TRY(add_joined(set, prefix, parts, 2, (size_t[]){keys, keys}, f->hidden, layer, plain, &l->cross_first));
+    snprintf(full, sizeof full, "%s%s", prefix, names->cross_output);
+    plain = f->plain & QN_PLAIN_ATTENTION_OUTPUT;
+    QN_TRY(add_dense(set, full, f->hidden, qn_query_width(f), layer, plain, &l->cross_output));
+    snprintf(full, sizeof full, "%s%s", prefix, names->cross_norm);
+    return add_dense(set, full, f->hidden, 0, layer, f->plain & QN_PLAIN_NORMS, &l->cross_norm);
 }
 
 // `index` counts the sets.
@@ -127,14 +144,14 @@ static qn_status add_layer(qn_encoder *e, size_t index, const qn_encoder_names *
         snprintf(full, sizeof full, "%s%s", prefix, rest[i].name);
         QN_TRY(add_dense(set, full, rest[i].out, rest[i].in, depth, f->plain & rest[i].plain, rest[i].dense));
     }
-    return QN_OK;
+    return f->cross ? add_cross(l, f, prefix, names, depth, set) : QN_OK;
 }
 
 static qn_tensor *add_table(qn_parameters *set, const char *name, size_t rows, size_t d) {
     return qn_parameters_add(set, name, rows, d, (qn_parameter_options){QN_INIT_NORMAL, true, false, 0, false});
 }
 
-qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const qn_encoder_names *names,
+qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const qn_encoder_names *names, qn_tensor *word,
                          qn_parameters *set) {
     *e = (qn_encoder){.config = *config};
     const qn_encoder_config *f = &e->config;
@@ -142,8 +159,9 @@ qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const q
     if (!f->key_heads) e->config.key_heads = f->heads;
     if (!f->head_width) e->config.head_width = f->hidden / f->heads;
     size_t width = f->embedding, sets = count_sets(f);
+    int last = (int)(f->below + f->layers);
     e->layers = qn_calloc(sets ? sets : 1, sizeof *e->layers);
-    e->word = add_table(set, names->word, f->vocabulary, width);
+    e->word = word ? word : add_table(set, names->word, f->vocabulary, width);
     if (!e->layers || !e->word) return QN_ERROR_MEMORY;
     if (f->positions == QN_POSITIONS_LEARNED) {
         e->position = add_table(set, names->position, f->max_positions + f->position_offset, width);
@@ -159,24 +177,23 @@ qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const q
     for (size_t i = 0; i < sets; i++) QN_TRY(add_layer(e, i, names, set));
     if (f->relative_buckets) {
         e->bias.weight = qn_parameters_add(set, names->relative_bias, f->relative_buckets, f->heads,
-                                           (qn_parameter_options){QN_INIT_NORMAL, true, false, (int)f->layers, false});
+                                           (qn_parameter_options){QN_INIT_NORMAL, true, false, last, false});
         if (!e->bias.weight) return QN_ERROR_MEMORY;
     }
     if (f->distance_span) {
-        e->distance_table =
-            qn_parameters_add(set, names->distances, 2 * f->distance_span, f->hidden,
-                              (qn_parameter_options){QN_INIT_NORMAL, true, false, (int)f->layers, false});
+        e->distance_table = qn_parameters_add(set, names->distances, 2 * f->distance_span, f->hidden,
+                                              (qn_parameter_options){QN_INIT_NORMAL, true, false, last, false});
         if (!e->distance_table) return QN_ERROR_MEMORY;
         if (f->distance_norm)
-            QN_TRY(add_dense(set, names->distance_norm, f->hidden, 0, (int)f->layers, false, &e->distance_norm));
+            QN_TRY(add_dense(set, names->distance_norm, f->hidden, 0, last, false, &e->distance_norm));
     }
     if (!f->pre_norm) return QN_OK;
-    return add_dense(set, names->final_norm, f->hidden, 0, (int)f->layers, f->plain & QN_PLAIN_NORMS, &e->final_norm);
+    return add_dense(set, names->final_norm, f->hidden, 0, last, f->plain & QN_PLAIN_NORMS, &e->final_norm);
 }
 
 void qn_encoder_initialize(qn_encoder *e) {
     if (e->position && e->config.sinusoidal_start)
-        qn_fill_sinusoid(e->position->shape[0], e->config.embedding, e->position->data);
+        qn_fill_sinusoid(e->position->shape[0], e->config.embedding, false, e->position->data);
 }
 
 // Rows first .. first + count - 1 of a matrix, or that part of a vector; without data where there is none.
@@ -202,7 +219,7 @@ static qn_status bind_positions(qn_encoder *e) {
     const qn_encoder_config *f = &e->config;
     size_t h = f->head_width;
     if (f->positions == QN_POSITIONS_SINUSOIDAL && !e->sinusoid.data)
-        QN_TRY(qn_make_sinusoid(f->max_positions + f->position_offset, f->embedding, &e->sinusoid));
+        QN_TRY(qn_make_sinusoid(f->max_positions + f->position_offset, f->embedding, f->sinusoid_halves, &e->sinusoid));
     for (size_t i = 0; i < 2 && f->positions == QN_POSITIONS_ROTARY; i++)
         if (f->rotary[i].theta > 0 && !e->rotary[i].cosine)
             QN_TRY(qn_rotary_create(&f->rotary[i], f->rotary_width ? f->rotary_width : h, f->max_positions,
@@ -210,7 +227,7 @@ static qn_status bind_positions(qn_encoder *e) {
     if (f->positions == QN_POSITIONS_ALIBI && !e->buckets)
         e->buckets = qn_make_alibi(f->max_positions, f->heads, &e->alibi, &e->bias);
     else if (e->bias.weight && !e->buckets)
-        e->buckets = qn_make_buckets(f->max_positions, &e->bias);
+        e->buckets = qn_make_buckets(f->max_positions, &f->buckets, &e->bias);
     if (f->distance_span && !e->distance_index)
         e->distance_index =
             qn_make_distances(f->max_positions - 1, f->distance_span, f->distance_buckets, f->distance_most);
@@ -230,6 +247,10 @@ qn_status qn_encoder_bind(qn_encoder *e, const qn_parameters *set) {
         l->kv_bias = part(&l->qkv_bias, d, keys);
         l->query_key_weight = part(&l->qkv_weight, 0, d + keys / 2);
         l->query_key_bias = part(&l->qkv_bias, 0, d + keys / 2);
+        if (l->cross_first.weight) {
+            l->cross_kv_weight = joined_view(set, l->cross_first.weight, 2, &l->cross_kv_weight);
+            l->cross_kv_bias = joined_view(set, l->cross_first.bias, 2, &l->cross_kv_bias);
+        }
         if (!l->gate.weight) continue;
         l->gate_up_weight = joined_view(set, l->gate.weight, 2, &l->gate_up_weight);
         l->gate_up_bias = joined_view(set, l->gate.bias, 2, &l->gate_up_bias);
@@ -238,34 +259,48 @@ qn_status qn_encoder_bind(qn_encoder *e, const qn_parameters *set) {
     return bind_positions(e);
 }
 
-// The weights of products, in the order of the sets of parameters.
+// --- Products. Those of a set of parameters are qkv, attention_output, up and down, and with cross-attention its
+// queries, keys and values, and its output.
+enum { MOST_PRODUCTS = 7 };
+
+static size_t layer_products(const qn_encoder_config *f) {
+    return f->cross ? MOST_PRODUCTS : 4;
+}
+
 static qn_tensor *product_weight(qn_encoder *e, size_t i) {
-    qn_encoder_layer *l = &e->layers[i / QN_LAYER_PRODUCTS];
-    qn_tensor *weights[QN_LAYER_PRODUCTS] = {&l->qkv_weight, l->attention_output.weight, l->up.weight, l->down.weight};
-    return weights[i % QN_LAYER_PRODUCTS];
+    size_t each = layer_products(&e->config);
+    qn_encoder_layer *l = &e->layers[i / each];
+    qn_tensor *weights[MOST_PRODUCTS] = {&l->qkv_weight,        l->attention_output.weight, l->up.weight,
+                                         l->down.weight,        l->cross_query.weight,      &l->cross_kv_weight,
+                                         l->cross_output.weight};
+    return weights[i % each];
 }
 
 size_t qn_encoder_products(const qn_encoder_config *config) {
-    return QN_LAYER_PRODUCTS * count_sets(config);
+    return layer_products(config) * count_sets(config);
 }
 
-size_t qn_encoder_product_width(const qn_encoder_config *config, size_t product) {
-    return product % QN_LAYER_PRODUCTS == QN_LAYER_PRODUCTS - 1 ? config->intermediate : config->hidden;
+size_t qn_encoder_product_width(const qn_encoder_config *f, size_t product) {
+    const size_t widths[MOST_PRODUCTS] = {f->hidden, qn_query_width(f), f->hidden,        f->intermediate,
+                                          f->hidden, f->hidden,         qn_query_width(f)};
+    return widths[product % layer_products(f)];
 }
 
 // Weights that one product computes together stand behind the first of them.
 bool qn_encoder_product_of(const qn_encoder *e, const qn_parameters *set, const qn_parameter *p, size_t *product) {
-    size_t at = 0;
+    size_t at = 0, each = layer_products(&e->config);
     while (set->items[at] != p) at++;
     while (set->items[at]->joined) at--;
     const qn_tensor *first = &set->items[at]->tensor;
     for (size_t i = 0; i < count_sets(&e->config); i++) {
         const qn_encoder_layer *l = &e->layers[i];
-        const qn_tensor *weights[QN_LAYER_PRODUCTS] = {l->first.weight, l->attention_output.weight,
-                                                       l->gate.weight ? l->gate.weight : l->up.weight, l->down.weight};
-        for (size_t k = 0; k < QN_LAYER_PRODUCTS; k++)
+        const qn_tensor *weights[MOST_PRODUCTS] = {
+            l->first.weight,       l->attention_output.weight, l->gate.weight ? l->gate.weight : l->up.weight,
+            l->down.weight,        l->cross_query.weight,      l->cross_first.weight,
+            l->cross_output.weight};
+        for (size_t k = 0; k < each; k++)
             if (weights[k] == first) {
-                *product = i * QN_LAYER_PRODUCTS + k;
+                *product = i * each + k;
                 return true;
             }
     }
@@ -304,7 +339,7 @@ static qn_exact choose_exact(float *largest, size_t width) {
 
 static void watch_input(void *user, const qn_tensor *x, const qn_tensor *weight) {
     const search *s = user;
-    size_t i = 0, count = QN_LAYER_PRODUCTS * count_sets(&s->encoder->config), width = qn_width(x);
+    size_t i = 0, count = qn_encoder_products(&s->encoder->config), width = qn_width(x);
     while (i < count && product_weight(s->encoder, i) != weight) i++;
     if (i == count) return;
     float *largest = s->largest + i * s->width; // layers that share their parameters come here one after the other
@@ -319,7 +354,9 @@ static void watch_input(void *user, const qn_tensor *x, const qn_tensor *weight)
 
 qn_status qn_encoder_find_exact(qn_context *c, qn_encoder *e, const qn_tokens *tokens, qn_exact *exact) {
     const qn_encoder_config *f = &e->config;
-    size_t count = QN_LAYER_PRODUCTS * count_sets(f), width = f->hidden > f->intermediate ? f->hidden : f->intermediate;
+    size_t count = qn_encoder_products(f), width = 0;
+    for (size_t i = 0; i < count; i++)
+        if (qn_encoder_product_width(f, i) > width) width = qn_encoder_product_width(f, i);
     search s = {e, qn_calloc(count * width + 1, sizeof(float)), width};
     if (!s.largest) return QN_ERROR_MEMORY;
     c->watch = watch_input, c->watcher = &s;
@@ -332,7 +369,7 @@ qn_status qn_encoder_find_exact(qn_context *c, qn_encoder *e, const qn_tokens *t
 
 qn_status qn_encoder_pack(qn_encoder *e, qn_backend *backend, qn_compute compute, const qn_exact *exact) {
     e->compute = compute;
-    for (size_t i = 0; i < QN_LAYER_PRODUCTS * count_sets(&e->config); i++) {
+    for (size_t i = 0; i < qn_encoder_products(&e->config); i++) {
         qn_tensor *w = product_weight(e, i);
         if (w->packed) continue;
         w->packed = backend->ops->pack(backend, &(qn_pack_args){.out = w->shape[0],
@@ -347,7 +384,7 @@ qn_status qn_encoder_pack(qn_encoder *e, qn_backend *backend, qn_compute compute
 }
 
 void qn_encoder_unpack(qn_encoder *e, qn_backend *backend) {
-    for (size_t i = 0; e->layers && i < QN_LAYER_PRODUCTS * count_sets(&e->config); i++) {
+    for (size_t i = 0; e->layers && i < qn_encoder_products(&e->config); i++) {
         qn_tensor *w = product_weight(e, i);
         if (w && w->packed) backend->ops->unpack(backend, (void *)(uintptr_t)w->packed);
         if (w) w->packed = NULL;

@@ -1,5 +1,5 @@
 // The transformer encoder: embeddings and N blocks with N sets of parameters, driven by a configuration and a table of
-// names.
+// names. With `causal` it is a decoder, and with `cross` too one that also reads what an encoder made of its source.
 #pragma once
 #include "nn/positions.h"
 #include "ops/ops.h"
@@ -24,7 +24,7 @@ enum {
     QN_PLAIN_DOWN = 16,
 };
 
-// Where hidden_dropout acts in a feed-forward network: on its result, on what `down` reads, or on both.
+// Where hidden_dropout acts in a feed-forward network: on its result, on what `down` reads (inner_dropout), or on both.
 typedef enum { QN_DROPS_RESULT, QN_DROPS_INSIDE, QN_DROPS_BOTH } qn_feed_forward_drops;
 
 enum { QN_MOST_LAYERS = 1024 };
@@ -33,13 +33,20 @@ typedef struct {
     size_t vocabulary, hidden, layers, heads, intermediate, max_positions, types;
     size_t key_heads, head_width; // of keys and values, shared by query heads; of each: 0: heads, hidden / heads
     bool causal;                  // a decoder: no token sees a later one
+    bool cross;                   // each layer attends to an encoder's result too, after itself
     bool rms;                     // norms are RMSNorm
-    size_t position_offset; // position ids start here (RoBERTa: padding id + 1)
-    size_t embedding;       // width of the tables; 0: hidden. A product widens it where `project` is set
+    size_t position_offset;       // position ids start here (RoBERTa: padding id + 1)
+    size_t embedding;             // width of the tables; 0: hidden. A product widens it where `project` is set
     bool project;
     size_t groups, inner;    // parameters that layers share (ALBERT): `groups` times `inner` sets; 0: each has its own
     bool sinusoidal_start;   // learned positions begin as sinusoids
+    bool sinusoid_halves;    // sinusoids have all sines first, then all cosines
+    float embedding_scale;   // of words; 0: 1
+    bool fixed_padding;      // word `padding` gets no gradient as an input
+    int32_t padding;
+    float score_scale;       // of attention; 0: 1 / sqrt(head_width)
     size_t relative_buckets; // rows of a table of attention biases by distance, for all layers; 0: none
+    qn_buckets buckets;      // which distances share one of its rows
     qn_positions positions;
     size_t rotary_width;                    // of a head that turns; 0: all of it
     qn_rotary_config rotary[2];             // of layers that see all keys; of local ones
@@ -53,10 +60,13 @@ typedef struct {
     bool gated, gate_last; // feed-forward: down(f(gate) value), where `up` makes both, the gate first or last
     bool unnormed_start;   // pre-norm: the first attention reads the embeddings as they are
     qn_feed_forward_drops drops;
-    bool pre_norm; // x + f(norm(x)) and a last norm, instead of norm(x + f(x))
+    float inner_dropout; // of what `down` reads
+    bool final_dropout;  // hidden_dropout acts on the last norm's result too
+    bool pre_norm;       // x + f(norm(x)) and a last norm, instead of norm(x + f(x))
     qn_activation activation;
     float norm_eps, hidden_dropout, attention_dropout;
     double initializer_range;
+    size_t below; // layers of the encoder below a decoder, for the depth of parameters
 } qn_encoder_config;
 
 // Tensor names of a family; those of a layer follow `layer` (a format with one %zu, or where layers share parameters
@@ -67,8 +77,10 @@ typedef struct {
     const char *layer;
     const char *qkv; // one tensor in place of the next three
     const char *query, *key, *value, *attention_output, *attention_norm;
+    const char *cross_query, *cross_key, *cross_value, *cross_output, *cross_norm;
     const char *gate; // gated: a tensor of its own, and `up` the value; NULL: `up` is both
     const char *up, *down, *feed_forward_norm;
+    const char *plain_up; // `up` without a gate, where that has another name
 } qn_encoder_names;
 
 typedef struct {
@@ -84,6 +96,9 @@ typedef struct {
     qn_dense gate;                                          // the first of two tensors that `up` is then a view over
     qn_tensor gate_up_weight, gate_up_bias;
     qn_dense attention_output, attention_norm, up, down, feed_forward_norm; // `weight` NULL: no such norm
+    // Attention to an encoder's result: the first of two tensors that the view joins, [2 d, d].
+    qn_dense cross_query, cross_first, cross_output, cross_norm;
+    qn_tensor cross_kv_weight, cross_kv_bias;
 } qn_encoder_layer;
 
 typedef struct {
@@ -103,12 +118,20 @@ typedef struct {
     qn_compute compute;       // of the packed weights
 } qn_encoder;
 
+// What cross-attention reads: an encoder's result [S, d], and where its sequences begin. Sequence i of a decoder's
+// batch reads sequence i.
+typedef struct {
+    qn_tensor *hidden;
+    qn_ragged ragged;
+} qn_encoded;
+
 // Packed tokens of a batch, on the host: T ids, types and positions (each sequence counts from 0), and where sequences
 // begin.
 typedef struct {
     size_t tokens;
     const int32_t *ids, *types, *positions;
     qn_ragged ragged;
+    const qn_encoded *source; // of a decoder with cross-attention; it must stand until backward
 } qn_tokens;
 
 // Adds a dense layer [out, in] or a norm (in 0) "name.weight", "name.bias" to the set.
@@ -116,11 +139,12 @@ qn_status qn_dense_add_plain(qn_parameters *set, const char *name, size_t out, s
                              qn_dense *dense); // without a bias
 qn_status qn_dense_add(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool optional,
                        qn_dense *dense);
-// Adds the encoder's parameters to the set. Call qn_encoder_bind once the set's memory is there.
+// Adds the encoder's parameters to the set; `word` is the table of another one that it shares, or NULL. Call
+// qn_encoder_bind once the set's memory is there.
 qn_status qn_encoder_add(qn_encoder *encoder, const qn_encoder_config *config, const qn_encoder_names *names,
-                         qn_parameters *set);
+                         qn_tensor *word, qn_parameters *set);
 qn_status qn_encoder_bind(qn_encoder *encoder, const qn_parameters *set); // makes the views and the table of sinusoids
-// The products whose weights are packed, QN_LAYER_PRODUCTS for each set of parameters, and the width of their inputs.
+// The products whose weights are packed, as many for each set of parameters, and the width of their inputs.
 size_t qn_encoder_products(const qn_encoder_config *config);
 size_t qn_encoder_product_width(const qn_encoder_config *config, size_t product);
 // Which of them a parameter belongs to (queries, keys and values to one); false: to none.
@@ -128,10 +152,10 @@ bool qn_encoder_product_of(const qn_encoder *encoder, const qn_parameters *set, 
 // Whether a parameter is computed with in int8: such a weight, or a table of embeddings.
 bool qn_encoder_is_quantized(const qn_encoder *encoder, const qn_parameters *set, const qn_parameter *p);
 
-// The exact channels (see qn_exact) of every product, exact [QN_LAYER_PRODUCTS * sets of parameters], found by a
-// forward pass in float32 of unpacked weights over `tokens`: the channels k whose largest |x_k| / rms(x) over the rows
-// is at least QN_EXACT_RATIO, of these the QN_EXACT_CHANNELS largest.
-enum { QN_LAYER_PRODUCTS = 4, QN_EXACT_RATIO = 10 };
+// The exact channels (see qn_exact) of every product, exact [qn_encoder_products], found by a forward pass in float32
+// of unpacked weights over `tokens`: the channels k whose largest |x_k| / rms(x) over the rows is at least
+// QN_EXACT_RATIO, of these the QN_EXACT_CHANNELS largest.
+enum { QN_EXACT_RATIO = 10 };
 qn_status qn_encoder_find_exact(qn_context *c, qn_encoder *encoder, const qn_tokens *tokens, qn_exact *exact);
 // Packs every product's weight for inference, for int8 with its exact channels (NULL: none); qn_encoder_unpack gives
 // that memory back.
@@ -140,13 +164,22 @@ void qn_encoder_unpack(qn_encoder *encoder, qn_backend *backend);
 void qn_encoder_free(qn_encoder *encoder);
 // Puts what a model from scratch begins with in place of random values: sinusoids where the configuration wants them.
 void qn_encoder_initialize(qn_encoder *encoder);
-// What decoding keeps of a batch's sequences: their keys and values in all layers.
-typedef struct {
+// What decoding keeps of a batch's sequences: their keys and values in all layers. Each sequence has memory of its own,
+// or, in a beam search, each token, so that sequences share those that they have in common.
+typedef struct qn_kv_cache {
     const int32_t *lengths; // [n] tokens that are there
     const size_t *capacity; // [n] tokens that there is room for
     float *const *memory;   // [n] device memory of qn_encoder_cache_floats(capacity) floats each
+    // In place of these two: of each sequence, which has one new token, the memory of its tokens, that of the new one
+    // last; qn_encoder_token_floats each.
+    float *const *const *tokens;
+    // Of a decoder with cross-attention: the keys and values of the sources that qn_encoder_keep_source has put there,
+    // and which of the batch's rows are written from each.
+    const struct qn_kv_cache *source;
+    qn_ragged source_rows;
 } qn_kv_cache;
 size_t qn_encoder_cache_floats(const qn_encoder *encoder, const qn_backend *backend, size_t capacity);
+size_t qn_encoder_token_floats(const qn_encoder *encoder);
 
 // Rows of T that somebody reads, ascending. `index` NULL: all.
 typedef struct {
@@ -158,7 +191,10 @@ typedef struct {
 // which for a head on few rows saves most of that layer. A sequence longer than max_positions is an error.
 qn_tensor *qn_encoder_forward(qn_context *c, qn_encoder *encoder, const qn_tokens *tokens);
 qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *encoder, const qn_tokens *tokens, qn_rows_read rows);
-// The same of a packed causal encoder, for the tokens that follow what the cache holds; their keys and values go into it
-// (the caller then counts them in `lengths`). Positions go on from there.
-qn_tensor *qn_encoder_forward_cached(qn_context *c, qn_encoder *encoder, const qn_tokens *tokens, const qn_kv_cache *cache,
-                                     qn_rows_read rows);
+// The same of a packed causal encoder, for the tokens that follow what the cache holds; their keys and values go into
+// it (the caller then counts them in `lengths`). Positions go on from there.
+qn_tensor *qn_encoder_forward_cached(qn_context *c, qn_encoder *encoder, const qn_tokens *tokens,
+                                     const qn_kv_cache *cache, qn_rows_read rows);
+// Puts the keys and values of an encoder's result into the empty caches of its sequences, for all layers of a packed
+// decoder.
+void qn_encoder_keep_source(qn_context *c, qn_encoder *decoder, const qn_encoded *source, const qn_kv_cache *cache);

@@ -14,6 +14,7 @@ qn_attention_form qn_encoder_form(const qn_encoder *e, size_t i) {
                                .dropout = e->config.attention_dropout,
                                .bias = e->bias.weight ? &e->bias : NULL,
                                .window = is_local(&e->config, i) ? e->config.window : 0,
+                               .scale = e->config.score_scale,
                                .key_heads = e->config.key_heads,
                                .causal = e->config.causal};
 }
@@ -32,6 +33,18 @@ bool qn_encoder_distances(qn_context *c, qn_encoder *e, size_t i, qn_attention_d
                                     qn_present(&l->query_key_bias), QN_ACTIVATION_NONE);
     form->distances = distances;
     return distances->rows;
+}
+
+qn_tensor *qn_encoder_cross(qn_context *c, qn_encoder *e, size_t i, qn_tensor *query, const qn_tokens *tokens) {
+    qn_encoder_layer *l = qn_layer_at(e, i);
+    const qn_encoded *source = tokens->source;
+    qn_attention_form form = {.heads = e->config.heads,
+                              .key_heads = e->config.key_heads,
+                              .dropout = e->config.attention_dropout,
+                              .scale = e->config.score_scale};
+    qn_tensor *kv =
+        qn_linear(c, source->hidden, &l->cross_kv_weight, qn_present(&l->cross_kv_bias), QN_ACTIVATION_NONE);
+    return qn_attention_of(c, query, tokens->ragged, NULL, kv, source->ragged, &form);
 }
 
 const qn_rotary *qn_encoder_rotary(const qn_encoder *e, size_t i) {
@@ -61,13 +74,19 @@ static qn_tensor *attend(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, c
     return dense(c, qn_self_attention_of(c, qkv, tokens->ragged, &form), &l->attention_output);
 }
 
+// Attention to the source.
+static qn_tensor *attend_source(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, const qn_tokens *tokens) {
+    qn_encoder_layer *l = qn_layer_at(e, i);
+    qn_tensor *mixed = qn_encoder_cross(c, e, i, dense(c, x, &l->cross_query), tokens);
+    return dense(c, mixed, &l->cross_output);
+}
+
 static qn_tensor *feed_forward(qn_context *c, qn_encoder *e, qn_encoder_layer *l, qn_tensor *x) {
     const qn_encoder_config *f = &e->config;
-    bool drops = f->drops != QN_DROPS_RESULT && f->hidden_dropout > 0;
-    qn_tensor *wide = (f->gated || drops ? qn_linear : qn_linear_narrow)(c, x, l->up.weight, l->up.bias,
-                                                                         f->gated ? QN_ACTIVATION_NONE : f->activation);
+    qn_tensor *wide = (f->gated || f->inner_dropout > 0 ? qn_linear : qn_linear_narrow)(
+        c, x, l->up.weight, l->up.bias, f->gated ? QN_ACTIVATION_NONE : f->activation);
     qn_tensor *in = f->gated ? qn_glu(c, wide, f->activation, f->gate_last) : wide;
-    if (f->drops != QN_DROPS_RESULT) in = qn_drop(c, in, f->hidden_dropout);
+    in = qn_drop(c, in, f->inner_dropout);
     qn_tensor *y = dense(c, in, &l->down);
     qn_forget_for_now(c, in); // the largest of all, or with a gate its half
     return y;
@@ -118,7 +137,10 @@ static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
     qn_tensor *tables[QN_EMBEDDING_TABLES] = {e->word};
     const int32_t *ids[QN_EMBEDDING_TABLES] = {tokens->ids};
     if (e->word->stored) tables[0] = stored_rows(c, e->word, tokens->tokens, tokens->ids, &ids[0]);
-    bool int8 = e->compute == QN_DTYPE_INT8 && !qn_taping(c);
+    qn_embedding_form form = {.int8 = e->compute == QN_DTYPE_INT8 && !qn_taping(c),
+                              .fixed = e->config.fixed_padding,
+                              .padding = e->config.padding,
+                              .scale = e->config.embedding_scale};
     size_t count = 1;
     if (e->type) {
         tables[count] = e->type;
@@ -130,7 +152,7 @@ static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
         }
         count++;
     }
-    if (!e->position && !e->sinusoid.data) return qn_embedding_in(c, int8, tokens->tokens, count, tables, ids);
+    if (!e->position && !e->sinusoid.data) return qn_embedding_in(c, &form, tokens->tokens, count, tables, ids);
     tables[count] = e->position ? e->position : &e->sinusoid;
     ids[count] = tokens->positions;
     if (e->config.position_offset) {
@@ -140,7 +162,7 @@ static qn_tensor *embed(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
             shifted[t] = tokens->positions[t] + (int32_t)e->config.position_offset;
         ids[count] = shifted;
     }
-    return qn_embedding_in(c, int8, tokens->tokens, count + 1, tables, ids);
+    return qn_embedding_in(c, &form, tokens->tokens, count + 1, tables, ids);
 }
 
 qn_tensor *qn_encoder_start(qn_context *c, qn_encoder *e, const qn_tokens *tokens) {
@@ -243,6 +265,16 @@ static bool too_long(qn_context *c, const qn_encoder *e, qn_ragged batch) {
     return false;
 }
 
+// Whether there is a source for each sequence.
+static bool source_fits(qn_context *c, const qn_tokens *tokens) {
+    size_t sources = tokens->source ? tokens->source->ragged.sequences : 0;
+    if (tokens->source && !tokens->source->hidden) return false; // a failure before
+    if (tokens->source && sources == tokens->ragged.sequences) return true;
+    qn_fail(QN_ERROR_ARGUMENT, "decoder: %zu sources of %zu sequences (expected one each)", sources,
+            tokens->ragged.sequences);
+    return qn_fail_operation(c, QN_ERROR_ARGUMENT);
+}
+
 // One layer on every row. *sub: see last_layer.
 static qn_tensor *layer(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, qn_tensor **sub,
                         const qn_tokens *tokens) {
@@ -252,18 +284,26 @@ static qn_tensor *layer(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, qn
         qn_tensor *normed = qn_encoder_norm(c, e, x, *sub, &l->attention_norm, drop_result, &x);
         qn_tensor *mixed = attend(c, e, i, normed, tokens);
         if (normed != x) qn_forget_for_now(c, normed);
+        if (e->config.cross) {
+            normed = qn_encoder_norm(c, e, x, mixed, &l->cross_norm, drop, &x);
+            mixed = attend_source(c, e, i, normed, tokens);
+            qn_forget_for_now(c, normed);
+        }
         normed = qn_encoder_norm(c, e, x, mixed, &l->feed_forward_norm, drop, &x);
         *sub = feed_forward(c, e, l, normed);
         qn_forget_for_now(c, normed);
         return x;
     }
     x = qn_encoder_norm(c, e, x, attend(c, e, i, x, tokens), &l->attention_norm, drop, NULL);
+    if (e->config.cross) x = qn_encoder_norm(c, e, x, attend_source(c, e, i, x, tokens), &l->cross_norm, drop, NULL);
     return qn_encoder_norm(c, e, x, feed_forward(c, e, l, x), &l->feed_forward_norm, drop_result, NULL);
 }
 
 qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens *tokens, qn_rows_read rows) {
-    size_t whole = e->config.layers - (rows.index && e->config.layers > 0); // layers that compute every row
-    bool pre = e->config.pre_norm;
+    bool pre = e->config.pre_norm, cross = e->config.cross;
+    size_t whole = e->config.layers; // layers that compute every row
+    if (rows.index && whole > 0 && !cross) whole--;
+    if (cross && !source_fits(c, tokens)) return NULL;
     if (e->config.positions >= QN_POSITIONS_ROTARY && too_long(c, e, tokens->ragged)) return NULL;
     extend_rotary(e, tokens->ragged);
     qn_tensor *x = qn_encoder_start(c, e, tokens);
@@ -288,8 +328,10 @@ qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens
     }
     if (x && whole < e->config.layers)
         x = last_layer(c, e, x, &sub, tokens, rows);
-    else if (rows.index)
+    else if (rows.index && x) {
         x = qn_gather(c, x, rows.count, rows.index);
+        if (sub) sub = qn_gather(c, sub, rows.count, rows.index);
+    }
     if (x && pre) x = qn_encoder_norm(c, e, x, sub, &e->final_norm, result_dropout(e), NULL);
-    return x;
+    return e->config.final_dropout ? qn_drop(c, x, e->config.hidden_dropout) : x;
 }

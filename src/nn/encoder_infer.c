@@ -66,16 +66,56 @@ size_t qn_encoder_cache_floats(const qn_encoder *e, const qn_backend *b, size_t 
     return e->config.layers * layer_floats(e, b, capacity);
 }
 
+size_t qn_encoder_token_floats(const qn_encoder *e) {
+    return e->config.layers * 2 * qn_key_width(&e->config);
+}
+
+static float score_scale(const qn_encoder_config *f) {
+    return f->score_scale > 0 ? f->score_scale : 1.0f / sqrtf((float)f->head_width);
+}
+
+// The part of layer i in each sequence's cache; NULL after a failure.
+static float **layer_memory(qn_context *c, const qn_encoder *e, size_t i, size_t sequences, const qn_kv_cache *cache) {
+    float **memory = qn_arena_alloc(c->records, sequences + 1, sizeof *memory);
+    if (!memory) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    for (size_t k = 0; k < sequences; k++)
+        memory[k] = cache->memory[k] + i * layer_floats(e, c->backend, cache->capacity[k]);
+    return memory;
+}
+
+static void token_attention(qn_context *c, const qn_encoder *e, size_t i, attention_values *v, qn_ragged batch,
+                            const qn_kv_cache *cache) {
+    const qn_encoder_config *f = &e->config;
+    const float *qkv = v->qkv->data;
+    const qn_attention_bias *bias = &e->bias;
+    c->backend->ops->token_attention(c->backend, &(qn_token_args){.sequences = batch.sequences,
+                                                                  .lengths = cache->lengths,
+                                                                  .tokens = cache->tokens,
+                                                                  .first = i * 2 * qn_key_width(f),
+                                                                  .heads = f->heads,
+                                                                  .key_heads = f->key_heads,
+                                                                  .head_width = f->head_width,
+                                                                  .query = qkv,
+                                                                  .key = qkv + qn_query_width(f),
+                                                                  .value = qkv + qn_query_width(f) + qn_key_width(f),
+                                                                  .stride = qn_qkv_width(f),
+                                                                  .scale = score_scale(f),
+                                                                  .bias = bias->weight ? bias->weight->data : NULL,
+                                                                  .bias_bucket = bias->bucket,
+                                                                  .bias_reach = bias->reach,
+                                                                  .out = v->mixed->data});
+}
+
 static void cached_attention(qn_context *c, const qn_encoder *e, size_t i, attention_values *v, qn_ragged batch,
                              const qn_kv_cache *cache) {
     const qn_encoder_config *f = &e->config;
-    float **memory = qn_arena_alloc(c->records, batch.sequences + 1, sizeof *memory);
-    if (!memory || !v->qkv || !v->mixed) {
-        qn_fail_operation(c, QN_ERROR_MEMORY);
+    if (!v->qkv || !v->mixed) return;
+    if (cache->tokens) {
+        token_attention(c, e, i, v, batch, cache);
         return;
     }
-    for (size_t k = 0; k < batch.sequences; k++)
-        memory[k] = cache->memory[k] + i * layer_floats(e, c->backend, cache->capacity[k]);
+    float **memory = layer_memory(c, e, i, batch.sequences, cache);
+    if (!memory) return;
     const float *qkv = v->qkv->data;
     c->backend->ops->cache_attention(c->backend, &(qn_cache_args){.sequences = batch.sequences,
                                                                   .offsets = batch.offsets,
@@ -90,9 +130,56 @@ static void cached_attention(qn_context *c, const qn_encoder *e, size_t i, atten
                                                                   .value = qkv + qn_query_width(f) + qn_key_width(f),
                                                                   .query_stride = qn_qkv_width(f),
                                                                   .stride = qn_qkv_width(f),
-                                                                  .scale = 1.0f / sqrtf((float)f->head_width),
+                                                                  .scale = score_scale(f),
                                                                   .causal = true,
                                                                   .out = v->mixed->data});
+}
+
+void qn_encoder_keep_source(qn_context *c, qn_encoder *e, const qn_encoded *source, const qn_kv_cache *cache) {
+    const qn_encoder_config *f = &e->config;
+    for (size_t i = 0; i < f->layers && source->hidden; i++) {
+        qn_encoder_layer *l = qn_layer_at(e, i);
+        qn_arena_mark mark = qn_arena_save(c->arena);
+        float **memory = layer_memory(c, e, i, source->ragged.sequences, cache);
+        qn_tensor *kv =
+            qn_linear(c, source->hidden, &l->cross_kv_weight, qn_present(&l->cross_kv_bias), QN_ACTIVATION_NONE);
+        if (memory && kv)
+            c->backend->ops->cache_attention(c->backend, &(qn_cache_args){.sequences = source->ragged.sequences,
+                                                                          .offsets = source->ragged.offsets,
+                                                                          .lengths = cache->lengths,
+                                                                          .capacity = cache->capacity,
+                                                                          .cache = memory,
+                                                                          .heads = f->heads,
+                                                                          .key_heads = f->key_heads,
+                                                                          .head_width = f->head_width,
+                                                                          .key = kv->data,
+                                                                          .value = kv->data + qn_key_width(f),
+                                                                          .stride = qn_width(kv)});
+        qn_arena_restore(c->arena, mark);
+    }
+}
+
+// The rows that are written from one source look at it together: its keys are read once.
+static qn_tensor *cached_cross(qn_context *c, const qn_encoder *e, size_t i, qn_tensor *query,
+                               const qn_kv_cache *cache) {
+    const qn_encoder_config *f = &e->config;
+    size_t sources = cache->source_rows.sequences;
+    qn_tensor *mixed = qn_new_matrix(c, qn_rows(query), qn_query_width(f), false);
+    float **memory = layer_memory(c, e, i, sources, cache->source);
+    if (!memory || !mixed) return NULL;
+    c->backend->ops->cache_attention(c->backend, &(qn_cache_args){.sequences = sources,
+                                                                  .offsets = cache->source_rows.offsets,
+                                                                  .lengths = cache->source->lengths,
+                                                                  .capacity = cache->source->capacity,
+                                                                  .cache = memory,
+                                                                  .heads = f->heads,
+                                                                  .key_heads = f->key_heads,
+                                                                  .head_width = f->head_width,
+                                                                  .query = query->data,
+                                                                  .query_stride = qn_width(query),
+                                                                  .scale = score_scale(f),
+                                                                  .out = mixed->data});
+    return mixed;
 }
 
 // What layers say of distances is computed once.
@@ -124,9 +211,31 @@ static void attention_step(qn_context *c, qn_encoder *e, size_t i, attention_val
         v->mixed = qn_self_attention_of(c, v->qkv, batch, &form);
 }
 
+// What follows an attention: its output projection, the residual sum, a norm. Returns what the next sublayer reads.
+static int output_steps(qn_block *b, qn_encoder *e, int x, int mixed, const qn_dense *output, int delta,
+                        const qn_dense *norm) {
+    linear_step(b, mixed, output, QN_ACTIVATION_NONE, delta);
+    return norm_step(b, e, x, delta, norm);
+}
+
+// The attention of layer i to its source: ends the block with the queries, and begins one that has read the result.
+static int cross_step(qn_block *b, qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, int normed,
+                      const qn_tokens *tokens, const qn_kv_cache *cache) {
+    qn_encoder_layer *l = qn_layer_at(e, i);
+    qn_tensor *query = qn_new_matrix(c, qn_rows(x), qn_query_width(&e->config), false);
+    linear_step(b, normed, &l->cross_query, QN_ACTIVATION_NONE, qn_block_tensor(b, query));
+    qn_block_run(b);
+    qn_tensor *mixed = !query  ? NULL
+                       : cache ? cached_cross(c, e, i, query, cache)
+                               : qn_encoder_cross(c, e, i, query, tokens);
+    qn_block_begin(b, c, qn_rows(x));
+    qn_block_tensor(b, x); // the first value, as in the block before
+    return qn_block_tensor(b, mixed);
+}
+
 void qn_encoder_infer(qn_context *c, qn_encoder *e, qn_tensor *x, const qn_tokens *tokens, size_t end,
                       const qn_kv_cache *cache, qn_tensor **sub) {
-    bool pre = e->config.pre_norm;
+    bool pre = e->config.pre_norm, cross = e->config.cross;
     size_t d = e->config.hidden, rows = qn_rows(x);
     attention_values v = new_attention_values(c, e, rows, cache != NULL);
     if (pre) *sub = qn_new_matrix(c, rows, d, false);
@@ -144,9 +253,14 @@ void qn_encoder_infer(qn_context *c, qn_encoder *e, qn_tensor *x, const qn_token
             qn_encoder_layer *l = qn_layer_at(e, i - 1);
             attention_step(c, e, i - 1, &v, tokens->ragged, cache);
             int mixed = v.narrow_mixed ? qn_block_narrow(&b, v.narrow_mixed) : qn_block_tensor(&b, v.mixed);
+            const qn_dense *output = &l->attention_output, *norm = &l->attention_norm;
+            if (cross) {
+                normed = output_steps(&b, e, in, mixed, output, qn_block_inside(&b, d), pre ? &l->cross_norm : norm);
+                mixed = cross_step(&b, c, e, i - 1, x, normed, tokens, cache);
+                output = &l->cross_output, norm = &l->cross_norm;
+            }
             delta = pre && i == end ? qn_block_tensor(&b, *sub) : qn_block_inside(&b, d);
-            linear_step(&b, mixed, &l->attention_output, QN_ACTIVATION_NONE, delta);
-            normed = norm_step(&b, e, in, delta, pre ? &l->feed_forward_norm : &l->attention_norm);
+            normed = output_steps(&b, e, in, mixed, output, delta, pre ? &l->feed_forward_norm : norm);
             feed_forward_steps(&b, e, l, normed, delta);
             if (!pre) normed = norm_step(&b, e, in, delta, &l->feed_forward_norm);
         }

@@ -29,6 +29,8 @@ bool qn_encoder_distances(qn_context *c, qn_encoder *e, size_t i, qn_attention_d
                           qn_attention_form *form);
 // The tables by which layer i turns queries and keys, or NULL.
 const qn_rotary *qn_encoder_rotary(const qn_encoder *e, size_t i);
+// The queries of layer i over its keys and values of the source, which are computed from the encoder's result.
+qn_tensor *qn_encoder_cross(qn_context *c, qn_encoder *e, size_t i, qn_tensor *query, const qn_tokens *tokens);
 // norm(x + dropout(sub)); a norm without a weight is none.
 qn_tensor *qn_encoder_norm(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor *sub, const qn_dense *norm,
                            float dropout, qn_tensor **sum);

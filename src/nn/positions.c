@@ -3,18 +3,19 @@
 #include <math.h>
 #include <stdlib.h>
 
-void qn_fill_sinusoid(size_t rows, size_t d, float *table) {
+void qn_fill_sinusoid(size_t rows, size_t d, bool halves, float *table) {
+    size_t sines = (d + 1) / 2;
     for (size_t p = 0; p < rows; p++)
         for (size_t i = 0; i < d; i++) {
             double angle = (double)p / pow(10000.0, (double)(i / 2 * 2) / (double)d);
-            table[p * d + i] = (float)(i % 2 ? cos(angle) : sin(angle));
+            table[p * d + (halves ? i / 2 + i % 2 * sines : i)] = (float)(i % 2 ? cos(angle) : sin(angle));
         }
 }
 
-qn_status qn_make_sinusoid(size_t rows, size_t d, qn_tensor *out) {
+qn_status qn_make_sinusoid(size_t rows, size_t d, bool halves, qn_tensor *out) {
     float *table = qn_aligned_alloc(rows * d * sizeof *table);
     if (!table) return QN_ERROR_MEMORY;
-    qn_fill_sinusoid(rows, d, table);
+    qn_fill_sinusoid(rows, d, halves, table);
     *out = (qn_tensor){.rank = 2, .shape = {rows, d}, .data = table};
     return QN_OK;
 }
@@ -62,30 +63,30 @@ void qn_rotary_free(qn_rotary_tables *t) {
 
 // ---- Biases by distance
 
-// The bucket of a distance (Raffel et al. 2020, as in Song et al. 2020): half of 32 for keys after the query; of each
-// half, 8 for the distances 0 .. 7 and 8 for logarithmic steps up to 128. In single precision, as the reference rounds.
-static int32_t distance_bucket(int64_t key_minus_query) {
-    int32_t half = key_minus_query > 0 ? QN_RELATIVE_BUCKETS / 2 : 0, exact = QN_RELATIVE_BUCKETS / 4;
-    int64_t n = key_minus_query < 0 ? -key_minus_query : key_minus_query;
-    if (n < exact) return half + (int32_t)n;
-    float steps = logf((float)n / (float)exact) / (float)log(128.0 / exact) * (float)(QN_RELATIVE_BUCKETS / 2 - exact);
-    int32_t last = QN_RELATIVE_BUCKETS / 2 - 1;
-    return half + (steps < (float)(last - exact) ? exact + (int32_t)steps : last);
+// In single precision, as the reference rounds.
+static int32_t distance_bucket(int64_t key_minus_query, const qn_buckets *f) {
+    int32_t side = (int32_t)f->count / (f->back ? 1 : 2), exact = side / 2;
+    int32_t first = key_minus_query > 0 && !f->back ? side : 0;
+    int64_t n = key_minus_query < 0 ? -key_minus_query : f->back ? 0 : key_minus_query;
+    if (n < exact) return first + (int32_t)n;
+    float steps = logf((float)n / (float)exact) / (float)log((double)f->most / exact) * (float)(side - exact);
+    return first + (steps < (float)(side - 1 - exact) ? exact + (int32_t)steps : side - 1);
 }
 
-static int32_t *make_buckets(size_t max_positions, bool plain, qn_attention_bias *bias) {
+// `buckets` NULL: each distance has its own.
+static int32_t *make_buckets(size_t max_positions, const qn_buckets *f, qn_attention_bias *bias) {
     int64_t reach = (int64_t)max_positions - 1;
     int32_t *buckets = qn_malloc((size_t)(2 * reach + 1), sizeof *buckets);
     if (!buckets) return NULL;
     for (int64_t i = -reach; i <= reach; i++)
-        buckets[i + reach] = plain ? (int32_t)(i < 0 ? -i : i) : distance_bucket(i);
+        buckets[i + reach] = f ? distance_bucket(i, f) : (int32_t)(i < 0 ? -i : i);
     bias->bucket = buckets;
     bias->reach = (size_t)reach;
     return buckets;
 }
 
-int32_t *qn_make_buckets(size_t max_positions, qn_attention_bias *bias) {
-    return make_buckets(max_positions, false, bias);
+int32_t *qn_make_buckets(size_t max_positions, const qn_buckets *buckets, qn_attention_bias *bias) {
+    return make_buckets(max_positions, buckets, bias);
 }
 
 // In single precision, as the reference rounds.
@@ -118,7 +119,7 @@ static double slope(size_t head, size_t heads) {
 
 int32_t *qn_make_alibi(size_t max_positions, size_t heads, qn_tensor *table, qn_attention_bias *bias) {
     float *values = qn_aligned_alloc(max_positions * heads * sizeof *values);
-    int32_t *buckets = values ? make_buckets(max_positions, true, bias) : NULL;
+    int32_t *buckets = values ? make_buckets(max_positions, NULL, bias) : NULL;
     if (!buckets) {
         qn_aligned_free(values);
         return NULL;

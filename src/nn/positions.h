@@ -2,11 +2,10 @@
 #pragma once
 #include "ops/ops.h"
 
-enum { QN_RELATIVE_BUCKETS = 32 }; // of distances, whatever more rows a table has
-
-// table[pos, 2 i] = sin(pos / 10000^(2 i / d)), table[pos, 2 i + 1] = cos(the same) (Vaswani et al. 2017, section 3.5)
-void qn_fill_sinusoid(size_t rows, size_t d, float *table);
-qn_status qn_make_sinusoid(size_t rows, size_t d, qn_tensor *out); // free its data with qn_aligned_free
+// table[pos, 2 i] = sin(pos / 10000^(2 i / d)), table[pos, 2 i + 1] = cos(the same) (Vaswani et al. 2017, section 3.5);
+// with `halves` the sines of all i stand first, then the cosines.
+void qn_fill_sinusoid(size_t rows, size_t d, bool halves, float *table);
+qn_status qn_make_sinusoid(size_t rows, size_t d, bool halves, qn_tensor *out); // free its data with qn_aligned_free
 
 // Rotary positions: the angle of pair i at position p is p f_i, f_i = theta^(-2 i / width). Longer texts than a model
 // was trained on: LINEAR divides positions by `factor`; NTK takes theta factor and divides f by factor^(2 / width).
@@ -29,9 +28,16 @@ qn_status qn_rotary_create(const qn_rotary_config *config, size_t width, size_t 
 void qn_rotary_extend(qn_rotary_tables *tables, size_t positions);
 void qn_rotary_free(qn_rotary_tables *tables);
 
+// Which distances share a bias (Raffel et al. 2020): a quarter of `count` buckets is for 0, 1, 2, ... before the query,
+// the next for logarithmic steps up to `most`, and the other half is the same for keys after it; with `back` there are
+// none of these, and each part is twice as large.
+typedef struct {
+    size_t count, most;
+    bool back;
+} qn_buckets;
 // The buckets [2 max_positions - 1] of distances for a table of biases; they and `reach` go into `bias`. Free the
 // result with free(); NULL without memory.
-int32_t *qn_make_buckets(size_t max_positions, qn_attention_bias *bias);
+int32_t *qn_make_buckets(size_t max_positions, const qn_buckets *buckets, qn_attention_bias *bias);
 // DeBERTa's distances (He et al. 2021): the row, 0 .. 2 span - 1, of query - key + reach, [2 reach + 1]. With `buckets`
 // (then the span) the distances from half of them on share rows in logarithmic steps up to `most`. Free with free().
 int32_t *qn_make_distances(size_t reach, size_t span, size_t buckets, size_t most);

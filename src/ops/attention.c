@@ -91,6 +91,10 @@ static bool use_distances(qn_context *c, record *r, const qn_attention_distances
     return true;
 }
 
+static float scale_of(const qn_attention_form *form, size_t head_width) {
+    return form->scale > 0 ? form->scale : 1.0f / sqrtf((float)head_width);
+}
+
 typedef struct {
     qn_ragged queries, batch;
     size_t key, d; // the column of the keys in kv; the width
@@ -124,7 +128,7 @@ static qn_tensor *attend(qn_context *c, qn_tensor *query, qn_tensor *kv, const s
                                  .key = kv->data ? kv->data + s->key : NULL,
                                  .value = kv->data ? kv->data + s->key + d / heads * key_heads : NULL,
                                  .stride = qn_width(kv),
-                                 .scale = 1.0f / sqrtf((float)(d / heads)),
+                                 .scale = scale_of(form, d / heads),
                                  .query_positions = s->positions,
                                  .window = form->window,
                                  .causal = form->causal,
@@ -195,7 +199,7 @@ void qn_narrow_attention(qn_context *c, const qn_narrow_tensor *qkv, const qn_at
                          .key_heads = key_heads,
                          .head_width = h,
                          .stride = qkv->width,
-                         .scale = 1.0f / sqrtf((float)h),
+                         .scale = scale_of(form, h),
                          .window = form->window,
                          .causal = form->causal,
                          .narrow = qkv->data,

@@ -1,4 +1,4 @@
-// y[t] = sum over k of table_k[ids_k[t]]        table_k [size_k, d], y [T, d]
+// y[t] = sum over k of table_k[ids_k[t]]        table_k [size_k, d], y [T, d]; the first term may have a factor
 // dtable_k[ids_k[t]] += dy[t], or where the gradient has only the rows in use dtable_k[place[ids_k[t]]]
 #include "ops/ops.h"
 #include "tensor/used_rows.h"
@@ -18,16 +18,18 @@ static void backward(void *context, void *content) {
     c->backend->ops->embedding_backward(c->backend, &r->args);
 }
 
-// Which rows of its gradient a table's ids are. False, with the failure kept, when a row is not in use.
-static bool find_places(qn_context *c, const qn_tensor *table, size_t rows, const int32_t *ids, const int32_t **out) {
+// Which rows of its gradient a table's ids are, -1 for one that gets none. False, with the failure kept, when a row is
+// not in use.
+static bool find_places(qn_context *c, const qn_tensor *table, size_t rows, const int32_t *ids, const int32_t *fixed,
+                        const int32_t **out) {
     *out = ids;
-    if (!table->used || !table->requires_grad || !qn_taping(c)) return true;
+    if ((!table->used && !fixed) || !table->requires_grad || !qn_taping(c)) return true;
     int32_t *places = qn_arena_alloc(c->records, rows, sizeof *places);
     if (!places) return qn_fail_operation(c, QN_ERROR_MEMORY);
     *out = places;
     for (size_t t = 0; t < rows; t++) {
-        places[t] = table->used->place[ids[t]];
-        if (places[t] >= 0) continue;
+        places[t] = fixed && ids[t] == *fixed ? -1 : table->used ? table->used->place[ids[t]] : ids[t];
+        if (places[t] >= 0 || (fixed && ids[t] == *fixed)) continue;
         qn_fail(QN_ERROR_ARGUMENT, "embedding: row %d of token %zu is not in use (expected qn_optimizer_use before)",
                 ids[t], t);
         return qn_fail_operation(c, QN_ERROR_ARGUMENT);
@@ -36,12 +38,13 @@ static bool find_places(qn_context *c, const qn_tensor *table, size_t rows, cons
 }
 
 qn_tensor *qn_embedding(qn_context *c, size_t rows, size_t tables, qn_tensor *const *table, const int32_t *const *ids) {
-    return qn_embedding_in(c, false, rows, tables, table, ids);
+    return qn_embedding_in(c, &(qn_embedding_form){0}, rows, tables, table, ids);
 }
 
-qn_tensor *qn_embedding_in(qn_context *c, bool int8, size_t rows, size_t tables, qn_tensor *const *table,
-                           const int32_t *const *ids) {
-    record r = {.args = {.rows = rows, .tables = tables, .int8 = int8}};
+qn_tensor *qn_embedding_in(qn_context *c, const qn_embedding_form *form, size_t rows, size_t tables,
+                           qn_tensor *const *table, const int32_t *const *ids) {
+    float scale = form->scale > 0 ? form->scale : 1;
+    record r = {.args = {.rows = rows, .tables = tables, .int8 = form->int8, .scale = scale}};
     bool trains = false;
     if (tables < 1 || tables > QN_EMBEDDING_TABLES) {
         qn_fail(QN_ERROR_ARGUMENT, "embedding: %zu tables (expected 1 to %d)", tables, QN_EMBEDDING_TABLES);
@@ -62,7 +65,8 @@ qn_tensor *qn_embedding_in(qn_context *c, bool int8, size_t rows, size_t tables,
                         ids[k][t], t, k, size - 1);
                 return qn_fail_operation(c, QN_ERROR_ARGUMENT);
             }
-        if (!find_places(c, table[k], rows, ids[k], &r.gradient_rows[k])) return NULL;
+        const int32_t *fixed = k == 0 && form->fixed ? &form->padding : NULL;
+        if (!find_places(c, table[k], rows, ids[k], fixed, &r.gradient_rows[k])) return NULL;
         r.args.d = d;
         r.args.table[k] = table[k]->data;
         r.args.ids[k] = ids[k];

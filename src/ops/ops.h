@@ -60,9 +60,15 @@ bool qn_check_ragged(qn_context *c, const char *operation, qn_ragged batch, size
 // where parameters keep them. NULL is fine.
 bool qn_check_parameter(qn_context *c, const char *operation, const qn_tensor *t);
 
-// As qn_embedding; with `int8` each row is what quantization leaves of it (inference alone).
-qn_tensor *qn_embedding_in(qn_context *c, bool int8, size_t rows, size_t tables, qn_tensor *const *table,
-                           const int32_t *const *ids);
+// As qn_embedding in a form: with `int8` each row is what quantization leaves of it (inference alone), and those of the
+// first table are multiplied by `scale` (0: 1). `fixed`: id `padding` of that table gets no gradient.
+typedef struct {
+    bool int8, fixed;
+    int32_t padding;
+    float scale;
+} qn_embedding_form;
+qn_tensor *qn_embedding_in(qn_context *c, const qn_embedding_form *form, size_t rows, size_t tables,
+                           qn_tensor *const *table, const int32_t *const *ids);
 
 // --- Training in bf16: values that products alone read are kept as these read them, in bf16.
 //
@@ -94,6 +100,7 @@ typedef struct {
     size_t window;                           // queries see keys at distances up to it; 0: all
     size_t key_heads;                        // of keys and values, each for heads / key_heads query heads; 0: heads
     bool causal;                             // no query sees a later key
+    float scale;                             // of the scores; 0: 1 / sqrt(h)
 } qn_attention_form;
 
 // As quern.h's qn_self_attention and qn_attention, in any form. `positions` are those of the queries, each in its

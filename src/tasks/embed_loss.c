@@ -121,7 +121,7 @@ static qn_tensor *encode(const qn_embed_job *j, qn_network *network, qn_context 
     if (!offsets) return qn_fail_operation(c, QN_ERROR_MEMORY);
     for (size_t i = 0; i <= n; i++) offsets[i] = batch->offsets[first + i] - begin;
     qn_tokens tokens = {
-        (size_t)offsets[n], batch->ids + begin, batch->types + begin, batch->positions + begin, {n, offsets}};
+        (size_t)offsets[n], batch->ids + begin, batch->types + begin, batch->positions + begin, {n, offsets}, NULL};
     qn_tensor *y;
     if (j->sbert.pooling == QN_SBERT_POOL_CLS) // the last layer computes no other rows
         y = qn_encoder_forward_rows(c, &network->encoder, &tokens, (qn_rows_read){n, offsets});

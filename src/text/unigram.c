@@ -2,6 +2,7 @@
 #include "text/unigram.h"
 #include "base/memory.h"
 #include "text/form.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,11 +15,15 @@ qn_status qn_unigram_add_score(qn_unigram *u, double score) {
     return QN_OK;
 }
 
+static bool is_written_only(const qn_unigram *u, int32_t id) {
+    return u->scores[id] <= QN_UNIGRAM_WRITTEN_ONLY;
+}
+
 void qn_unigram_finish(qn_unigram *u, const qn_vocabulary *vocabulary) {
-    double lowest = u->score_count > 0 ? u->scores[0] : 0;
-    for (size_t i = 1; i < u->score_count; i++)
-        if (u->scores[i] < lowest) lowest = u->scores[i];
-    u->unknown_score = lowest - unknown_penalty;
+    double lowest = INFINITY;
+    for (size_t i = 0; i < u->score_count; i++)
+        if (u->scores[i] < lowest && !is_written_only(u, (int32_t)i)) lowest = u->scores[i];
+    u->unknown_score = (isfinite(lowest) ? lowest : 0) - unknown_penalty;
     u->vocabulary = vocabulary;
     for (int byte = 0; byte < 256; byte++) {
         char name[8];
@@ -51,7 +56,7 @@ static void search(const qn_unigram *u, struct qn_unigram_node *nodes, const cha
             if (node < 0) break;
             end++;
             int32_t id = trie->cells[node].value;
-            if (id < 0) continue;
+            if (id < 0 || is_written_only(u, id)) continue;
             offer(&nodes[end], here + u->scores[id], start, id);
             whole_character |= end - start == length;
         }
@@ -63,6 +68,7 @@ static void search(const qn_unigram *u, struct qn_unigram_node *nodes, const cha
 // A piece of unknown characters: bytes where there are tokens for them, else the unknown token.
 static qn_status put_unknown(const qn_unigram *u, const char *word, uint32_t start, uint32_t end, qn_pieces *pieces) {
     int32_t known = qn_vocabulary_id(u->vocabulary, word + start, end - start);
+    if (known >= 0 && is_written_only(u, known)) known = -1;
     bool bytes = known < 0 && u->byte_fallback;
     for (uint32_t i = start; i < end && bytes; i++) bytes = u->bytes[(uint8_t)word[i]] >= 0;
     if (!bytes) {

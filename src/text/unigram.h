@@ -4,6 +4,9 @@
 #include "text/pieces.h"
 #include "text/vocabulary.h"
 
+// A token with a score as low as this is known, but no text is cut into it: one of another language that shares the ids.
+#define QN_UNIGRAM_WRITTEN_ONLY (-1e300)
+
 typedef struct {
     int32_t unknown; // -1: a character that no token begins with is an error
     bool byte_fallback;

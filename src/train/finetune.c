@@ -67,9 +67,7 @@ static qn_status make_network(const qn_training *o, const char *folder, const ch
         qn_model_config_free(&config);
         return status;
     }
-    if (o->dropout >= 0)
-        config.encoder.hidden_dropout = config.encoder.attention_dropout = config.classifier_dropout =
-            config.tagger_dropout = config.span_dropout = (float)o->dropout;
+    if (o->dropout >= 0) qn_model_config_set_dropout(&config, (float)o->dropout);
     qn_lora lora = {0};
     qn_network_options options = {j->task.task->heads, true, o->seed, true, .frozen = (int)(o->freeze_layers + 1)};
     if (qn_training_adapts(o)) {

@@ -1,8 +1,7 @@
 // Tiny random models of each family against transformers: outputs, every gradient, and the losses of 20 AdamW steps, on
 // every instruction set that this CPU has. What each case covers is in tests/golden/bert/README.md and
 // tests/golden/families/README.md.
-#include "models/network.h"
-#include "support.h"
+#include "models/golden.h"
 #include "train/optimizer.h"
 #include <math.h>
 #include <stdio.h>
@@ -27,47 +26,15 @@ static const qn_st_tensor *golden(fixture *f, const char *name) {
 }
 
 static int32_t *read_i32(fixture *f, const char *name, size_t *count) {
-    const qn_st_tensor *t = golden(f, name);
-    if (!t) return NULL;
-    size_t n = t->size / (t->dtype == QN_ST_I64 ? 8 : 4);
-    int32_t *out = malloc(n * sizeof *out);
-    for (size_t i = 0; i < n; i++)
-        if (t->dtype == QN_ST_I64) {
-            int64_t v;
-            memcpy(&v, t->data + 8 * i, 8);
-            out[i] = (int32_t)v;
-        } else
-            memcpy(out + i, t->data + 4 * i, 4);
-    if (count) *count = n;
-    return out;
+    return golden_i32(f->golden, name, count);
 }
 
 static float *read_f32(fixture *f, const char *name, size_t *count) {
-    const qn_st_tensor *t = golden(f, name);
-    if (!t || t->dtype != QN_ST_F32) return NULL;
-    size_t n = t->size / 4;
-    float *out = malloc(n * sizeof *out);
-    qn_st_to_f32(t->dtype, t->data, n, out);
-    if (count) *count = n;
-    return out;
+    return golden_f32(f->golden, name, count);
 }
 
-// The largest difference, relative to the largest value.
 static void compare(fixture *f, const char *name, const float *ours, double tolerance) {
-    size_t count;
-    float *theirs = read_f32(f, name, &count);
-    if (!theirs) fail_msg("golden file has no %s", name);
-    double worst = 0, top = 1e-6;
-    for (size_t i = 0; i < count; i++) {
-        if (!isfinite(theirs[i])) fail_msg("%s: the golden file has %g", name, theirs[i]);
-        worst = fmax(worst, fabs((double)ours[i] - theirs[i]));
-        top = fmax(top, fabs(theirs[i]));
-    }
-    // What has gradient zero in exact arithmetic is compared by absolute size: a key bias, and what softmax over the
-    // rows does not see, the span head's bias and the last norm's.
-    if (strncmp(name, "grad.", 5) == 0 && top < 1e-5) top = 1;
-    if (!(worst <= tolerance * top)) fail_msg("%s: differs by %.3g, largest value %.3g", name, worst, top);
-    free(theirs);
+    golden_compare(f->golden, name, ours, tolerance);
 }
 
 static void open_case(fixture *f, const char *name, const char *isa, int threads) {
@@ -335,7 +302,8 @@ static void packed_is_near(const char *name, qn_compute compute, double toleranc
                                f.tokens.ids + first,
                                f.tokens.types + first,
                                f.tokens.positions + first,
-                               {1, offsets}};
+                               {1, offsets},
+                               NULL};
             qn_tensor *y = qn_encoder_forward(&c, e, &alone);
             assert_non_null(y);
             assert_memory_equal(y->data, x->data + (size_t)first * qn_width(x), qn_count(y) * sizeof *y->data);
@@ -346,30 +314,10 @@ static void packed_is_near(const char *name, qn_compute compute, double toleranc
     close_case(&f);
 }
 
-// A written folder has the tensors of the one that transformers wrote: the same names, shapes and bytes, and no others.
 static void written_equals_read(const char *name) {
     fixture f;
-    char original[512], *folder = test_folder();
     open_case(&f, name, NULL, 1);
-    snprintf(original, sizeof original, "%s/tests/golden/%s/model.safetensors", QN_SOURCE_DIR, name);
-    assert_ok(qn_network_save(f.network, folder));
-    qn_weights *ours, *theirs;
-    assert_ok(qn_weights_open(folder, &ours));
-    assert_ok(qn_weights_open(original, &theirs));
-    assert_int_equal(qn_weights_count(ours), qn_weights_count(theirs));
-    for (size_t i = 0; i < qn_weights_count(theirs); i++) {
-        const qn_st_tensor *want = qn_weights_at(theirs, i), *have = qn_weights_find(ours, want->name);
-        if (!have) fail_msg("%s: %s was not written", name, want->name);
-        assert_int_equal(have->dims, want->dims);
-        assert_memory_equal(have->shape, want->shape, (size_t)want->dims * sizeof *want->shape);
-        assert_memory_equal(have->data, want->data, want->size);
-    }
-    qn_weights_close(ours);
-    qn_weights_close(theirs);
-    qn_model_config again; // and config.json says the same heads
-    assert_ok(qn_model_config_read(folder, &again));
-    assert_int_equal(again.heads, f.network->heads);
-    qn_model_config_free(&again);
+    golden_written(f.network, name);
     close_case(&f);
 }
 

@@ -122,6 +122,8 @@ void qn_cpu_attention_backward(qn_backend *b, const qn_attention_args *a);
 // cache.c
 size_t qn_cpu_cache_floats(const qn_backend *b, size_t capacity, size_t key_heads, size_t head_width);
 void qn_cpu_cache_attention(qn_backend *b, const qn_cache_args *a);
+void qn_cpu_top(qn_backend *b, const qn_top_args *a);
+void qn_cpu_token_attention(qn_backend *b, const qn_token_args *a);
 // Dropout of a row of probabilities.
 void qn_cpu_drop_probabilities(const qn_cpu *cpu, const qn_attention_args *a, size_t token, size_t head, size_t n,
                                const float *x, float *y);
@@ -163,6 +165,7 @@ void qn_cpu_activation_narrow_backward(qn_backend *b, qn_activation f, size_t co
                                        float *dx);
 void qn_cpu_dropout(qn_backend *b, qn_dropout f, size_t rows, size_t d, const float *x, float *y, bool accumulate);
 void qn_cpu_add(qn_backend *b, size_t count, const float *x, float *y);
+void qn_cpu_scale(qn_backend *b, size_t count, float factor, const float *x, float *y, bool accumulate);
 double qn_cpu_sum_squares(qn_backend *b, size_t count, const float *x);
 void qn_cpu_adamw(qn_backend *b, const qn_adamw *f, size_t count, float *parameter, float *gradient, float *m,
                   float *v);

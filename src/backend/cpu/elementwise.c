@@ -146,6 +146,23 @@ void qn_cpu_add(qn_backend *b, size_t count, const float *x, float *y) {
 }
 
 typedef struct {
+    float factor;
+    const float *x;
+    float *y;
+    bool accumulate;
+} scale_job;
+
+static void scale(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const scale_job *j = arguments;
+    (j->accumulate ? cpu->kernels->axpy : cpu->kernels->scale)(last - first, j->factor, j->x + first, j->y + first);
+}
+
+void qn_cpu_scale(qn_backend *b, size_t count, float factor, const float *x, float *y, bool accumulate) {
+    qn_cpu_ranges(qn_cpu_of(b), count, GRAIN, scale, &(scale_job){factor, x, y, accumulate});
+}
+
+typedef struct {
     const float *x;
     double *partial;
 } squares_job;

@@ -17,8 +17,8 @@ static void embed(qn_cpu *cpu, const void *arguments, size_t first, size_t last,
             if (a->int8) cpu->kernels->round_int8(a->d, row, to);
             if (i)
                 cpu->kernels->axpy(a->d, 1.0f, a->int8 ? rounded : row, y);
-            else if (!a->int8)
-                memcpy(y, row, a->d * sizeof *y);
+            else
+                cpu->kernels->scale(a->d, a->scale, a->int8 ? y : row, y);
         }
     }
 }
@@ -33,8 +33,9 @@ static void embed_backward(qn_cpu *cpu, const void *arguments, size_t first, siz
     const qn_embedding_args *a = arguments;
     for (size_t i = 0; i < a->tables; i++)
         for (size_t t = 0; t < a->rows && a->dtable[i]; t++)
-            cpu->kernels->axpy(last - first, 1.0f, a->dy + t * a->d + first,
-                               a->dtable[i] + (size_t)a->ids[i][t] * a->d + first);
+            if (a->ids[i][t] >= 0)
+                cpu->kernels->axpy(last - first, i ? 1.0f : a->scale, a->dy + t * a->d + first,
+                                   a->dtable[i] + (size_t)a->ids[i][t] * a->d + first);
 }
 
 void qn_cpu_embedding_backward(qn_backend *b, const qn_embedding_args *a) {
