@@ -28,7 +28,8 @@ struct qn_weights {
     size_t count;
     qn_gguf *gguf;         // in place of `files`
     qn_st_tensor *renamed; // its tensors
-    qn_arena *names;
+    qn_arena *names;       // ... and their names; or tensors that were made
+    size_t capacity;       // of `slots`, where tensors are made
 };
 
 static int compare_slots(const void *a, const void *b) {
@@ -36,7 +37,7 @@ static int compare_slots(const void *a, const void *b) {
 }
 
 static const char *path_of(const qn_weights *weights, const slot *s) {
-    return weights->gguf ? weights->path : qn_safetensors_path(weights->files[s->file]);
+    return weights->files ? qn_safetensors_path(weights->files[s->file]) : weights->path;
 }
 
 // Sorts the slots; refuses a name that two have.
@@ -215,6 +216,38 @@ qn_status qn_weights_of_gguf(qn_gguf *file, qn_weight_namer name_of, void *user,
     }
     *out = weights;
     return QN_OK;
+}
+
+// --- Tensors that are made
+
+qn_status qn_weights_create(const char *path, qn_weights **out) {
+    *out = qn_calloc(1, sizeof **out);
+    if (!*out) return QN_ERROR_MEMORY;
+    (*out)->path = qn_strdup(path);
+    (*out)->names = qn_arena_create(1 << 16);
+    if ((*out)->path && (*out)->names) return QN_OK;
+    qn_weights_close(*out);
+    *out = NULL;
+    return QN_ERROR_MEMORY;
+}
+
+float *qn_weights_add(qn_weights *weights, const char *name, int dims, const int64_t *shape) {
+    size_t count = 1;
+    for (int i = 0; i < dims; i++) count *= (size_t)shape[i]; // of sizes that a file in memory has
+    if (qn_grow((void **)&weights->slots, &weights->capacity, weights->count + 1, sizeof *weights->slots) != QN_OK)
+        return NULL;
+    qn_st_tensor *t = qn_arena_zalloc(weights->names, 1, sizeof *t);
+    float *values = qn_arena_alloc(weights->names, count, sizeof *values);
+    char *kept = qn_arena_strndup(weights->names, name, strlen(name));
+    if (!t || !values || !kept) return NULL;
+    *t = (qn_st_tensor){kept, QN_ST_F32, dims, {0}, (const uint8_t *)values, count * sizeof *values};
+    for (int i = 0; i < dims; i++) t->shape[i] = shape[i];
+    weights->slots[weights->count++] = (slot){.tensor = t};
+    return values;
+}
+
+qn_status qn_weights_complete(qn_weights *weights) {
+    return finish(weights);
 }
 
 bool qn_weights_is_gguf(const qn_weights *weights) {

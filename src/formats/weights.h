@@ -10,12 +10,17 @@ typedef struct qn_weights qn_weights;
 // `path` is a folder, or a .safetensors file. model.safetensors wins over an index, as in transformers. Every shard is
 // opened and checked against the index: each tensor stands in the shard that the index names, and in no other.
 qn_status qn_weights_open(const char *path, qn_weights **out);
-// The tensors of a GGUF file, which the weights own from then on, also on failure. `name_of` writes a tensor's name in a
-// Hugging Face folder into `name`; *heads above 0: the rows of each of so many heads, i and i + h / 2, stand side by
+// The tensors of a GGUF file, which the weights own from then on, also on failure. `name_of` writes a tensor's name in
+// a Hugging Face folder into `name`; *heads above 0: the rows of each of so many heads, i and i + h / 2, stand side by
 // side in the file, and are read in their usual order.
 enum { QN_WEIGHT_NAME = 256 };
 typedef void (*qn_weight_namer)(void *user, const qn_gguf_tensor *tensor, char name[QN_WEIGHT_NAME], size_t *heads);
 qn_status qn_weights_of_gguf(qn_gguf *file, qn_weight_namer name_of, void *user, qn_weights **out);
+// A set of tensors that its maker fills: qn_weights_add gives the place of a tensor's float32 values (NULL, with the
+// last error set, without memory), and qn_weights_complete ends it.
+qn_status qn_weights_create(const char *path, qn_weights **out);
+float *qn_weights_add(qn_weights *weights, const char *name, int dims, const int64_t *shape);
+qn_status qn_weights_complete(qn_weights *weights);
 void qn_weights_close(qn_weights *weights); // NULL is allowed
 
 const char *qn_weights_path(const qn_weights *weights); // as given to open
@@ -32,8 +37,8 @@ const qn_gguf_tensor *qn_weights_blocks(const qn_weights *weights, const char *n
 int64_t qn_weights_block_row(const qn_gguf_tensor *tensor, size_t heads, int64_t row);
 bool qn_weights_is_gguf(const qn_weights *weights); // NULL is allowed
 
-// Copies a tensor of F32, F16, BF16, F64 or blocks into `out` as float32, and marks it as used. Fails, naming the file, when
-// the tensor is missing, of another dtype, or not of exactly this shape.
+// Copies a tensor of F32, F16, BF16, F64 or blocks into `out` as float32, and marks it as used. Fails, naming the file,
+// when the tensor is missing, of another dtype, or not of exactly this shape.
 qn_status qn_weights_read_f32(qn_weights *weights, const char *name, int dims, const int64_t *shape, float *out);
 
 // The same without a copy: *out points into the mapped file when the tensor is F32 and aligned, and is NULL otherwise

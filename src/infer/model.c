@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "models/ct2_model.h"
 #include "models/gguf_model.h"
 #include "models/lora.h"
 #include <math.h>
@@ -98,6 +99,7 @@ static qn_status open_parts(qn_model *m, const char *folder, qn_lora *lora, cons
     qn_tokenizer *tokenizer = NULL;
     QN_TRY(qn_tokenizer_load(m->transformer, &tokenizer));
     m->tokenizer = tokenizer;
+    if (qn_ct2_is_folder(m->transformer)) QN_TRY(qn_ct2_model_check(m->transformer, tokenizer));
     QN_TRY(choose_length(m, options->max_length));
     QN_TRY(choose_prompt(m));
     m->arena = qn_arena_create(1 << 20);

@@ -1,6 +1,7 @@
 // config.json of Hugging Face: read with every value checked, and written back with all keys that were there.
 #include "base/buffer.h"
 #include "base/file.h"
+#include "models/ct2_model.h"
 #include "models/gguf_model.h"
 #include <math.h>
 #include <stdio.h>
@@ -548,9 +549,18 @@ static qn_status read_gguf(const char *path, qn_model_config *out) {
     return status;
 }
 
+static qn_status read_ct2(const char *path, qn_model_config *out) {
+    qn_buffer text = {0};
+    qn_status status = qn_ct2_model_config(path, &text);
+    if (status == QN_OK) status = qn_model_config_parse(text.data, text.size, path, out);
+    qn_buffer_free(&text);
+    return status;
+}
+
 qn_status qn_model_config_read(const char *path, qn_model_config *out) {
     *out = (qn_model_config){0};
     if (qn_is_gguf(path)) return read_gguf(path, out);
+    if (qn_ct2_is_folder(path)) return read_ct2(path, out);
     out->source = qn_is_folder(path) ? qn_path_join(path, "config.json") : qn_strdup(path);
     qn_status status = out->source ? qn_json_load(out->source, &out->json) : QN_ERROR_MEMORY;
     if (status == QN_OK) status = read_config(out);

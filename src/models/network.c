@@ -1,4 +1,5 @@
 // Networks: building, reading, writing, and the heads' forward passes.
+#include "models/ct2_model.h"
 #include "models/gguf_model.h"
 #include "models/lora.h"
 #include "base/clock.h"
@@ -346,6 +347,8 @@ static qn_status read_weights(qn_network *n, const char *folder, const qn_networ
         qn_gguf *file;
         QN_TRY(qn_gguf_open(folder, &file));
         QN_TRY(qn_gguf_weights(file, n, &n->weights));
+    } else if (qn_ct2_is_folder(folder)) {
+        QN_TRY(qn_ct2_model_weights(folder, &n->weights));
     } else {
         QN_TRY(qn_weights_open(folder, &n->weights));
     }
@@ -370,6 +373,7 @@ static qn_status see_tied(qn_model_config *config, const char *folder) {
     const qn_family *f = config->family;
     qn_weights *weights = NULL;
     char full[QN_NAME_SIZE];
+    if (qn_ct2_is_folder(folder)) return QN_OK; // its configuration follows from them
     QN_TRY(qn_weights_open(folder, &weights));
     const char *prefix = qn_weights_prefix(weights, (const char *const[]){f->prefix, ""}, 2, word_name(config));
     const char *name = config->own_words ? f->decoder_names->word : f->names.word;
