@@ -10,7 +10,8 @@ static const option options[] = {
      .required = true, .alias = "model-name-or-path", .letter = 'm'},
     TRAINING_FILES,
     {"test-file", TRAINING(test), "FILE", .help = "data measured at the end with the best checkpoint"},
-    {"task", TRAINING(task), "NAME", .help = "what is learned", .choices = "classify|regress|tag|answer|rerank|embed"},
+    {"task", TRAINING(task), "NAME", .help = "what is learned",
+     .choices = "classify|regress|tag|answer|rerank|embed|translate"},
     {"multi-label", TRAINING(multi_label), NULL, .help = "classify: an example has any number of labels"},
     TRAINING_DATA,
     {"label-all-tokens", TRAINING(label_all_tokens), NULL,
@@ -27,9 +28,10 @@ static const option options[] = {
     {"label-smoothing-factor", TRAINING(label_smoothing), "X", .help = "share of the target spread over all labels",
      .alias = "label-smoothing", .max = 0.999},
     {"balanced", TRAINING(balanced), NULL, .help = "weigh labels by how rare they are"},
-    HEADING("Embeddings (--task embed)"),
-    {"text-columns", TRAINING(data.text_columns), "A,B,C", .help = "columns of the texts: anchor, positive, negatives",
+    {"text-columns", TRAINING(data.text_columns), "A,B,C",
+     .help = "columns of the texts: embed: anchor, positive, negatives; translate: source, target",
      .fallback = "by name"},
+    HEADING("Embeddings (--task embed)"),
     {"loss", TRAINING(embed.loss), "NAME", .help = "what is near and what is not",
      .choices = "multiple-negatives|simcse|cosent|cosine|triplet|margin-mse|contrastive", .fallback = "by the columns"},
     {"similarity", TRAINING(embed.similarity), "NAME", .help = "of two vectors", .choices = "cosine|dot|euclidean",
@@ -58,7 +60,8 @@ static int run(const void *memory) {
 }
 
 const command command_finetune = {.name = "finetune",
-                                  .help = "Trains a classifier, a regression, a tagger, a reader of answers, a reranker or sentence embeddings.",
+                                  .help = "Trains a classifier, a regression, a tagger, a reader of answers, a "
+                                          "reranker, sentence embeddings or a translator.",
                                   .details = "Data is TSV, CSV or JSON lines with the columns text (or sentence1 and "
                                              "sentence2) and label or score, or fastText's\n"
                                              "__label__ lines; also gzipped. SIGINT and SIGTERM save a checkpoint; "

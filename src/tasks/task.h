@@ -71,7 +71,7 @@ qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out);
 // The task that a model's head is for; an error where it has none.
 qn_status qn_task_of(const qn_model *model, const qn_task **out);
 extern const qn_task qn_task_classify, qn_task_multilabel, qn_task_regress, qn_task_tag, qn_task_embed, qn_task_answer,
-    qn_task_rerank;
+    qn_task_rerank, qn_task_translate;
 extern const qn_task qn_task_sts, qn_task_retrieval, qn_task_triplets; // of embeddings, which they only measure
 
 // --- What tasks share

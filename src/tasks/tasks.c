@@ -7,7 +7,7 @@
 
 static const qn_task *const tasks[] = {&qn_task_classify, &qn_task_multilabel, &qn_task_regress,   &qn_task_tag,
                                        &qn_task_embed,    &qn_task_sts,        &qn_task_retrieval, &qn_task_triplets,
-                                       &qn_task_answer,   &qn_task_rerank};
+                                       &qn_task_answer,   &qn_task_rerank,     &qn_task_translate};
 enum { TASKS = sizeof tasks / sizeof *tasks };
 
 qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out) {
@@ -31,6 +31,7 @@ qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out) 
 }
 
 qn_status qn_task_of(const qn_model *model, const qn_task **out) {
+    if (model->network->config.encoder_decoder) return *out = &qn_task_translate, QN_OK;
     for (size_t i = 0; i < TASKS; i++) {
         unsigned heads = tasks[i]->heads & model->network->heads;
         if (heads & (QN_HEAD_TAGGER | QN_HEAD_SPAN) ||

@@ -153,11 +153,13 @@ static void say_start(qn_trainer *t, const char *checkpoint) {
     const job *j = t->data;
     const qn_parameters *set = &t->network->parameters;
     double all = (double)qn_parameters_total(set), trained = (double)qn_parameters_trained(set);
+    char labels[32] = "";
+    if (t->network->heads & (QN_HEAD_CLASSIFIER | QN_HEAD_TAGGER))
+        snprintf(labels, sizeof labels, ", %zu labels", t->network->config.labels);
     qn_trainer_say(t,
-                   "%zu training examples, %zu tokens, %zu labels; %.1f M parameters, %.2f M (%.1f %%) trained; "
-                   "%d threads, %s",
-                   qn_dataset_count(&j->train), j->train.sequences.tokens, t->network->config.labels, all / 1e6,
-                   trained / 1e6, 100 * trained / all, qn_backend_threads(t->backend), qn_backend_isa(t->backend));
+                   "%zu training examples, %zu tokens%s; %.1f M parameters, %.2f M (%.1f %%) trained; %d threads, %s",
+                   qn_dataset_count(&j->train), j->train.sequences.tokens, labels, all / 1e6, trained / 1e6,
+                   100 * trained / all, qn_backend_threads(t->backend), qn_backend_isa(t->backend));
     if (j->train.split)
         qn_trainer_say(t, "%zu of %zu training texts are longer than %zu tokens and were split into windows",
                        j->train.split, j->train.documents, j->task.encode.max_length);

@@ -203,7 +203,7 @@ static qn_status save(qn_trainer *t) {
 static void say_metrics(qn_trainer *t, bool best) {
     qn_buffer text = {0};
     const char *const shown[] = {"loss",       t->best_metric,           "accuracy", "macro_f1",
-                                 "perplexity", "mean_average_precision", "pearson",  "spearman"};
+                                 "perplexity", "bleu", "mean_average_precision", "pearson",  "spearman"};
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
         const qn_metric *m = qn_metric_find(t->metrics, t->metric_count, shown[i]);
         // The metric that chooses the best model stands in front, and not again.
