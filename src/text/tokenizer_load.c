@@ -84,6 +84,19 @@ static qn_status read_max_length(qn_tokenizer *t, const settings *s) {
     return QN_OK;
 }
 
+// transformers gives a model no token types where "model_input_names" has none: all are then 0, whatever the
+// post-processor says.
+static void read_input_names(qn_tokenizer *t, const settings *s) {
+    const json_t *names = json_object_get(s->config, "model_input_names"), *name;
+    size_t i;
+    if (!json_is_array(names)) return;
+    json_array_foreach(names, i, name) if (json_is_string(name) && !strcmp(json_string_value(name), "token_type_ids"))
+        return;
+    for (i = 0; i < t->single.count; i++) t->single.parts[i].type = 0;
+    for (i = 0; i < t->pair.count; i++) t->pair.parts[i].type = 0;
+    t->bare_pair_type = false;
+}
+
 static qn_status add_special(qn_tokenizer *t, const char *content) {
     size_t size = strlen(content);
     if (size == 0 || qn_added_by_content(&t->added, content, size)) return QN_OK;
@@ -201,6 +214,7 @@ static qn_status load(qn_tokenizer *t, const char *path, format from, settings *
         t->special[QN_TOKEN_UNK] = t->model.unknown;
     if (!json) QN_TRY(qn_template_bert(t));
     QN_TRY(read_max_length(t, s));
+    read_input_names(t, s);
     return qn_tokenizer_finish(t, &options);
 }
 

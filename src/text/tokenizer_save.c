@@ -174,6 +174,10 @@ static qn_status make_config(const qn_tokenizer *t, qn_buffer *out) {
         qn_buffer_printf(out, "  \"model_max_length\": %zu,\n", t->max_length);
     else
         qn_buffer_text(out, "  \"model_max_length\": 1000000000000000019884624838656,\n");
+    bool typed = false; // transformers gives types to a model only where it is told so
+    for (size_t i = 0; i < t->pair.count; i++) typed = typed || t->pair.parts[i].type != 0;
+    qn_buffer_printf(out, "  \"model_input_names\": [\"input_ids\", %s\"attention_mask\"],\n",
+                     typed ? "\"token_type_ids\", " : "");
     qn_buffer_printf(out, "  \"tokenizer_class\": \"%s\"\n}\n", o ? "BertTokenizer" : "PreTrainedTokenizerFast");
     return qn_buffer_status(out);
 }

@@ -72,6 +72,22 @@ static void test_configuration(void **state) {
     qn_tokenizer_free(t);
 }
 
+// Protects that a second text has type 1 only where the configuration gives the model types, read and written.
+static void test_types(void **state) {
+    (void)state;
+    static const char *const configs[] = {NULL, "{\"model_input_names\": [\"input_ids\", \"attention_mask\"]}",
+                                          "{\"model_input_names\": [\"input_ids\", \"token_type_ids\"]}"};
+    for (int i = 0; i < 3; i++) {
+        qn_tokenizer *t = load(write_folder(configs[i]));
+        qn_encoding e = QN_ENCODING_INIT;
+        assert_ok(qn_tokenizer_encode(t, "hello", 5, "world !", 7, NULL, &e));
+        assert_int_equal(e.count, 6);
+        for (int k = 0; k < 6; k++) assert_int_equal(e.types[k], i != 1 && k > 2);
+        qn_encoding_free(&e);
+        qn_tokenizer_free(t);
+    }
+}
+
 // Protects decoding: spaces, pieces, punctuation, special tokens, ids that are no tokens.
 static void test_decode(void **state) {
     (void)state;
@@ -468,6 +484,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vocabulary_file),
         cmocka_unit_test(test_configuration),
+        cmocka_unit_test(test_types),
         cmocka_unit_test(test_decode),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_huge_words),
