@@ -8,6 +8,7 @@ typedef struct {
     use_settings use;
     const char *pooling;
     int normalize;
+    size_t top;
 } settings;
 
 static void defaults(void *memory) {
@@ -20,11 +21,16 @@ static const option options[] = {
     {"output", FIELD(settings, use.output), "FILE", .help = "FILE.npy for an array, any other name for JSON lines",
      .letter = 'o', .fallback = "JSON lines on standard output"},
     HEADING("Vectors"),
+    USE_VECTORS(settings),
     {"pooling", FIELD(settings, pooling), "HOW",
-     .help = "how the tokens' vectors become one; none gives every token's vector", .choices = "mean|cls|max|none",
+     .help = "how the tokens' vectors become one; none gives every token's vector",
+     .choices = "mean|cls|max|mean_sqrt_len_tokens|weightedmean|lasttoken|none",
      .fallback = "as the folder says, else mean"},
     {"normalize", FIELD_AS(OPTION_SWITCH, settings, normalize), NULL,
      .help = "scale vectors to length one; --no-normalize", .fallback = "as the folder says"},
+    {"sparse", FIELD(settings, use.options.sparse), NULL,
+     .help = "the weights of words, by a masked-language head (SPLADE): {\"sparse\": {WORD: WEIGHT, ...}}"},
+    {"top-k", FIELD(settings, top), "N", .help = "sparse: so many of the largest weights", .fallback = "all"},
     USE_OVERFLOW(settings),
     USE_SPEED(settings),
     ARGUMENTS(settings, use.texts, "TEXT"),
@@ -34,6 +40,8 @@ static bool is_npy(const char *path) {
     size_t size = path ? strlen(path) : 0;
     return size > 4 && !strcmp(path + size - 4, ".npy");
 }
+
+enum { MOST_VALUES = 1 << 23 }; // in memory at a time
 
 // ---- One vector per text
 // ---------------------------------------------------------------------------------------------
@@ -45,32 +53,79 @@ typedef struct {
     qn_npy_writer *array;
     float *vectors;
     size_t capacity;
+    struct word_weight *words; // [width] of sparse vectors; NULL: of others
+    size_t top;
 } embedder;
 
-static int write_vectors(embedder *e, size_t width) {
-    if (e->array) return qn_npy_writer_rows(e->array, e->vectors, e->window.count) == QN_OK ? 0 : failed();
-    for (size_t i = 0; i < e->window.count; i++) {
-        output_text(&e->lines, "{\"embedding\": ");
-        output_vector(&e->lines, e->vectors + i * width, width);
-        if (write_usage(&e->lines, e->model, &e->window.texts[i], true)) return 1;
+typedef struct word_weight {
+    float weight;
+    int32_t word;
+} word_weight;
+
+static int by_weight(const void *left, const void *right) {
+    const word_weight *a = left, *b = right;
+    if (a->weight != b->weight) return a->weight < b->weight ? 1 : -1;
+    return (a->word > b->word) - (a->word < b->word);
+}
+
+// The words of a sparse vector, the heaviest first.
+static void write_words(embedder *e, const float *vector, size_t width) {
+    const qn_tokenizer *tokenizer = qn_model_tokenizer(e->model);
+    size_t count = 0;
+    for (size_t v = 0; v < width; v++)
+        if (vector[v] > 0 && qn_tokenizer_token(tokenizer, (int32_t)v))
+            e->words[count++] = (word_weight){vector[v], (int32_t)v};
+    qsort(e->words, count, sizeof *e->words, by_weight);
+    if (e->top && count > e->top) count = e->top;
+    output_text(&e->lines, "{\"sparse\": {");
+    for (size_t i = 0; i < count; i++) {
+        const char *word = qn_tokenizer_token(tokenizer, e->words[i].word);
+        if (i) output_text(&e->lines, ", ");
+        output_quoted(&e->lines, word, strlen(word));
+        output_text(&e->lines, ": ");
+        output_number(&e->lines, (double)e->words[i].weight);
+    }
+    output_text(&e->lines, "}");
+}
+
+static int write_vectors(embedder *e, size_t first, size_t count, size_t width) {
+    if (e->array) return qn_npy_writer_rows(e->array, e->vectors, count) == QN_OK ? 0 : failed();
+    for (size_t i = 0; i < count; i++) {
+        if (e->words)
+            write_words(e, e->vectors + i * width, width);
+        else {
+            output_text(&e->lines, "{\"embedding\": ");
+            output_vector(&e->lines, e->vectors + i * width, width);
+        }
+        if (write_usage(&e->lines, e->model, &e->window.texts[first + i], true)) return 1;
         output_text(&e->lines, "}\n");
     }
     return output_broken(&e->lines) ? 1 : 0;
 }
 
+// A window's vectors, in parts where they are as long as a vocabulary.
+static int embed_window(embedder *e, const qn_embed_options *how) {
+    size_t width = qn_model_width(e->model), most = MOST_VALUES / width + 1;
+    for (size_t first = 0, count; first < e->window.count; first += count) {
+        count = e->window.count - first < most ? e->window.count - first : most;
+        if (count > e->capacity) {
+            free(e->vectors);
+            e->vectors = malloc(count * width * sizeof *e->vectors);
+            e->capacity = e->vectors ? count : 0;
+            if (!e->vectors) return fail("out of memory");
+        }
+        if (qn_embed(e->model, e->window.texts + first, count, how, e->vectors) != QN_OK) return failed();
+        int status = write_vectors(e, first, count, width);
+        if (status) return status;
+    }
+    return 0;
+}
+
 static int embed_windows(embedder *e, const qn_embed_options *how) {
-    size_t width = qn_model_width(e->model);
     for (;;) {
         int status = window_next(&e->window);
         if (status || e->window.count == 0) return status;
-        if (e->window.count > e->capacity) {
-            free(e->vectors);
-            e->vectors = malloc(e->window.count * width * sizeof *e->vectors);
-            e->capacity = e->vectors ? e->window.count : 0;
-            if (!e->vectors) return fail("out of memory");
-        }
-        if (qn_embed(e->model, e->window.texts, e->window.count, how, e->vectors) != QN_OK) return failed();
-        if ((status = write_vectors(e, width))) return status;
+        if ((status = embed_window(e, how))) return status;
     }
 }
 
@@ -87,7 +142,7 @@ typedef struct {
 static qn_status write_tokens(void *user, size_t index, const qn_encoding *encoding, const float *vectors) {
     (void)index;
     token_output *t = user;
-    size_t width = qn_model_width(t->e->model);
+    size_t width = qn_model_token_width(t->e->model);
     if (t->e->array) {
         if (t->count + 2 > t->capacity) {
             size_t capacity = 2 * t->capacity + 1024;
@@ -156,23 +211,33 @@ static int embed(embedder *e, const settings *s) {
     how.normalize = s->normalize;
     if (!s->pooling) return embed_windows(e, &how);
     if (!strcmp(s->pooling, "none")) return embed_tokens(e, s->use.output);
-    how.pooling = !strcmp(s->pooling, "cls")   ? QN_POOLING_CLS
-                  : !strcmp(s->pooling, "max") ? QN_POOLING_MAX
-                                               : QN_POOLING_MEAN;
+    static const char *const names[] = {
+#define NAME(name, text) [QN_POOLING_##name] = text,
+        QN_POOL_MAP(NAME)
+#undef NAME
+    };
+    for (size_t i = QN_POOLING_FOLDER + 1; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(s->pooling, names[i])) how.pooling = (qn_pooling)i;
     return embed_windows(e, &how);
 }
 
 static int run(const void *memory) {
     const settings *s = memory;
     bool none = s->pooling && !strcmp(s->pooling, "none"), npy = is_npy(s->use.output);
-    if (none && s->normalize >= 0) return wrong_usage("--normalize is for pooled vectors, not for --pooling none");
+    if (none && (s->normalize >= 0 || s->use.options.dimensions))
+        return wrong_usage("%s is for pooled vectors, not for --pooling none",
+                           s->normalize >= 0 ? "--normalize" : "--dimensions");
     embedder e = {0};
     int status = use_model(&s->use, &e.model);
     if (status) return status;
+    size_t width = none ? qn_model_token_width(e.model) : qn_model_width(e.model);
     status = window_open(&e.window, &s->use);
-    if (!status && npy && qn_npy_writer_open(s->use.output, qn_model_width(e.model), &e.array) != QN_OK)
+    if (!status && npy && qn_npy_writer_open(s->use.output, width, &e.array) != QN_OK)
         status = failed();
     if (!status && !npy) status = output_open(&e.lines, s->use.output);
+    if (!status && qn_model_sparse(e.model) && !(e.words = malloc(width * sizeof *e.words)))
+        status = fail("out of memory");
+    e.top = s->top;
     if (!status) status = embed(&e, s);
     if (e.array && status)
         qn_npy_writer_abort(e.array);
@@ -181,6 +246,7 @@ static int run(const void *memory) {
     status = output_close(&e.lines, status);
     window_close(&e.window);
     free(e.vectors);
+    free(e.words);
     qn_model_close(e.model);
     return status;
 }

@@ -33,6 +33,8 @@ static const option options[] = {
      .fallback = "by name"},
     {"text-columns", FIELD(settings, use.data.text_columns), "A,B,C",
      .help = "columns of the texts of embed, sts, retrieval, triplets and translate", .fallback = "by name"},
+    USE_PROMPTS(FIELD(settings, use.data.query_prompt), FIELD(settings, use.data.document_prompt)),
+    USE_DIMENSIONS(settings),
     HEADING("Of a decoder"),
     {"lines", FIELD(settings, lines), NULL, .help = "each line, or text of a column, is a text of its own",
      .fallback = "a file is one text"},

@@ -1,5 +1,6 @@
 // quern finetune: a classifier, a regression or sentence embeddings from a pre-trained model and a user's texts.
 #include "cli/training.h"
+#include "cli/use.h"
 
 static void defaults(void *memory) {
     ((training_settings *)memory)->training = qn_training_defaults(false);
@@ -33,7 +34,10 @@ static const option options[] = {
      .fallback = "by name"},
     HEADING("Embeddings (--task embed)"),
     {"loss", TRAINING(embed.loss), "NAME", .help = "what is near and what is not",
-     .choices = "multiple-negatives|simcse|cosent|cosine|triplet|margin-mse|contrastive", .fallback = "by the columns"},
+     .choices = "multiple-negatives|simcse|cosent|cosine|triplet|margin-mse|contrastive|distill|classes", .fallback = "by the columns"},
+    {"teacher", TRAINING(embed.teacher), "DIR",
+     .help = "folder of a model to learn from: its vectors (distill), or its scores of pairs (cosent, cosine, margin-mse)",
+     .fallback = "none"},
     {"similarity", TRAINING(embed.similarity), "NAME", .help = "of two vectors", .choices = "cosine|dot|euclidean",
      .fallback = "by the loss"},
     {"scale", TRAINING(embed.scale), "X", .help = "similarities are multiplied by it: the inverse of the temperature",
@@ -44,8 +48,20 @@ static const option options[] = {
     {"matryoshka-dims", TRAINING(embed.matryoshka_dims), "N,N,N", .help = "train the first N columns as vectors too"},
     {"matryoshka-weights", TRAINING(embed.matryoshka_weights), "X,X,X", .help = "of their losses",
      .fallback = "1 each"},
-    {"pooling", TRAINING(embed.pooling), "HOW", .help = "how tokens' vectors become one", .choices = "mean|cls|max",
+    {"sparse", TRAINING(embed.sparse), NULL, .help = "vectors of words' weights, by the masked-language head (SPLADE)"},
+    {"query-flops", TRAINING(embed.query_flops), "X", .help = "sparse: what words of an example's first text cost",
+     .unlimited = true, .fallback = "5e-5"},
+    {"document-flops", TRAINING(embed.document_flops), "X", .help = "sparse: what words of its other texts cost",
+     .unlimited = true, .fallback = "3e-5"},
+    {"pooling", TRAINING(embed.pooling), "HOW",
+     .help = "how tokens' vectors become one: mean, cls, max, mean_sqrt_len_tokens, weightedmean, lasttoken, or several "
+             "side by side: cls,mean",
      .fallback = "as the folder says, else mean"},
+    {"dense", TRAINING(embed.dense), "N", .help = "a dense layer of N values behind the pooling", .max = 1 << 20,
+     .fallback = "none"},
+    {"dense-activation", TRAINING(embed.dense_activation), "NAME", .help = "of that layer",
+     .choices = "tanh|linear|gelu|relu|silu", .fallback = "tanh"},
+    USE_PROMPTS(TRAINING(data.query_prompt), TRAINING(data.document_prompt)),
     {"normalize", FIELD_AS(OPTION_SWITCH, training_settings, training.embed.normalize), NULL,
      .help = "vectors of length one; --no-normalize", .fallback = "as the folder says"},
     {"mini-batch-size", TRAINING(embed.mini_batch), "N", .alias = "mini-batch",

@@ -22,6 +22,7 @@ static const option options[] = {
     USE_FORMAT(settings),
     {"text-columns", FIELD(settings, use.data.text_columns), "A,B,C", .help = "columns of the texts",
      .fallback = "by name"},
+    USE_PROMPTS(FIELD(settings, use.data.query_prompt), FIELD(settings, use.data.document_prompt)),
     HEADING("Negatives"),
     {"negatives", FIELD(settings, mining.negatives), "N", .help = "of each pair", .min = 1, .alias = "num-negatives"},
     {"range-min", FIELD(settings, mining.from), "N", .help = "so many of the nearest documents are passed over"},

@@ -136,18 +136,20 @@ static int run(const void *memory) {
     if (status) return status;
     p.labels = qn_model_labels(p.model);
     bool tags = qn_model_task(p.model) == QN_TASK_TAG, answers = qn_model_task(p.model) == QN_TASK_ANSWER;
+    bool replaced = qn_model_task(p.model) == QN_TASK_DISCRIMINATE;
     qn_answer_options how = qn_answer_defaults();
     how.stride = p.s->stride;
     if (p.s->top > 1) how.top = p.s->top;
     // A model without labels says so itself; then there is nothing to allocate.
-    if (!tags && !answers && p.labels == 0 && qn_classify(p.model, NULL, 0, false, NULL) != QN_OK) status = failed();
+    if (!tags && !answers && !replaced && p.labels == 0 && qn_classify(p.model, NULL, 0, false, NULL) != QN_OK) status = failed();
     if (!status && !(p.order = calloc(p.labels, sizeof *p.order))) status = fail("out of memory");
     if (!status) status = window_open(&p.window, use);
     if (!status) status = output_open(&p.out, use->output);
     if (!status)
-        status = output_close(&p.out, tags      ? predict_tags(p.s, p.model, &p.window, &p.out)
-                                      : answers ? answer_all(p.model, &how, &p.window, &p.out)
-                                                : predict(&p));
+        status = output_close(&p.out, tags       ? predict_tags(p.s, p.model, &p.window, &p.out)
+                                      : answers  ? answer_all(p.model, &how, &p.window, &p.out)
+                                      : replaced ? predict_replaced(p.model, &p.window, &p.out)
+                                                 : predict(&p));
     window_close(&p.window);
     free(p.scores);
     free(p.order);
@@ -161,7 +163,8 @@ const command command_predict = {
     .details = "A line is {\"label\": ..., \"score\": ...}, with several labels per text "
                "{\"labels\": [...], \"scores\": {...}}, of a regression\n"
                "{\"score\": ...}, of a tagging model {\"spans\": [{\"label\", "
-               "\"text\", \"start\", \"end\", ...}]} with places in characters and bytes.",
+               "\"text\", \"start\", \"end\", ...}]} with places in characters and bytes, of an ELECTRA discriminator\n"
+               "{\"tokens\": [...], \"replaced\": [...]}: how likely each token stands in another one's place.",
     .example = "echo 'a small mill for grain' | quern predict --model topics --top-k 3",
     .options = options,
     .size = sizeof(settings),

@@ -11,4 +11,5 @@ typedef struct {
 
 // {"spans": [...]} of every text, by a tagging model.
 int answer_all(qn_model *model, const qn_answer_options *how, text_window *window, output *out); // answer.c
+int predict_replaced(qn_model *model, text_window *window, output *out);
 int predict_tags(const predict_settings *settings, qn_model *model, text_window *window, output *out);

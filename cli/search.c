@@ -16,7 +16,9 @@ typedef struct {
 } index_settings;
 
 static void index_defaults(void *memory) {
-    ((index_settings *)memory)->similarity = "cosine";
+    index_settings *s = memory;
+    s->similarity = "cosine";
+    s->use.options.purpose = QN_FOR_DOCUMENTS;
 }
 
 static const option index_options[] = {USE_MODEL(index_settings),
@@ -26,6 +28,7 @@ static const option index_options[] = {USE_MODEL(index_settings),
                                         .letter = 'o', .required = true},
                                        {"similarity", FIELD(index_settings, similarity), "HOW",
                                         .help = "what search compares by", .choices = "cosine|dot"},
+                                       USE_VECTORS(index_settings),
                                        USE_SPEED(index_settings),
                                        {0}};
 
@@ -121,7 +124,9 @@ typedef struct {
 } search_settings;
 
 static void search_defaults(void *memory) {
-    ((search_settings *)memory)->top = 10;
+    search_settings *s = memory;
+    s->top = 10;
+    s->use.options.purpose = QN_FOR_QUERIES;
 }
 
 static const option search_options[] = {
@@ -130,6 +135,8 @@ static const option search_options[] = {
      .fallback = "the index's"},
     {"top-k", FIELD(search_settings, top), "N", .help = "texts for each query", .letter = 'k', .min = 1, .max = 1e6},
     {"json", FIELD(search_settings, json), NULL, .help = "a JSON line for each query"},
+    {"prompt", FIELD(search_settings, use.options.prompt), "NAME|TEXT",
+     .help = "put before each query: the name of one of the folder's prompts, or a text", .fallback = "the folder's"},
     USE_INPUT(search_settings),
     USE_SPEED(search_settings),
     ARGUMENTS(search_settings, use.texts, "QUERY"),
@@ -259,15 +266,17 @@ static int open_search(searcher *x) {
         char *model = strndup(line.text, line.size);
         x->dot = line.pair_size == 3 && !memcmp(line.pair, "dot", 3);
         const char *chosen = x->s->use.model ? x->s->use.model : model;
+        qn_model_options options = x->s->use.options;
+        if (!status) status = join(path, x->s->index, "vectors.npy");
+        if (!status && qn_vectors_open(path, &x->vectors) != QN_OK) status = failed();
+        if (!status) options.dimensions = qn_vectors_width(x->vectors); // the index may have fewer than the model
         if (!model)
             status = fail("out of memory");
-        else if (qn_model_open(chosen, &x->s->use.options, &x->model) != QN_OK)
+        else if (!status && qn_model_open(chosen, &options, &x->model) != QN_OK)
             status = failed();
         free(model);
     }
     qn_texts_close(about);
-    if (!status) status = join(path, x->s->index, "vectors.npy");
-    if (!status && qn_vectors_open(path, &x->vectors) != QN_OK) status = failed();
     if (!status && qn_vectors_width(x->vectors) != qn_model_width(x->model))
         status = fail("%s: vectors of %zu values (expected %zu, as the model's)", path, qn_vectors_width(x->vectors),
                       qn_model_width(x->model));

@@ -65,6 +65,28 @@ typedef struct {
             .help = "tokens of a text; longer texts are cut", .alias = "max-length", .fallback = "the model's limit"   \
     }
 
+// How vectors are made.
+#define USE_VECTORS(structure)                                                                                         \
+    {"prompt",                                                                                                         \
+     FIELD(structure, use.options.prompt),                                                                             \
+     "NAME|TEXT",                                                                                                      \
+     .help = "put before each text: the name of one of the folder's prompts, or a text",                               \
+     .fallback = "the folder's"},                                                                                      \
+        USE_DIMENSIONS(structure)
+#define USE_DIMENSIONS(structure)                                                                                      \
+    {                                                                                                                  \
+        "dimensions", FIELD(structure, use.options.dimensions), "N",                                                   \
+            .help = "keep the first N columns of vectors (Matryoshka)", .alias = "truncate-dim", .fallback = "all"     \
+    }
+// Prompts of examples of several texts.
+#define USE_PROMPTS(query, document)                                                                                   \
+    {"query-prompt", query, "NAME|TEXT", .help = "embeddings: put before the first text of an example",                \
+     .fallback = "the folder's"},                                                                                      \
+    {                                                                                                                  \
+        "document-prompt", document, "NAME|TEXT", .help = "embeddings: put before its other texts",                    \
+            .fallback = "the folder's"                                                                                 \
+    }
+
 // What happens to texts that are longer than the limit.
 #define USE_OVERFLOW(structure)                                                                                        \
     {                                                                                                                  \

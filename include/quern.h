@@ -208,6 +208,10 @@ typedef struct qn_model qn_model;
  * that overlap, whose results become one (qn_tag, qn_answer). QN_OVERFLOW_USUAL splits where that is possible and cuts elsewhere. */
 typedef enum { QN_OVERFLOW_USUAL, QN_OVERFLOW_TRUNCATE, QN_OVERFLOW_ERROR, QN_OVERFLOW_SPLIT } qn_overflow;
 
+/* What embedded texts are, for models whose folder has a prompt for each: "query"; "document", "passage" or "corpus". Without one of that
+ * name, and for QN_FOR_ANYTHING, it is the folder's default prompt, if it has one. */
+typedef enum { QN_FOR_ANYTHING, QN_FOR_QUERIES, QN_FOR_DOCUMENTS } qn_purpose;
+
 typedef struct {
     int threads;         /* 0: all processors of this process */
     const char *dtype;   /* of products: "f32" (NULL; of a GGUF file NULL is its own blocks where they can be computed), "bf16" or "int8", refused where this CPU would only emulate it; "q8" or "q4": weights in
@@ -217,6 +221,12 @@ typedef struct {
     qn_overflow overflow; /* of longer texts */
     const char *adapter; /* folder of a LoRA adapter for this model, as PEFT and qn_finetune write it; NULL: none. Its products are added
                           * to the weights when it is opened: it costs nothing afterwards */
+    const char *prompt;  /* put before each text that is embedded: the name of one of the folder's prompts, or else the prompt itself; "":
+                          * none; NULL: the folder's, by `purpose` */
+    qn_purpose purpose;
+    bool sparse;         /* vectors are SPLADE's: a weight for each word of the vocabulary, by the masked-language head; also without it where
+                          * the folder is one of sentence-transformers' SparseEncoder */
+    size_t dimensions;   /* vectors keep their first so many columns (Matryoshka), of length one again where the whole ones are; 0: all */
 } qn_model_options;
 QN_API qn_model_options qn_model_defaults(void);
 
@@ -235,7 +245,9 @@ QN_API qn_status qn_merge(const char *model, const char *adapter, const char *ou
  * The caller frees *json with free(). */
 QN_API qn_status qn_model_describe(const qn_model *model, char **json);
 QN_API const qn_tokenizer *qn_model_tokenizer(const qn_model *model); /* the model's; do not free */
-QN_API size_t qn_model_width(const qn_model *model);                  /* of its vectors */
+QN_API size_t qn_model_width(const qn_model *model);                  /* of a text's vector */
+QN_API bool qn_model_sparse(const qn_model *model);                   /* whether it has a weight for each token of the vocabulary */
+QN_API size_t qn_model_token_width(const qn_model *model);            /* of a token's */
 QN_API size_t qn_model_max_length(const qn_model *model);             /* tokens per text; see qn_overflow for longer ones */
 
 /* A text, or a pair of texts: UTF-8, not NUL-terminated. pair NULL: single. */
@@ -246,9 +258,23 @@ typedef struct {
     size_t pair_size;
 } qn_text;
 
-typedef enum { QN_POOLING_FOLDER, QN_POOLING_MEAN, QN_POOLING_CLS, QN_POOLING_MAX } qn_pooling;
+/* How the vectors of a text's tokens become one: enumerator, name in sentence-transformers' files. The mean; the first; each column's
+ * largest value; sum / sqrt(tokens); the mean with the weights 1, 2, 3, ...; the last. */
+#define QN_POOL_MAP(X)                                                                                                 \
+    X(MEAN, "mean")                                                                                                    \
+    X(CLS, "cls")                                                                                                      \
+    X(MAX, "max")                                                                                                      \
+    X(MEAN_SQRT_LEN, "mean_sqrt_len_tokens")                                                                           \
+    X(WEIGHTED_MEAN, "weightedmean")                                                                                   \
+    X(LAST_TOKEN, "lasttoken")
+typedef enum {
+    QN_POOLING_FOLDER, /* as the folder's sentence-transformers files say; mean without them */
+#define QN_POOLING_ENUM(name, text) QN_POOLING_##name,
+    QN_POOL_MAP(QN_POOLING_ENUM)
+#undef QN_POOLING_ENUM
+} qn_pooling;
 typedef struct {
-    qn_pooling pooling; /* QN_POOLING_FOLDER: as the folder's sentence-transformers files say; mean without them */
+    qn_pooling pooling; /* another one than the folder's: not of a folder with dense layers or several poolings side by side */
     int normalize;      /* 1 to length one, 0 not, -1 as the folder says */
 } qn_embed_options;
 QN_API qn_embed_options qn_embed_defaults(void);
@@ -256,7 +282,7 @@ QN_API qn_embed_options qn_embed_defaults(void);
 /* One vector per text: vectors [count, width]. options NULL: the defaults. An empty text is a text (of its special tokens). */
 QN_API qn_status qn_embed(qn_model *model, const qn_text *texts, size_t count, const qn_embed_options *options, float *vectors);
 
-/* The vector of every token of each text, in the order of the texts: `receive` is called once per text with vectors [tokens, width]
+/* The vector of every token of each text, in the order of the texts: `receive` is called once per text with vectors [tokens, token width]
  * that are valid during the call. Any status but QN_OK from it stops with that status. */
 typedef qn_status (*qn_token_vectors)(void *user, size_t index, const qn_encoding *encoding, const float *vectors);
 QN_API qn_status qn_embed_tokens(qn_model *model, const qn_text *texts, size_t count, qn_token_vectors receive, void *user);
@@ -264,7 +290,8 @@ QN_API qn_status qn_embed_tokens(qn_model *model, const qn_text *texts, size_t c
 /* Labels of a model with a head for classification or tagging; 0 without one. */
 QN_API size_t qn_model_labels(const qn_model *model);
 QN_API const char *qn_model_label(const qn_model *model, size_t index); /* NULL outside the range */
-typedef enum { QN_TASK_NONE, QN_TASK_CLASSIFY, QN_TASK_MULTILABEL, QN_TASK_REGRESS, QN_TASK_TAG, QN_TASK_ANSWER, QN_TASK_RERANK } qn_task_kind;
+typedef enum { QN_TASK_NONE, QN_TASK_CLASSIFY, QN_TASK_MULTILABEL, QN_TASK_REGRESS, QN_TASK_TAG, QN_TASK_ANSWER, QN_TASK_RERANK,
+               QN_TASK_DISCRIMINATE } qn_task_kind;
 QN_API qn_task_kind qn_model_task(const qn_model *model);
 
 /* scores [count, labels]: probabilities (softmax, or a sigmoid each for several labels), the values of a regression, or with `logits`
@@ -344,6 +371,11 @@ typedef struct {
 typedef qn_status (*qn_fill_receiver)(void *user, size_t mask, size_t position, const qn_candidate *candidates, size_t count);
 QN_API qn_status qn_fill_mask(qn_model *model, const qn_text *text, size_t top, qn_fill_receiver receive, void *user);
 
+/* For each token of a text how likely it was put in another one's place, by the discriminator of an ELECTRA: probabilities [count of
+ * the encoding], valid during the call, as is the encoding. `receive` is called once per text, in order. */
+typedef qn_status (*qn_replaced_receiver)(void *user, size_t index, const qn_encoding *encoding, const float *probabilities);
+QN_API qn_status qn_find_replaced(qn_model *model, const qn_text *texts, size_t count, qn_replaced_receiver receive, void *user);
+
 /* ---- Text from a decoder --------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -410,6 +442,9 @@ typedef struct {
     const char *text_column, *pair_column, *label_column, *score_column;
     const char *text_columns; /* of examples of several texts (embeddings): names separated by commas */
     const char *columns; /* of a file without a header line, separated by commas */
+    const char *query_prompt, *document_prompt; /* of the first text of an example and of the others, as qn_model_options.prompt. NULL: none
+                          * in training; when a model is measured, those that its folder has for queries and documents in "retrieval",
+                          * elsewhere its default */
     size_t stride;       /* tagging, answers: tokens that windows of a long text share; 0: 128, or half a window where that is less */
 } qn_data_options;
 
@@ -488,15 +523,23 @@ QN_API qn_status qn_vectors_search(const qn_vectors *vectors, const float *query
 
 /* How sentence embeddings are trained (task "embed"). Formulas and papers: docs/mathematics.md. */
 typedef struct {
-    const char *loss;       /* "multiple-negatives", "simcse", "cosent", "cosine", "triplet", "margin-mse", "contrastive"; NULL: cosent for
-                             * pairs with scores, margin-mse for triplets with scores, else multiple-negatives */
+    const char *loss;       /* "multiple-negatives", "simcse", "cosent", "cosine", "triplet", "margin-mse", "contrastive", "distill",
+                             * "classes"; NULL: distill with a teacher, cosent for pairs with scores, margin-mse for triplets with scores,
+                             * else multiple-negatives */
+    const char *teacher;    /* folder of a model to learn from: of an embedder its vectors (distill), or its similarities in place of the
+                             * data's scores (cosent, cosine, margin-mse), which may also be a cross-encoder's. NULL: none */
     const char *similarity; /* "cosine", "dot", for triplet "euclidean"; NULL: cosine; euclidean for triplet, dot for margin-mse */
     double scale;           /* of similarities in multiple-negatives, simcse and cosent; 0: 20 */
     double margin;          /* of triplet and contrastive; below 0: 5 and 0.5 */
     bool symmetric;         /* multiple-negatives: each positive must also find its anchor */
     const char *matryoshka_dims, *matryoshka_weights; /* "384,128,32": the loss also of the first so many columns; weights NULL: 1 each */
-    const char *pooling;    /* "mean", "cls", "max"; NULL: as the folder says, mean without */
+    const char *pooling;    /* "mean", "cls", ... (QN_POOL_MAP), or several that stand side by side, "cls,mean"; NULL: as the folder says, mean
+                             * without */
+    size_t dense;           /* above 0: a dense layer of that width is put behind the pooling */
+    const char *dense_activation; /* of it: "tanh" (NULL), "linear", "gelu", "relu", "silu" */
     int normalize;          /* vectors of length one: 1, 0, or -1: as the folder says */
+    bool sparse;            /* vectors become SPLADE's: a weight for each word of the vocabulary, by the masked-language head */
+    double query_flops, document_flops; /* sparse: how much each word in use costs; below 0: 5e-5 and 3e-5 */
     size_t mini_batch;      /* texts that are encoded at once; the loss is still of the whole batch, whose memory is then small (GradCache,
                              * Gao et al. 2021). 0: all */
     int no_duplicates;      /* no text twice in a batch: 1, 0, or -1: where the other examples of a batch are negatives */
@@ -659,7 +702,12 @@ typedef enum {
 #undef QN_ACTIVATION_ENUM
 } qn_activation;
 
-typedef enum { QN_POOL_MEAN, QN_POOL_CLS, QN_POOL_MAX } qn_pool;
+typedef enum {
+#define QN_POOL_ENUM(name, text) QN_POOL_##name,
+    QN_POOL_MAP(QN_POOL_ENUM)
+#undef QN_POOL_ENUM
+        QN_POOLS
+} qn_pool;
 
 /* The sequences of a batch: sequence i is rows offsets[i] .. offsets[i+1]-1; offsets [n+1] ascend from 0 to T. An empty sequence is
  * allowed. */
@@ -701,7 +749,7 @@ QN_API qn_tensor *qn_drop(qn_context *context, qn_tensor *x, float p);
 QN_API qn_tensor *qn_scale(qn_context *context, qn_tensor *x, float factor);
 /* y[i] = x[index[i]]: x [T, d], index [rows] -> [rows, d] */
 QN_API qn_tensor *qn_gather(qn_context *context, qn_tensor *x, size_t rows, const int32_t *index);
-/* One vector per sequence, the mean, the first token's or each column's largest value: x [T, d] -> [n, d]; zeros for an empty one */
+/* One vector per sequence (QN_POOL_MAP): x [T, d] -> [n, d]; zeros for an empty one */
 QN_API qn_tensor *qn_pool_sequences(qn_context *context, qn_tensor *x, qn_ragged batch, qn_pool mode);
 /* Rows divided by their length (at least 1e-12): x [T, d] -> [T, d] */
 QN_API qn_tensor *qn_normalize(qn_context *context, qn_tensor *x);
@@ -738,6 +786,10 @@ QN_API qn_status qn_triplet_loss(qn_context *context, qn_tensor *scores, bool di
 QN_API qn_status qn_margin_loss(qn_context *context, qn_tensor *scores, const float *targets, double *loss);
 /* (t e^2 + (1 - t) max(0, margin - e)^2) / 2 with e = 1 - s: scores [n, 1], targets [n], 1 for pairs that belong together, else 0 */
 QN_API qn_status qn_contrastive_loss(qn_context *context, qn_tensor *scores, const float *targets, float margin, double *loss);
+
+/* The mean over texts i, and over the others p of i's class, of -log softmax_p(s_i without s_ii): scores [n, n], classes [n]. A text that
+ * is alone in its class counts for nothing. */
+QN_API qn_status qn_class_contrastive_loss(qn_context *context, qn_tensor *scores, const int32_t *classes, double *loss);
 
 /* Runs the recording backward from the losses and empties it: parameters' gradients are added to. QN_ERROR_ARGUMENT when nothing
  * records; else the context's status. */

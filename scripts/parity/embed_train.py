@@ -8,6 +8,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling
 from sentence_transformers.sentence_transformer import evaluation, losses
 from sentence_transformers.util import cos_sim, pairwise_cos_sim
 
@@ -40,12 +41,29 @@ CASES = [  # name, columns of texts, number, options of quern, loss of sentence-
 ]
 
 
+# From a folder with poolings side by side, a dense layer and a normalisation; the query's prompt is not pooled.
+MODULE_CASES = [
+    ("multiple-negatives", PAIR, None, [], lambda m: losses.MultipleNegativesRankingLoss(m)),
+    ("cosent", PAIR, "score", ["--query-prompt", "query", "--document-prompt", "text: "], lambda m: losses.CoSENTLoss(m)),
+    ("triplet", TRIPLET, None, ["--query-prompt", "word : ", "--mini-batch", 7], lambda m: losses.TripletLoss(m)),
+]
+
+
+def with_modules(base, folder):
+    torch.manual_seed(5)
+    model = SentenceTransformer(base, device="cpu", prompts={"query": "the word "})
+    model[1] = Pooling(64, ("weightedmean", "cls", "lasttoken"), include_prompt=False)
+    model.append(Dense(192, 24, activation_function=torch.nn.GELU()))
+    model.append(Normalize())
+    model.save(folder)
+    return folder
+
+
 def torch_model(folder, options):
     model = SentenceTransformer(folder, device="cpu")
     if "--pooling" in options:
         model[1].pooling_mode = options[options.index("--pooling") + 1]
     if "--normalize" in options:
-        from sentence_transformers.sentence_transformer.modules import Normalize
         model.append(Normalize())
     model.max_seq_length = 64
     for module in model.modules():
@@ -60,7 +78,9 @@ def train_torch(folder, columns, number, options, make):
     loss = make(model)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0, eps=EPSILON)
-    features = [model.preprocess([r[c] for r in ROWS]) for c in columns]
+    given = {o: options[options.index(o) + 1] if o in options else "" for o in ("--query-prompt", "--document-prompt")}
+    prompts = [model.prompts.get(p, p) for p in given.values()]
+    features = [model.preprocess([r[c] for r in ROWS], prompt=prompts[k > 0] or None) for k, c in enumerate(columns)]
     labels = torch.tensor([float(r[number]) if number else 0.0 for r in ROWS])
     values = []
     for _ in range(STEPS):
@@ -83,9 +103,9 @@ def train_quern(place, folder, name, columns, number, options):
         return [e["loss"] for e in map(json.loads, f) if e.get("event") == "train"], output
 
 
-def compare_training(place, folder):
+def compare_training(place, folder, cases):
     texts = [r["positive"] for r in ROWS] + [r["anchor"] for r in ROWS]
-    for name, columns, number, options, make in CASES:
+    for name, columns, number, options, make in cases:
         ours, output = train_quern(place, folder, name, columns, number, options)
         theirs, model = train_torch(folder, columns, number, options, make)
         what = " ".join(map(str, [name, len(columns), "texts", *options]))
@@ -124,6 +144,7 @@ with Workplace() as place:
     base = place.file("base")
     quern("pretrain", "--objective", "mlm", *start, "--train-file", text, "--output-dir", base, "--learning-rate", "1e-3", "--max-steps", 40,
           "--batch-tokens", 1024, "--seed", 7)
-    compare_training(place, base)
+    compare_training(place, base, CASES)
+    compare_training(place, with_modules(base, place.file("modules")), MODULE_CASES)
     compare_evaluators(place, base)
 finish()

@@ -366,15 +366,32 @@ typedef struct {
 typedef struct {
     size_t sequences;
     const int32_t *offsets; // [n+1], host
+    const int32_t *skip;    // [n] leading tokens that are not pooled, host; NULL: none
     size_t d;
     qn_pool mode;
     const float *x;  // [T, d]
-    float *y;        // [n, d]; an empty sequence gives zeros
+    float *y;        // [n, d]; a sequence without tokens gives zeros
     int32_t *argmax; // [n, d] for max, kept for backward; NULL in inference
     const float *dy; // [n, d]
     float *dx;       // [T, d]
     bool accumulate;
 } qn_pool_args;
+
+// SPLADE's vector of a text, y_iv = log(1 + max(0, max over its tokens t of x_t . w_v + b_v)): a weight for each word of
+// the vocabulary, most of them 0.
+typedef struct {
+    size_t sequences;
+    const int32_t *offsets; // [n+1], host; a sequence without tokens gives zeros
+    const float *x;         // [T, d]
+    qn_weight weight;       // [V, d]
+    const float *bias;      // [V] or NULL
+    float *y;               // [n, V]; backward reads it
+    int32_t *argmax;        // [n, V] the token that decides, kept for backward; NULL in inference
+    const float *dy;        // [n, V]
+    float *dx;              // [T, d] or NULL
+    bool accumulate;
+    float *dweight, *dbias; // added to; or NULL
+} qn_lexical_args;
 
 // Of groups of `width` rows, the first with each other one: y[i, k] = x_0 . x_(k+1), or the distance |x_0 - x_(k+1)|.
 typedef struct {
@@ -475,6 +492,8 @@ typedef struct {
                             float *dx); // dx[index[i]] += dy[i]
     void (*pool_forward)(qn_backend *b, const qn_pool_args *a);
     void (*pool_backward)(qn_backend *b, const qn_pool_args *a);
+    void (*lexical_forward)(qn_backend *b, const qn_lexical_args *a);
+    void (*lexical_backward)(qn_backend *b, const qn_lexical_args *a);
     void (*group_scores_forward)(qn_backend *b, const qn_group_scores_args *a);
     void (*group_scores_backward)(qn_backend *b, const qn_group_scores_args *a);
     void (*normalize_forward)(qn_backend *b, size_t rows, size_t d, const float *x, float *y,

@@ -39,7 +39,7 @@ typedef struct {
     qn_labels *labels;
     qn_dataset *out;
     qn_encoding encoding;
-    qn_buffer texts;
+    qn_buffer texts, prompted;
     // Pairs (example, label) of QN_TARGET_LABELS: the number of labels is known only at the end.
     uint32_t *pairs; // [2 * pair_count]
     size_t pair_count, pair_capacity;
@@ -117,8 +117,15 @@ static qn_status add_text(builder *b, qn_span text, qn_span pair) {
     return qn_buffer_status(&b->texts);
 }
 
-static qn_status add_sequence(builder *b, const qn_record *record, qn_span text, qn_span pair) {
+static qn_status add_sequence(builder *b, const qn_record *record, const char *prompt, qn_span text, qn_span pair) {
     QN_TRY(add_text(b, text, pair));
+    if (prompt) {
+        qn_buffer_clear(&b->prompted);
+        qn_buffer_text(&b->prompted, prompt);
+        qn_buffer_append(&b->prompted, text.data, text.size);
+        QN_TRY(qn_buffer_status(&b->prompted));
+        text = (qn_span){b->prompted.data, b->prompted.size};
+    }
     qn_status status = qn_tokenizer_encode(b->tokenizer, text.data ? text.data : "", text.size, pair.data, pair.size,
                                            &b->options->encode, &b->encoding);
     if (status != QN_OK) return qn_fail_prefix(status, "%s:%lld", record->file, (long long)record->line);
@@ -135,8 +142,9 @@ static qn_status add_group(builder *b, const qn_record *record) {
     if (count + twice != b->out->width)
         return qn_fail(QN_ERROR_FORMAT, "%s:%lld: %zu text%s (expected %zu, as in the first example)", record->file,
                        (long long)record->line, count, count == 1 ? "" : "s", b->out->width - twice);
-    for (size_t k = 0; k < count; k++) QN_TRY(add_sequence(b, record, texts[k], (qn_span){0}));
-    return twice ? add_sequence(b, record, texts[0], (qn_span){0}) : QN_OK;
+    const char *const *prompts = b->options->prompts;
+    for (size_t k = 0; k < count; k++) QN_TRY(add_sequence(b, record, prompts[k > 0], texts[k], (qn_span){0}));
+    return twice ? add_sequence(b, record, prompts[0], texts[0], (qn_span){0}) : QN_OK;
 }
 
 static qn_status add_record(builder *b, const qn_record *record, size_t file) {
@@ -154,7 +162,8 @@ static qn_status add_record(builder *b, const qn_record *record, size_t file) {
     GROW(out->files, b->file_capacity, n + 1);
     out->lines[n] = record->line;
     out->files[n] = (uint32_t)file;
-    return b->options->reader.group ? add_group(b, record) : add_sequence(b, record, record->text, record->pair);
+    return b->options->reader.group ? add_group(b, record)
+                                    : add_sequence(b, record, NULL, record->text, record->pair);
 }
 
 // The records of a reader; all have `score` where it is not NULL.
@@ -273,6 +282,7 @@ qn_status qn_dataset_read(const char *const *paths, size_t count, const qn_token
     qn_status status = build(&b, paths, count);
     qn_encoding_free(&b.encoding);
     qn_buffer_free(&b.texts);
+    qn_buffer_free(&b.prompted);
     free(b.pairs);
     if (status != QN_OK) qn_dataset_free(out);
     return status;

@@ -21,6 +21,7 @@ typedef struct {
     bool collect_labels; // labels that are new are added, and at the end sorted; otherwise they are errors
     bool keep_texts;     // for reports
     bool twice;          // a group of one text becomes two, the second the same
+    const char *prompts[2]; // of groups: put before the first text, before the others; NULL: none
     size_t limit;        // examples to read at most; 0: all
     bool triples;        // QN_TARGET_SCORE: a file with the columns query (anchor), positive and negative is pairs with
                          // the scores 1 and 0

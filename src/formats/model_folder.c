@@ -3,27 +3,46 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define FILE_LIMIT (16u << 20) // these files are a few hundred bytes; prompts may be longer
 #define WIDTH_LIMIT (1 << 24)
 #define LENGTH_LIMIT (1 << 30)
+enum { MOST_MODULES = 16 }; // behind the pooling
 
 static const char *const pooling_names[] = {
-#define NAME(name, text, flag) text,
-    QN_SBERT_POOLING_MAP(NAME)
+#define NAME(name, text) text,
+    QN_POOL_MAP(NAME)
 #undef NAME
 };
-static const char *const pooling_flags[] = {
-#define FLAG(name, text, flag) flag,
-    QN_SBERT_POOLING_MAP(FLAG)
-#undef FLAG
-};
+// The older spelling, in the order in which its results stand side by side.
+static const struct {
+    qn_pool pooling;
+    const char *flag;
+} pooling_flags[QN_POOLS] = {{QN_POOL_CLS, "pooling_mode_cls_token"},
+                             {QN_POOL_MAX, "pooling_mode_max_tokens"},
+                             {QN_POOL_MEAN, "pooling_mode_mean_tokens"},
+                             {QN_POOL_MEAN_SQRT_LEN, "pooling_mode_mean_sqrt_len_tokens"},
+                             {QN_POOL_WEIGHTED_MEAN, "pooling_mode_weightedmean_tokens"},
+                             {QN_POOL_LAST_TOKEN, "pooling_mode_lasttoken"}};
+enum { OLD_FLAGS = 4 }; // that the first versions know
+// How torch calls the activations that a dense layer may have.
+static const struct {
+    qn_activation activation;
+    const char *name, *class_name;
+} activations[] = {{QN_ACTIVATION_TANH, "tanh", "torch.nn.modules.activation.Tanh"},
+                   {QN_ACTIVATION_NONE, "linear", "torch.nn.modules.linear.Identity"},
+                   {QN_ACTIVATION_GELU, "gelu", "torch.nn.modules.activation.GELU"},
+                   {QN_ACTIVATION_RELU, "relu", "torch.nn.modules.activation.ReLU"},
+                   {QN_ACTIVATION_SILU, "silu", "torch.nn.modules.activation.SiLU"}};
+enum { ACTIVATIONS = sizeof activations / sizeof *activations };
+static const char *const model_types[] = {"SentenceTransformer", "SparseEncoder"};
 static const char *const similarity_names[] = {"cosine", "dot", "euclidean", "manhattan"};
 
-const char *qn_sbert_pooling_name(qn_sbert_pooling pooling) {
-    return (unsigned)pooling < QN_SBERT_POOLINGS ? pooling_names[pooling] : "?";
+const char *qn_pool_name(qn_pool pooling) {
+    return (unsigned)pooling < QN_POOLS ? pooling_names[pooling] : "?";
 }
 
 const char *qn_sbert_similarity_name(qn_sbert_similarity similarity) {
@@ -31,7 +50,8 @@ const char *qn_sbert_similarity_name(qn_sbert_similarity similarity) {
 }
 
 qn_sbert qn_sbert_defaults(void) {
-    return (qn_sbert){.pooling = QN_SBERT_POOL_MEAN, .include_prompt = true, .similarity = QN_SBERT_COSINE};
+    return (qn_sbert){
+        .poolings = {QN_POOL_MEAN}, .pooling_count = 1, .include_prompt = true, .similarity = QN_SBERT_COSINE};
 }
 
 void qn_sbert_free(qn_sbert *config) {
@@ -41,9 +61,11 @@ void qn_sbert_free(qn_sbert *config) {
     }
     free(config->prompts);
     free(config->default_prompt);
+    free(config->folder);
     free(config->transformer_path);
     free(config->pooling_path);
-    free(config->normalize_path);
+    for (size_t i = 0; i < config->module_count; i++) free(config->modules[i].path);
+    free(config->modules);
     *config = qn_sbert_defaults();
 }
 
@@ -53,6 +75,119 @@ static qn_status replace(char **text, const char *value) {
     free(*text);
     *text = copy;
     return QN_OK;
+}
+
+// --- What the modules are ---
+
+static qn_status find_pooling(const char *source, const char *name, size_t size, qn_pool *out) {
+    for (int i = 0; i < QN_POOLS; i++) {
+        if (strlen(pooling_names[i]) != size || strncmp(name, pooling_names[i], size)) continue;
+        *out = (qn_pool)i;
+        return QN_OK;
+    }
+#define LIST(name, text) " " text
+    return qn_fail(QN_ERROR_UNSUPPORTED, "%s \"%.*s\" (expected one of" QN_POOL_MAP(LIST) ")", source,
+                   (int)(size < 50 ? size : 50), name);
+#undef LIST
+}
+
+static qn_status add_pooling(const char *source, qn_pool pooling, qn_sbert *out) {
+    for (size_t i = 0; i < out->pooling_count; i++)
+        if (out->poolings[i] == pooling)
+            return qn_fail(QN_ERROR_UNSUPPORTED, "%s \"%s\" twice (expected each pooling once)", source,
+                           qn_pool_name(pooling));
+    out->poolings[out->pooling_count++] = pooling;
+    return QN_OK;
+}
+
+qn_status qn_sbert_set_poolings(qn_sbert *config, const char *names) {
+    qn_sbert chosen = {0};
+    for (const char *at = names;; at++) {
+        qn_pool pooling;
+        size_t size = strcspn(at, ",");
+        QN_TRY(find_pooling("pooling", at, size, &pooling));
+        QN_TRY(add_pooling("pooling", pooling, &chosen));
+        at += size;
+        if (!*at) break;
+    }
+    memcpy(config->poolings, chosen.poolings, sizeof chosen.poolings);
+    config->pooling_count = chosen.pooling_count;
+    return QN_OK;
+}
+
+bool qn_sbert_normalizes(const qn_sbert *config) {
+    return config->module_count && config->modules[config->module_count - 1].kind == QN_SBERT_NORMALIZE;
+}
+
+static qn_status add_module(qn_sbert *config, size_t at, const qn_sbert_module *module, const char *path) {
+    qn_sbert_module *modules = qn_calloc(config->module_count + 1, sizeof *modules);
+    char *copy = qn_strdup(path);
+    if (!modules || !copy) {
+        free(modules);
+        free(copy);
+        return QN_ERROR_MEMORY;
+    }
+    for (size_t i = 0; i <= config->module_count; i++)
+        modules[i] = i == at ? *module : config->modules[i - (i > at)];
+    modules[at].path = copy;
+    free(config->modules);
+    config->modules = modules;
+    config->module_count++;
+    return QN_OK;
+}
+
+qn_status qn_sbert_set_normalize(qn_sbert *config, bool on) {
+    if (on == qn_sbert_normalizes(config)) return QN_OK;
+    if (on) return add_module(config, config->module_count, &(qn_sbert_module){.kind = QN_SBERT_NORMALIZE}, "");
+    free(config->modules[--config->module_count].path);
+    return QN_OK;
+}
+
+qn_status qn_sbert_add_dense(qn_sbert *config, size_t in, size_t out, const char *activation) {
+    qn_sbert_module dense = {.kind = QN_SBERT_DENSE, .in = in, .out = out, .bias = true};
+    size_t i = 0, at = config->module_count - qn_sbert_normalizes(config);
+    while (activation && i < ACTIVATIONS && strcmp(activation, activations[i].name)) i++;
+    if (i == ACTIVATIONS)
+        return qn_fail(QN_ERROR_ARGUMENT,
+                       "a dense layer's activation is \"%s\" (expected tanh, linear, gelu, relu or silu)", activation);
+    dense.activation = activations[i].activation;
+    return add_module(config, at, &dense, "");
+}
+
+void qn_sbert_make_sparse(qn_sbert *config) {
+    if (config->sparse) return;
+    for (size_t i = 0; i < config->module_count; i++) free(config->modules[i].path);
+    config->module_count = 0;
+    config->sparse = true;
+    config->similarity = QN_SBERT_DOT;
+}
+
+size_t qn_sbert_width(const qn_sbert *config, size_t hidden, size_t vocabulary) {
+    if (config->sparse) return vocabulary;
+    size_t width = hidden * config->pooling_count;
+    for (size_t i = 0; i < config->module_count; i++)
+        if (config->modules[i].kind == QN_SBERT_DENSE) width = config->modules[i].out;
+    return width;
+}
+
+static const char *named_prompt(const qn_sbert *config, const char *name) {
+    for (size_t i = 0; i < config->prompt_count; i++)
+        if (!strcmp(config->prompts[i].name, name)) return config->prompts[i].text;
+    return NULL;
+}
+
+const char *qn_sbert_prompt_of(const qn_sbert *config, const char *prompt, qn_purpose purpose) {
+    static const char *const names[][3] = {[QN_FOR_QUERIES] = {"query"},
+                                           [QN_FOR_DOCUMENTS] = {"document", "passage", "corpus"}};
+    const char *text = NULL;
+    if (prompt) {
+        text = named_prompt(config, prompt);
+        if (!text) text = prompt;
+    }
+    for (int i = 0; !text && purpose != QN_FOR_ANYTHING && i < 3 && names[purpose][i]; i++)
+        text = named_prompt(config, names[purpose][i]);
+    if (!text && config->default_prompt) text = named_prompt(config, config->default_prompt);
+    return text && *text ? text : NULL;
 }
 
 // --- Reading ---
@@ -77,23 +212,31 @@ static qn_status parse_object(const char *text, size_t size, const char *source,
 
 // The class of a module is the last part of its type: packages moved between versions, the classes kept their names.
 static qn_status parse_module(const json_t *module, size_t position, const char *source, qn_sbert *out) {
-    static const char *const order[] = {"Transformer", "Pooling", "Normalize"};
+    static const char *const expected[] = {"Transformer", "Pooling", "Dense or Normalize"};
+    static const char *const sparse[] = {"MLMTransformer", "SpladePooling"}; // in place of the first two
     const char *type = NULL, *path = "";
     if (!json_is_object(module)) return qn_fail(QN_ERROR_FORMAT, "%s: module %zu is no object", source, position);
     QN_TRY(qn_json_string(module, source, "type", true, &type));
     QN_TRY(qn_json_string(module, source, "path", false, &path));
     const char *dot = strrchr(type, '.'), *class_name = dot ? dot + 1 : type;
-    if (strncmp(type, "sentence_transformers.", 22) || position > 2 || strcmp(class_name, order[position]))
-        return qn_fail(QN_ERROR_UNSUPPORTED,
-                       "%s: module %zu is \"%.100s\" (expected Transformer, Pooling and, or not, Normalize)", source,
-                       position, type);
+    bool dense = position > 1 && !strcmp(class_name, "Dense"), normalize = position > 1 && !strcmp(class_name, "Normalize");
+    bool known = position > 1 ? (dense || normalize) && !out->sparse
+                              : !strcmp(class_name, expected[position]) || !strcmp(class_name, sparse[position]);
+    if (strncmp(type, "sentence_transformers.", 22) || !known)
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: module %zu is \"%.100s\" (expected %s)", source, position, type,
+                       expected[position < 2 ? position : 2]);
     if (!is_inner_path(path))
         return qn_fail(QN_ERROR_FORMAT, "%s: module %zu has the path \"%.100s\" (expected one inside the folder)",
                        source, position, path);
     if (position == 0) return replace(&out->transformer_path, path);
-    if (position == 1) return replace(&out->pooling_path, path);
-    out->normalize = true;
-    return replace(&out->normalize_path, path);
+    if (position == 1) {
+        out->sparse = !strcmp(class_name, sparse[1]);
+        return replace(&out->pooling_path, path);
+    }
+    if (out->module_count == MOST_MODULES)
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: more than %d modules", source, MOST_MODULES + 2);
+    return add_module(out, out->module_count,
+                      &(qn_sbert_module){.kind = dense ? QN_SBERT_DENSE : QN_SBERT_NORMALIZE, .bias = true}, path);
 }
 
 qn_status qn_sbert_parse_modules(const char *text, size_t size, const char *source, qn_sbert *out) {
@@ -105,53 +248,47 @@ qn_status qn_sbert_parse_modules(const char *text, size_t size, const char *sour
     for (size_t i = 0; i < count && status == QN_OK; i++)
         status = parse_module(json_array_get(root, i), i, source, out);
     if (status == QN_OK && count < 2)
-        status = qn_fail(QN_ERROR_UNSUPPORTED, "%s: %zu modules (expected Transformer, Pooling and, or not, Normalize)",
-                         source, count);
+        status = qn_fail(QN_ERROR_UNSUPPORTED,
+                         "%s: %zu modules (expected Transformer, Pooling and any of Dense and Normalize)", source, count);
     out->present = status == QN_OK;
     json_decref(root);
     return status;
 }
 
-static qn_status find_pooling(const char *source, const char *name, qn_sbert_pooling *out) {
-    for (int i = 0; i < QN_SBERT_POOLINGS; i++) {
-        if (strcmp(name, pooling_names[i])) continue;
-        *out = (qn_sbert_pooling)i;
-        return QN_OK;
-    }
-#define LIST(name, text, flag) " " text
-    return qn_fail(QN_ERROR_UNSUPPORTED, "%s: pooling_mode \"%.50s\" (expected one of" QN_SBERT_POOLING_MAP(LIST) ")",
-                   source, name);
-#undef LIST
-}
-
 // The newer spelling: "pooling_mode": "mean", or a list of names.
 static qn_status parse_pooling_mode(const json_t *mode, const char *source, qn_sbert *out) {
-    if (json_is_array(mode)) {
-        if (json_array_size(mode) != 1)
-            return qn_fail(QN_ERROR_UNSUPPORTED,
-                           "%s: pooling_mode is a list of %zu (expected one; concatenated poolings "
-                           "are not supported)",
-                           source, json_array_size(mode));
-        mode = json_array_get(mode, 0);
+    size_t count = json_is_array(mode) ? json_array_size(mode) : 1;
+    char what[512];
+    snprintf(what, sizeof what, "%.400s: pooling_mode", source);
+    out->pooling_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        const json_t *name = json_is_array(mode) ? json_array_get(mode, i) : mode;
+        qn_pool pooling;
+        if (!json_is_string(name)) return qn_fail(QN_ERROR_FORMAT, "%s is no string", what);
+        QN_TRY(find_pooling(what, json_string_value(name), json_string_length(name), &pooling));
+        QN_TRY(add_pooling(what, pooling, out));
     }
-    if (!json_is_string(mode)) return qn_fail(QN_ERROR_FORMAT, "%s: pooling_mode is no string", source);
-    return find_pooling(source, json_string_value(mode), &out->pooling);
+    return count ? QN_OK : qn_fail(QN_ERROR_FORMAT, "%s is an empty list", what);
 }
 
 // The older spelling: one boolean for each mode; none of them means the mean.
 static qn_status parse_pooling_flags(const json_t *root, const char *source, qn_sbert *out) {
-    int active = -1;
-    for (int i = 0; i < QN_SBERT_POOLINGS; i++) {
+    out->pooling_count = 0;
+    for (int i = 0; i < QN_POOLS; i++) {
         bool flag = false;
-        QN_TRY(qn_json_bool(root, source, pooling_flags[i], false, &flag));
-        if (!flag) continue;
-        if (active >= 0)
-            return qn_fail(QN_ERROR_UNSUPPORTED,
-                           "%s: both %s and %s are true (expected one; concatenated poolings are not supported)",
-                           source, pooling_flags[active], pooling_flags[i]);
-        active = i;
+        QN_TRY(qn_json_bool(root, source, pooling_flags[i].flag, false, &flag));
+        if (flag) QN_TRY(add_pooling(source, pooling_flags[i].pooling, out));
     }
-    out->pooling = active < 0 ? QN_SBERT_POOL_MEAN : (qn_sbert_pooling)active;
+    return out->pooling_count ? QN_OK : add_pooling(source, QN_POOL_MEAN, out);
+}
+
+static qn_status parse_splade(const json_t *root, const char *source) {
+    const char *strategy = "max", *activation = "relu";
+    QN_TRY(qn_json_string(root, source, "pooling_strategy", false, &strategy));
+    QN_TRY(qn_json_string(root, source, "activation_function", false, &activation));
+    if (strcmp(strategy, "max") || strcmp(activation, "relu"))
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: pooling_strategy \"%.50s\" and activation_function \"%.50s\" "
+                       "(expected max and relu)", source, strategy, activation);
     return QN_OK;
 }
 
@@ -161,8 +298,13 @@ qn_status qn_sbert_parse_pooling(const char *text, size_t size, const char *sour
     const json_t *mode = json_object_get(root, "pooling_mode");
     qn_status status = qn_json_int(root, source, "word_embedding_dimension", false, 1, WIDTH_LIMIT, &out->width);
     if (status == QN_OK) status = qn_json_int(root, source, "embedding_dimension", false, 1, WIDTH_LIMIT, &out->width);
-    if (status == QN_OK) status = qn_json_bool(root, source, "include_prompt", false, &out->include_prompt);
-    if (status == QN_OK) status = mode ? parse_pooling_mode(mode, source, out) : parse_pooling_flags(root, source, out);
+    if (status == QN_OK && out->sparse)
+        status = parse_splade(root, source);
+    else if (status == QN_OK) {
+        status = qn_json_bool(root, source, "include_prompt", false, &out->include_prompt);
+        if (status == QN_OK)
+            status = mode ? parse_pooling_mode(mode, source, out) : parse_pooling_flags(root, source, out);
+    }
     json_decref(root);
     return status;
 }
@@ -197,9 +339,9 @@ static qn_status read_prompts(const json_t *root, const char *source, qn_sbert *
     json_t *prompts = NULL;
     const char *model_type = "SentenceTransformer", *name = NULL, *similarity = "cosine";
     QN_TRY(qn_json_string(root, source, "model_type", false, &model_type));
-    if (strcmp(model_type, "SentenceTransformer"))
-        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: model_type \"%.50s\" (expected SentenceTransformer)", source,
-                       model_type);
+    const char *expected = model_types[out->sparse];
+    if (strcmp(model_type, expected) && strcmp(model_type, model_types[0]))
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: model_type \"%.50s\" (expected %s)", source, model_type, expected);
     QN_TRY(qn_json_object(root, source, "prompts", false, &prompts));
     QN_TRY(copy_prompts(prompts, source, out));
     QN_TRY(qn_json_string(root, source, "default_prompt_name", false, &name));
@@ -228,17 +370,56 @@ qn_status qn_sbert_parse_prompts(const char *text, size_t size, const char *sour
     return status;
 }
 
-// A Normalize of something else than the text's vector belongs to models of another kind.
-qn_status qn_sbert_parse_normalize(const char *text, size_t size, const char *source, qn_sbert *out) {
-    json_t *root;
+// A module of something else than the text's vector belongs to models of another kind.
+static qn_status check_places(const json_t *root, const char *source, const char *does) {
     const char *input = "sentence_embedding", *output = "sentence_embedding";
+    QN_TRY(qn_json_string(root, source, "module_input_name", false, &input));
+    QN_TRY(qn_json_string(root, source, "module_output_name", false, &output));
+    if (strcmp(input, "sentence_embedding") || strcmp(output, "sentence_embedding"))
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: %s \"%.50s\" into \"%.50s\" (expected sentence_embedding)", source,
+                       does, input, output);
+    return QN_OK;
+}
+
+qn_status qn_sbert_parse_normalize(const char *text, size_t size, const char *source, qn_sbert *out) {
+    (void)out;
+    json_t *root;
     QN_TRY(parse_object(text, size, source, &root));
-    qn_status status = qn_json_string(root, source, "module_input_name", false, &input);
-    if (status == QN_OK) status = qn_json_string(root, source, "module_output_name", false, &output);
-    if (status == QN_OK && (strcmp(input, "sentence_embedding") || strcmp(output, "sentence_embedding")))
-        status = qn_fail(QN_ERROR_UNSUPPORTED, "%s: normalises \"%.50s\" into \"%.50s\" (expected sentence_embedding)",
-                         source, input, output);
-    out->normalize = status == QN_OK;
+    qn_status status = check_places(root, source, "normalises");
+    json_decref(root);
+    return status;
+}
+
+static qn_status read_dense(const json_t *root, const char *source, qn_sbert_module *dense) {
+    int64_t in = 0, out = 0;
+    bool residual = false;
+    const char *activation = activations[0].class_name;
+    QN_TRY(check_places(root, source, "turns"));
+    QN_TRY(qn_json_int(root, source, "in_features", true, 1, WIDTH_LIMIT, &in));
+    QN_TRY(qn_json_int(root, source, "out_features", true, 1, WIDTH_LIMIT, &out));
+    QN_TRY(qn_json_bool(root, source, "bias", false, &dense->bias));
+    QN_TRY(qn_json_bool(root, source, "use_residual", false, &residual));
+    if (residual) return qn_fail(QN_ERROR_UNSUPPORTED, "%s: use_residual is true (expected a plain layer)", source);
+    QN_TRY(qn_json_string(root, source, "activation_function", false, &activation));
+    dense->in = (size_t)in, dense->out = (size_t)out;
+    for (int i = 0; i < ACTIVATIONS; i++) {
+        // Packages moved between versions, the classes kept their names.
+        if (strncmp(activation, "torch.nn.", 9) ||
+            strcmp(strrchr(activation, '.'), strrchr(activations[i].class_name, '.')))
+            continue;
+        dense->activation = activations[i].activation;
+        return QN_OK;
+    }
+    return qn_fail(QN_ERROR_UNSUPPORTED,
+                   "%s: activation_function \"%.100s\" (expected torch's Tanh, Identity, GELU, ReLU or SiLU)", source,
+                   activation);
+}
+
+qn_status qn_sbert_parse_dense(const char *text, size_t size, const char *source, qn_sbert *out) {
+    json_t *root;
+    qn_sbert_module unused = {.bias = true};
+    QN_TRY(parse_object(text, size, source, &root));
+    qn_status status = read_dense(root, source, out->module_count ? &out->modules[out->module_count - 1] : &unused);
     json_decref(root);
     return status;
 }
@@ -264,6 +445,35 @@ static qn_status read_file(const char *folder, const char *inner, const char *na
     return status;
 }
 
+static qn_status missing(const char *folder, const char *path) {
+    return qn_fail(QN_ERROR_IO, "%s: modules.json names \"%.100s\", but it holds no config.json", folder, path);
+}
+
+// The files of what modules.json names behind the transformer; the parsers of modules write to the last one.
+static qn_status read_modules(const char *folder, qn_sbert *out) {
+    bool found;
+    size_t count = out->module_count, width;
+    QN_TRY(read_file(folder, out->pooling_path, "config.json", qn_sbert_parse_pooling, out, &found));
+    if (!found) return missing(folder, out->pooling_path);
+    width = out->sparse ? 0 : (size_t)out->width * out->pooling_count;
+    for (size_t i = 0; i < count; i++) {
+        const qn_sbert_module *m = &out->modules[i];
+        bool dense = m->kind == QN_SBERT_DENSE;
+        out->module_count = i + 1;
+        qn_status status = read_file(folder, m->path, "config.json",
+                                     dense ? qn_sbert_parse_dense : qn_sbert_parse_normalize, out, &found);
+        out->module_count = count;
+        QN_TRY(status);
+        if (!dense) continue;
+        if (!found) return missing(folder, m->path);
+        if (width && m->in != width)
+            return qn_fail(QN_ERROR_FORMAT, "%s/%s/config.json: in_features is %zu (expected %zu, the width before it)",
+                           folder, m->path, m->in, width);
+        width = m->out;
+    }
+    return QN_OK;
+}
+
 static qn_status read_folder(const char *folder, qn_sbert *out) {
     // The name that sentence-transformers gave this file depended on the family for a while.
     static const char *const transformer_files[] = {
@@ -272,18 +482,11 @@ static qn_status read_folder(const char *folder, qn_sbert *out) {
         "sentence_xlnet_config.json",
     };
     bool found;
+    QN_TRY(replace(&out->folder, folder));
     QN_TRY(replace(&out->transformer_path, ""));
     QN_TRY(replace(&out->pooling_path, "1_Pooling"));
-    QN_TRY(replace(&out->normalize_path, "2_Normalize"));
     QN_TRY(read_file(folder, "", "modules.json", qn_sbert_parse_modules, out, &found));
-    if (out->present) {
-        QN_TRY(read_file(folder, out->pooling_path, "config.json", qn_sbert_parse_pooling, out, &found));
-        if (!found)
-            return qn_fail(QN_ERROR_IO, "%s: modules.json names \"%.100s\", but it holds no config.json", folder,
-                           out->pooling_path);
-        if (out->normalize)
-            QN_TRY(read_file(folder, out->normalize_path, "config.json", qn_sbert_parse_normalize, out, &found));
-    }
+    if (out->present) QN_TRY(read_modules(folder, out));
     found = false;
     for (size_t i = 0; i < sizeof transformer_files / sizeof *transformer_files && !found; i++)
         QN_TRY(read_file(folder, out->transformer_path, transformer_files[i], qn_sbert_parse_transformer, out, &found));
@@ -312,21 +515,58 @@ static qn_status save(const char *folder, const char *name, json_t *value) {
     return status;
 }
 
-static json_t *module_json(int position, const char *path, const char *class_name) {
-    return json_pack("{s:i, s:o, s:s, s:o}", "idx", position, "name", json_sprintf("%d", position), "path", path,
-                     "type", json_sprintf("sentence_transformers.models.%s", class_name));
+static json_t *module_json(size_t position, const char *path, const char *class_name) {
+    const char *package = strstr(class_name, "MLM") || strstr(class_name, "Splade") ? "sparse_encoder.models" : "models";
+    return json_pack("{s:I, s:o, s:s, s:o}", "idx", (json_int_t)position, "name",
+                     json_sprintf("%d", (int)position), "path", path, "type",
+                     json_sprintf("sentence_transformers.%s.%s", package, class_name));
+}
+
+// The place of a pooling in the older spelling.
+static int flag_of(qn_pool pooling) {
+    int i = 0;
+    while (pooling_flags[i].pooling != pooling) i++;
+    return i;
 }
 
 // Old versions refuse keys that they do not know: those of later versions are written only where they say something.
 static json_t *pooling_json(const qn_sbert *config) {
     json_t *root = json_pack("{s:I}", "word_embedding_dimension", (json_int_t)config->width);
-    for (int i = 0; i < QN_SBERT_POOLINGS; i++) {
-        bool chosen = (int)config->pooling == i;
-        if (chosen || i <= QN_SBERT_POOL_MEAN_SQRT_LEN)
-            json_object_set_new(root, pooling_flags[i], json_boolean(chosen));
+    bool ordered = true, chosen[QN_POOLS] = {false};
+    for (size_t i = 0; i < config->pooling_count; i++) {
+        chosen[flag_of(config->poolings[i])] = true;
+        ordered = ordered && (i == 0 || flag_of(config->poolings[i]) > flag_of(config->poolings[i - 1]));
     }
+    json_t *names = ordered ? NULL : json_array();
+    for (size_t i = 0; names && i < config->pooling_count; i++)
+        json_array_append_new(names, json_string(qn_pool_name(config->poolings[i])));
+    if (names) json_object_set_new(root, "pooling_mode", names);
+    for (int i = 0; ordered && i < QN_POOLS; i++)
+        if (chosen[i] || i < OLD_FLAGS) json_object_set_new(root, pooling_flags[i].flag, json_boolean(chosen[i]));
     if (!config->include_prompt) json_object_set_new(root, "include_prompt", json_false());
     return root;
+}
+
+static json_t *dense_json(const qn_sbert_module *m) {
+    int i = 0;
+    while (activations[i].activation != m->activation) i++;
+    return json_pack("{s:I, s:I, s:b, s:s}", "in_features", (json_int_t)m->in, "out_features", (json_int_t)m->out,
+                     "bias", (int)m->bias, "activation_function", activations[i].class_name);
+}
+
+// The module at `position` of modules.json, which lists it; a folder is made for what it has to say.
+static qn_status write_module(const char *folder, qn_sbert_module *m, size_t position, json_t *modules) {
+    bool dense = m->kind == QN_SBERT_DENSE;
+    char path[64];
+    snprintf(path, sizeof path, "%zu_%s", position, dense ? "Dense" : "Normalize");
+    QN_TRY(replace(&m->path, path));
+    json_array_append_new(modules, module_json(position, path, dense ? "Dense" : "Normalize"));
+    if (!dense) return QN_OK;
+    char *inside = qn_path_join(folder, path);
+    qn_status status = inside ? qn_make_folders(inside) : QN_ERROR_MEMORY;
+    if (status == QN_OK) status = save(inside, "config.json", dense_json(m));
+    free(inside);
+    return status;
 }
 
 static json_t *prompts_json(const qn_sbert *config) {
@@ -336,18 +576,24 @@ static json_t *prompts_json(const qn_sbert *config) {
         json_decref(prompts);
         return NULL;
     }
-    return json_pack("{s:o, s:s?, s:s}", "prompts", prompts, "default_prompt_name", config->default_prompt,
-                     "similarity_fn_name", similarity_names[config->similarity]);
+    json_t *root = json_pack("{s:o, s:s?, s:s}", "prompts", prompts, "default_prompt_name", config->default_prompt,
+                             "similarity_fn_name", similarity_names[config->similarity]);
+    if (config->sparse) json_object_set_new(root, "model_type", json_string(model_types[1])); // new with these
+    return root;
 }
 
-qn_status qn_sbert_write(const char *folder, const qn_sbert *config) {
-    if ((unsigned)config->pooling >= QN_SBERT_POOLINGS || (unsigned)config->similarity >= QN_SBERT_SIMILARITIES ||
-        config->width < 1)
+qn_status qn_sbert_write(const char *folder, qn_sbert *config) {
+    if (!config->pooling_count || (unsigned)config->similarity >= QN_SBERT_SIMILARITIES || config->width < 1)
         return qn_fail(QN_ERROR_ARGUMENT, "%s: no pooling, similarity or width of the vectors to write", folder);
-    char *pooling = qn_path_join(folder, "1_Pooling");
+    const char *pooling_name = config->sparse ? "1_SpladePooling" : "1_Pooling";
+    char *pooling = qn_path_join(folder, pooling_name);
     if (!pooling) return QN_ERROR_MEMORY;
     qn_status status = qn_make_folders(pooling);
-    if (status == QN_OK) status = save(pooling, "config.json", pooling_json(config));
+    if (status == QN_OK)
+        status = save(pooling, "config.json",
+                      config->sparse ? json_pack("{s:s, s:s, s:I}", "pooling_strategy", "max", "activation_function",
+                                                 "relu", "word_embedding_dimension", (json_int_t)config->width)
+                                     : pooling_json(config));
     free(pooling);
     QN_TRY(status);
 
@@ -358,7 +604,13 @@ qn_status qn_sbert_write(const char *folder, const qn_sbert *config) {
     QN_TRY(save(folder, "config_sentence_transformers.json", prompts_json(config)));
 
     // modules.json is last: with it the folder becomes one of sentence-transformers.
-    json_t *modules = json_pack("[o, o]", module_json(0, "", "Transformer"), module_json(1, "1_Pooling", "Pooling"));
-    if (config->normalize) json_array_append_new(modules, module_json(2, "2_Normalize", "Normalize"));
-    return save(folder, "modules.json", modules);
+    json_t *modules = config->sparse ? json_pack("[o, o]", module_json(0, "", "MLMTransformer"),
+                                                 module_json(1, pooling_name, "SpladePooling"))
+                                     : json_pack("[o, o]", module_json(0, "", "Transformer"),
+                                                 module_json(1, pooling_name, "Pooling"));
+    for (size_t i = 0; status == QN_OK && i < config->module_count; i++)
+        status = write_module(folder, &config->modules[i], i + 2, modules);
+    if (status == QN_OK) return save(folder, "modules.json", modules);
+    json_decref(modules);
+    return status;
 }

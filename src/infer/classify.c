@@ -70,6 +70,37 @@ qn_status qn_rerank(qn_model *model, const char *query, size_t query_size, const
     return status;
 }
 
+// ---- Tokens that were replaced
+// -----------------------------------------------------------------------------------------------------------
+
+typedef struct {
+    const qn_text *texts;
+    qn_replaced_receiver receive;
+    void *user;
+} replaced;
+
+static qn_status receive_replaced(qn_model *m, qn_context *c, const qn_infer_batch *batch, void *user) {
+    const replaced *r = user;
+    qn_tensor *logits = qn_network_discriminate(c, m->network, batch->hidden);
+    if (!logits) return c->status != QN_OK ? c->status : QN_ERROR_MEMORY;
+    float *p = logits->data;
+    for (size_t t = 0; t < batch->tokens.tokens; t++) p[t] = (float)(1 / (1 + exp(-(double)p[t])));
+    for (size_t i = 0; i < batch->tokens.ragged.sequences; i++) {
+        // The batch has ids alone; tokenising again is far cheaper than keeping every encoding of the window.
+        QN_TRY(qn_infer_encode(m, &r->texts[batch->index[i]], false));
+        QN_TRY(r->receive(r->user, batch->index[i], &m->encoding, p + batch->tokens.ragged.offsets[i]));
+    }
+    return QN_OK;
+}
+
+qn_status qn_find_replaced(qn_model *m, const qn_text *texts, size_t count, qn_replaced_receiver receive, void *user) {
+    if (!(m->network->heads & QN_HEAD_DISCRIMINATOR))
+        return qn_fail(QN_ERROR_UNSUPPORTED,
+                       "%s: this model has no discriminator (expected \"architectures\" [\"ElectraForPreTraining\"])",
+                       m->network->config.source);
+    return qn_infer_texts(m, texts, count, false, true, receive_replaced, &(replaced){texts, receive, user});
+}
+
 // ---- Masks
 // -----------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ qn_status qn_merge(const char *model, const char *adapter, const char *output) {
     QN_TRY(qn_model_open(model, &(qn_model_options){.threads = 1, .adapter = adapter}, &m));
     qn_status status = qn_network_save(m->network, output);
     if (status == QN_OK) status = qn_tokenizer_save(m->tokenizer, output);
-    if (status == QN_OK && m->sbert.present) status = qn_sbert_write(output, &m->sbert);
     qn_model_close(m);
     return status;
 }

@@ -28,18 +28,22 @@ static qn_status try_dtype(qn_model *m) {
     return QN_OK;
 }
 
-static qn_status open_network(qn_model *m, qn_lora *lora, const char *adapter) {
+// `sentence` moves into the network, also on failure.
+static qn_status open_network(qn_model *m, qn_lora *lora, const char *adapter, qn_sbert *sentence) {
     qn_model_config config;
-    QN_TRY(qn_model_config_read(m->transformer, &config));
-    qn_status status = lora ? qn_lora_configure(lora, adapter, &config) : QN_OK;
+    qn_status status = qn_model_config_read(m->transformer, &config);
+    if (status == QN_OK && lora) {
+        status = qn_lora_configure(lora, adapter, &config);
+        if (status != QN_OK) qn_model_config_free(&config);
+    }
     if (status != QN_OK) {
-        qn_model_config_free(&config);
+        qn_sbert_free(sentence);
         return status;
     }
     // The pooler serves the heads above it; many folders of plain encoders come without one.
     unsigned heads = config.heads;
     if (!(heads & (QN_HEAD_CLASSIFIER | QN_HEAD_NEXT_SENTENCE))) heads &= ~(unsigned)QN_HEAD_POOLER;
-    qn_network_options options = {.heads = heads, .lora = lora, .stored = m->stored};
+    qn_network_options options = {.heads = heads, .lora = lora, .stored = m->stored, .sentence = sentence};
     return qn_network_load(&config, m->transformer, &options, &m->network);
 }
 
@@ -52,7 +56,7 @@ static qn_status choose_length(qn_model *m, size_t wanted) {
     if (wanted > most)
         return qn_fail(QN_ERROR_ARGUMENT, "%s: a text of %zu tokens is too long for this model (expected at most %zu)",
                        m->folder, wanted, most);
-    smaller(&limit, wanted ? wanted : (size_t)m->sbert.max_seq_length);
+    smaller(&limit, wanted ? wanted : (size_t)m->network->sentence.max_seq_length);
     if (!limit) smaller(&limit, qn_tokenizer_max_length(m->tokenizer));
     smaller(&limit, most);
     m->encode = qn_encode_defaults();
@@ -63,18 +67,52 @@ static qn_status choose_length(qn_model *m, size_t wanted) {
     return QN_OK;
 }
 
-static qn_status choose_prompt(qn_model *m) {
-    if (!m->sbert.default_prompt) return QN_OK;
-    for (size_t i = 0; i < m->sbert.prompt_count; i++)
-        if (!strcmp(m->sbert.prompts[i].name, m->sbert.default_prompt)) m->prompt = m->sbert.prompts[i].text;
-    if (!m->prompt || !*m->prompt) m->prompt = NULL;
-    if (!m->prompt || m->sbert.include_prompt) return QN_OK;
-    // As sentence-transformers counts: the prompt alone with its special tokens, without a last [SEP].
-    QN_TRY(qn_tokenizer_encode(m->tokenizer, m->prompt, strlen(m->prompt), NULL, 0, &m->encode, &m->encoding));
-    m->prompt_tokens = (int32_t)m->encoding.count;
-    if (m->prompt_tokens && m->encoding.ids[m->prompt_tokens - 1] == qn_tokenizer_special(m->tokenizer, QN_TOKEN_SEP))
-        m->prompt_tokens--;
+qn_status qn_infer_prompt_tokens(const qn_sbert *sentence, const qn_tokenizer *tokenizer,
+                                 const qn_encode_options *encode, const char *prompt, int32_t *count) {
+    *count = 0;
+    if (!prompt || sentence->include_prompt) return QN_OK;
+    qn_encoding alone = QN_ENCODING_INIT;
+    qn_status status = qn_tokenizer_encode(tokenizer, prompt, strlen(prompt), NULL, 0, encode, &alone);
+    if (status == QN_OK) *count = (int32_t)alone.count;
+    if (*count && alone.ids[*count - 1] == qn_tokenizer_special(tokenizer, QN_TOKEN_SEP)) --*count;
+    qn_encoding_free(&alone);
+    return status;
+}
+
+static qn_status choose_prompt(qn_model *m, const qn_model_options *options) {
+    const char *prompt = qn_sbert_prompt_of(&m->network->sentence, options->prompt, options->purpose);
+    if (prompt && !(m->prompt = qn_strdup(prompt))) return QN_ERROR_MEMORY;
+    return qn_infer_prompt_tokens(&m->network->sentence, m->tokenizer, &m->encode, m->prompt, &m->prompt_tokens);
+}
+
+static qn_status choose_dimensions(qn_model *m, size_t wanted) {
+    size_t width = qn_model_width(m);
+    if (wanted > width)
+        return qn_fail(QN_ERROR_ARGUMENT, "%s: vectors have %zu dimensions (expected at most that, not %zu)", m->folder,
+                       width, wanted);
+    m->dimensions = wanted;
     return QN_OK;
+}
+
+// How vectors are made is said by the model's folder, or by that of an adapter which was trained for vectors.
+static qn_status read_sentence(qn_model *m, const char *adapter, bool sparse, qn_sbert *sentence) {
+    QN_TRY(qn_sbert_read(m->folder, sentence));
+    const char *inside = sentence->transformer_path;
+    m->transformer = *inside ? qn_path_join(m->folder, inside) : qn_strdup(m->folder);
+    qn_sbert own;
+    qn_status status = m->transformer ? QN_OK : QN_ERROR_MEMORY;
+    if (status == QN_OK && adapter) {
+        status = qn_sbert_read(adapter, &own);
+        if (status == QN_OK && own.present) {
+            qn_sbert old = *sentence;
+            *sentence = own;
+            own = old;
+        }
+        if (status == QN_OK) qn_sbert_free(&own);
+    }
+    if (sparse) qn_sbert_make_sparse(sentence);
+    if (status != QN_OK) qn_sbert_free(sentence);
+    return status;
 }
 
 // `folder` is the model's, that of `lora` (NULL: none) is options->adapter.
@@ -91,17 +129,16 @@ static qn_status open_parts(qn_model *m, const char *folder, qn_lora *lora, cons
     m->stored = gguf && !options->dtype && !lora;
     QN_TRY(qn_backend_create_cpu(options->threads, NULL, &m->backend));
     QN_TRY(try_dtype(m));
-    if (!gguf) QN_TRY(qn_sbert_read(folder, &m->sbert));
-    const char *inside = m->sbert.transformer_path;
-    m->transformer = inside && *inside ? qn_path_join(folder, inside) : qn_strdup(folder);
-    if (!m->transformer) return QN_ERROR_MEMORY;
-    QN_TRY(open_network(m, lora, options->adapter));
+    qn_sbert sentence;
+    QN_TRY(read_sentence(m, options->adapter, options->sparse, &sentence));
+    QN_TRY(open_network(m, lora, options->adapter, &sentence));
     qn_tokenizer *tokenizer = NULL;
     QN_TRY(qn_tokenizer_load(m->transformer, &tokenizer));
     m->tokenizer = tokenizer;
     if (qn_ct2_is_folder(m->transformer)) QN_TRY(qn_ct2_model_check(m->transformer, tokenizer));
     QN_TRY(choose_length(m, options->max_length));
-    QN_TRY(choose_prompt(m));
+    QN_TRY(choose_prompt(m, options));
+    QN_TRY(choose_dimensions(m, options->dimensions));
     m->arena = qn_arena_create(1 << 20);
     m->records = qn_arena_create(1 << 16);
     return m->arena && m->records ? QN_OK : QN_ERROR_MEMORY;
@@ -128,7 +165,6 @@ qn_status qn_model_open(const char *folder, const qn_model_options *given, qn_mo
     qn_lora lora = {0};
     qn_model *m = qn_calloc(1, sizeof *m);
     if (!m) return QN_ERROR_MEMORY;
-    m->sbert = qn_sbert_defaults();
     qn_status status = open_adapter(&folder, &options, &lora);
     if (status == QN_OK) status = open_parts(m, folder, options.adapter ? &lora : NULL, &options);
     qn_lora_free(&lora);
@@ -150,7 +186,6 @@ qn_status qn_model_lend(qn_network *network, const qn_tokenizer *tokenizer, cons
                     .backend = c->backend,
                     .arena = c->arena,
                     .records = c->records,
-                    .sbert = qn_sbert_defaults(),
                     .encode = *encode,
                     .batch_tokens = BATCH_TOKENS,
                     .lent = true,
@@ -176,7 +211,6 @@ static void close_own(qn_model *m) {
 void qn_model_close(qn_model *m) {
     if (!m) return;
     if (!m->lent) close_own(m);
-    qn_sbert_free(&m->sbert);
     qn_encoding_free(&m->encoding);
     qn_sequences_free(&m->window);
     qn_tag_scheme_free(&m->tags);
@@ -187,6 +221,7 @@ void qn_model_close(qn_model *m) {
     free(m->positions);
     free(m->offsets);
     free(m->text);
+    free(m->prompt);
     free(m->folder);
     free(m->transformer);
     free(m);
@@ -197,6 +232,16 @@ const qn_tokenizer *qn_model_tokenizer(const qn_model *model) {
 }
 
 size_t qn_model_width(const qn_model *model) {
+    const qn_encoder_config *e = &model->network->config.encoder;
+    return model->dimensions ? model->dimensions
+                             : qn_sbert_width(&model->network->sentence, e->hidden, e->vocabulary);
+}
+
+bool qn_model_sparse(const qn_model *model) {
+    return model->network->sentence.sparse;
+}
+
+size_t qn_model_token_width(const qn_model *model) {
     return model->network->config.encoder.hidden;
 }
 
@@ -222,6 +267,7 @@ qn_task_kind qn_model_task(const qn_model *model) {
                                          [QN_PROBLEM_REGRESSION] = QN_TASK_REGRESS};
     if (model->network->heads & QN_HEAD_TAGGER) return QN_TASK_TAG;
     if (model->network->heads & QN_HEAD_SPAN) return QN_TASK_ANSWER;
+    if (model->network->heads & QN_HEAD_DISCRIMINATOR) return QN_TASK_DISCRIMINATE;
     if (qn_model_labels(model) && model->network->config.reranks) return QN_TASK_RERANK;
     return qn_model_labels(model) ? kinds[model->network->config.problem] : QN_TASK_NONE;
 }
@@ -243,7 +289,8 @@ static json_t *describe_heads(unsigned heads) {
         const char *name;
     } names[] = {{QN_HEAD_POOLER, "pooler"},       {QN_HEAD_CLASSIFIER, "classifier"},
                  {QN_HEAD_MASKED_LM, "masked-lm"}, {QN_HEAD_NEXT_SENTENCE, "next-sentence"},
-                 {QN_HEAD_TAGGER, "tagger"},       {QN_HEAD_SPAN, "span"}};
+                 {QN_HEAD_TAGGER, "tagger"},       {QN_HEAD_SPAN, "span"},
+                 {QN_HEAD_DISCRIMINATOR, "discriminator"}};
     json_t *list = json_array();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (heads & names[i].head) json_array_append_new(list, json_string(names[i].name));
@@ -271,20 +318,36 @@ static json_t *describe_labels(const qn_model *m) {
                                         [QN_TASK_REGRESS] = "regress",
                                         [QN_TASK_TAG] = "tag",
                                         [QN_TASK_ANSWER] = "answer",
-                                        [QN_TASK_RERANK] = "rerank"};
+                                        [QN_TASK_RERANK] = "rerank",
+                                        [QN_TASK_DISCRIMINATE] = "discriminate"};
     json_t *labels = json_array();
     for (size_t i = 0; i < qn_model_labels(m); i++) json_array_append_new(labels, json_string(qn_model_label(m, i)));
     return json_pack("{s:s, s:o}", "task", tasks[qn_model_task(m)], "labels", labels);
 }
 
+static json_t *describe_modules(const qn_sbert *s) {
+    json_t *modules = json_array();
+    for (size_t i = 0; i < s->module_count; i++) {
+        const qn_sbert_module *m = &s->modules[i];
+        json_array_append_new(modules, m->kind == QN_SBERT_DENSE
+                                           ? json_pack("{s:I, s:I, s:s}", "in", (json_int_t)m->in, "out",
+                                                       (json_int_t)m->out, "activation", activation_name(m->activation))
+                                           : json_string("normalize"));
+    }
+    return modules;
+}
+
 static json_t *describe_embedding(const qn_model *m) {
-    json_t *prompts = json_object();
-    for (size_t i = 0; i < m->sbert.prompt_count; i++)
-        json_object_set_new(prompts, m->sbert.prompts[i].name, json_string(m->sbert.prompts[i].text));
-    return json_pack("{s:b, s:s, s:b, s:s, s:o, s:s?}", "sentence_transformers", (int)m->sbert.present, "pooling",
-                     qn_sbert_pooling_name(m->sbert.pooling), "normalize", (int)m->sbert.normalize, "similarity",
-                     qn_sbert_similarity_name(m->sbert.similarity), "prompts", prompts, "default_prompt",
-                     m->sbert.default_prompt);
+    const qn_sbert *s = &m->network->sentence;
+    json_t *prompts = json_object(), *poolings = json_array();
+    for (size_t i = 0; i < s->prompt_count; i++)
+        json_object_set_new(prompts, s->prompts[i].name, json_string(s->prompts[i].text));
+    for (size_t i = 0; i < s->pooling_count; i++)
+        json_array_append_new(poolings, json_string(qn_pool_name(s->poolings[i])));
+    return json_pack("{s:b, s:I, s:o, s:o, s:b, s:s, s:o, s:s?, s:s?}", "sentence_transformers", (int)s->present,
+                     "width", (json_int_t)qn_model_width(m), "pooling", poolings, "modules", describe_modules(s),
+                     "normalize", (int)qn_sbert_normalizes(s), "similarity", qn_sbert_similarity_name(s->similarity),
+                     "prompts", prompts, "default_prompt", s->default_prompt, "prompt", m->prompt);
 }
 
 qn_status qn_model_describe(const qn_model *m, char **json) {

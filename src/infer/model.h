@@ -2,16 +2,14 @@
 #pragma once
 #include "base/memory.h"
 #include "data/windows.h"
-#include "formats/model_folder.h"
 #include "metrics/tagging.h"
-#include "models/network.h"
+#include "models/sentence.h"
 #include "text/tokenizer.h"
 
 struct qn_model {
     char *folder, *transformer; // the folder itself, and where its config.json and weights are
     qn_network *network;
     const qn_tokenizer *tokenizer;
-    qn_sbert sbert;
     qn_backend *backend;
     qn_compute compute;
     bool stored;              // a GGUF file's weights in its own blocks, where `compute` would have float32
@@ -21,8 +19,9 @@ struct qn_model {
     qn_encode_options encode;
     qn_overflow overflow;
     qn_tag_scheme tags;    // of a tagger's labels; made at first use
-    const char *prompt;    // put before each text that is embedded; NULL: none
+    char *prompt;          // put before each text that is embedded; NULL: none
     int32_t prompt_tokens; // not pooled; 0 where they are
+    size_t dimensions;     // of a text's vector that are kept; 0: all
 
     // Buffers that are reused, so that a steady batch takes nothing from the heap.
     qn_arena *arena, *records;
@@ -71,8 +70,13 @@ qn_status qn_infer_sequences(qn_model *model, const qn_sequences *sequences, boo
 qn_status qn_infer_texts(qn_model *model, const qn_text *texts, size_t count, bool embedding, bool in_order,
                          qn_infer_receiver receive, void *user);
 
-// A vector per sequence into vectors [count, width], as the model's folder says; no prompt is taken off.
-qn_status qn_infer_vectors(qn_model *model, const qn_sequences *sequences, float *vectors);
+// A vector per sequence into vectors [count, width], as the model's folder says. skip [count]: tokens of each that are
+// not pooled, as of a prompt, or NULL.
+qn_status qn_infer_vectors(qn_model *model, const qn_sequences *sequences, const int32_t *skip, float *vectors);
+// The tokens of a prompt that are not pooled, as sentence-transformers counts: the prompt alone with its special tokens,
+// without a last [SEP]. 0 for no prompt (NULL) and where they are pooled.
+qn_status qn_infer_prompt_tokens(const qn_sbert *sentence, const qn_tokenizer *tokenizer,
+                                 const qn_encode_options *encode, const char *prompt, int32_t *count);
 
 // The network's score of labels as raw outputs into scores [count, labels]; `user` is a qn_infer_scores.
 typedef struct {

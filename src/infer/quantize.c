@@ -6,7 +6,7 @@
 static qn_status write_folder(qn_model *m, const qn_exact *exact, const char *output) {
     QN_TRY(qn_quantized_write(m->network, exact, output));
     QN_TRY(qn_tokenizer_save(m->tokenizer, output));
-    return m->sbert.present ? qn_sbert_write(output, &m->sbert) : QN_OK;
+    return qn_sentence_save(m->network, output);
 }
 
 qn_status qn_quantize(const char *folder, const char *output) {

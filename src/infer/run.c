@@ -54,7 +54,7 @@ qn_status qn_infer_encode(qn_model *m, const qn_text *text, bool embedding) {
         size += prompt;
         used = size;
     }
-    if (embedding && m->sbert.do_lower_case) {
+    if (embedding && m->network->sentence.do_lower_case) {
         size_t begin = used;
         // The prompt, too, is turned into lower case; it stands in the same buffer, which may move.
         QN_TRY(qn_grow((void **)&m->text, &m->text_capacity, used + 3 * size + 8, 1));

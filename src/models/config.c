@@ -478,6 +478,7 @@ static void read_heads(qn_model_config *config) {
         config->heads = QN_HEAD_POOLER | QN_HEAD_CLASSIFIER;
     if (f->class_tagger && strcmp(class, f->class_tagger) == 0) config->heads = QN_HEAD_TAGGER;
     if (f->class_span && strcmp(class, f->class_span) == 0) config->heads = QN_HEAD_SPAN;
+    if (f->class_discriminator && strcmp(class, f->class_discriminator) == 0) config->heads = QN_HEAD_DISCRIMINATOR;
 }
 
 // What sentence-transformers' CrossEncoder writes: the name of a class of torch.
@@ -513,7 +514,7 @@ static qn_status read_config(qn_model_config *config) {
         QN_TRY(read_fraction(config->json, file, config->family->keys->tagger_dropout, &config->tagger_dropout));
     }
     if (config->family->keys->span_dropout) {
-        config->span_dropout = 0.1f; // DistilBERT's, the only family that has one
+        config->span_dropout = config->family->token_layer ? config->classifier_dropout : 0.1f; // DistilBERT's
         QN_TRY(read_fraction(config->json, file, config->family->keys->span_dropout, &config->span_dropout));
     }
     static const choice problems[] = {{"single_label_classification", QN_PROBLEM_SINGLE_LABEL},
@@ -597,6 +598,7 @@ qn_status qn_model_config_write(qn_model_config *config, unsigned heads, const c
     const char *class = heads & QN_HEAD_CLASSIFIER      ? f->class_classifier
                         : heads & QN_HEAD_TAGGER        ? f->class_tagger
                         : heads & QN_HEAD_SPAN          ? f->class_span
+                        : heads & QN_HEAD_DISCRIMINATOR ? f->class_discriminator
                         : heads & QN_HEAD_NEXT_SENTENCE ? f->class_pretraining
                         : heads & QN_HEAD_MASKED_LM     ? f->class_masked_lm
                                                         : f->class_base;

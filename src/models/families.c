@@ -39,6 +39,7 @@ static const qn_config_keys modernbert_keys = {.hidden = "hidden_size",
                                                .hidden_dropout = "mlp_dropout",
                                                .attention_dropout = "attention_dropout",
                                                .classifier_dropout = "classifier_dropout",
+                                               .span_dropout = "classifier_dropout",
                                                .norm_eps = "norm_eps"};
 
 static const qn_config_keys nomic_keys = {.hidden = "n_embd",
@@ -59,7 +60,8 @@ static const qn_config_keys deberta_keys = {.hidden = "hidden_size",
                                             .activation = "hidden_act",
                                             .hidden_dropout = "hidden_dropout_prob",
                                             .attention_dropout = "attention_probs_dropout_prob",
-                                            .classifier_dropout = "cls_dropout"};
+                                            .classifier_dropout = "cls_dropout",
+                                            .tagger_dropout = "hidden_dropout_prob"};
 
 static const qn_config_keys llama_keys = {.hidden = "hidden_size",
                                           .layers = "num_hidden_layers",
@@ -159,7 +161,8 @@ static const qn_config_keys t5_keys = {.hidden = "d_model",
         .classifier_activation = QN_ACTIVATION_TANH, .classifier_dropout = -1, .transform = "lm_head.dense",           \
         .transform_norm = "lm_head.norm", .decoder_bias = "lm_head.decoder.bias", .decoder = "lm_head.decoder.weight", \
         .class_base = class_ "Model", .class_masked_lm = class_ "ForMaskedLM",                                         \
-        .class_classifier = class_ "ForSequenceClassification", .transform_gelu = true                                 \
+        .class_classifier = class_ "ForSequenceClassification", .class_tagger = class_ "ForTokenClassification",       \
+        .transform_gelu = true                                                                                         \
     }
 // Liu et al. 2019 (RoBERTa), Conneau et al. 2020 (XLM-RoBERTa), Martin et al. 2020 (CamemBERT): one model, three names.
 #define ROBERTA(type_, class_)                                                                                         \
@@ -312,7 +315,7 @@ static const qn_family families[] = {
      .class_classifier = "DistilBertForSequenceClassification",
      .class_tagger = "DistilBertForTokenClassification",
      .class_span = "DistilBertForQuestionAnswering"},
-    // Clark et al. 2020. Generators have the masked-LM head; of discriminators the encoder is read.
+    // Clark et al. 2020. Generators have the masked-LM head, discriminators one on each token.
     {.model_type = "electra",
      .prefix = "electra.",
      .keys = &bert_keys,
@@ -332,6 +335,8 @@ static const qn_family families[] = {
      .class_classifier = "ElectraForSequenceClassification",
      .class_tagger = "ElectraForTokenClassification",
      .class_span = "ElectraForQuestionAnswering",
+     .discriminator = "discriminator_predictions.",
+     .class_discriminator = "ElectraForPreTraining",
      .transform_gelu = true,
      .narrow_embeddings = true},
     // Lan et al. 2020. One set of parameters for all layers, or one for each of some groups.
@@ -428,6 +433,8 @@ static const qn_family families[] = {
      .class_base = "DebertaV2Model",
      .class_masked_lm = "DebertaV2ForMaskedLM",
      .class_classifier = "DebertaV2ForSequenceClassification",
+     .class_tagger = "DebertaV2ForTokenClassification",
+     .class_span = "DebertaV2ForQuestionAnswering",
      .disentangled = true},
     // Warner et al. 2024 (ModernBERT).
     {.model_type = "modernbert",
@@ -464,6 +471,10 @@ static const qn_family families[] = {
      .class_base = "ModernBertModel",
      .class_masked_lm = "ModernBertForMaskedLM",
      .class_classifier = "ModernBertForSequenceClassification",
+     .class_tagger = "ModernBertForTokenClassification",
+     .class_span = "ModernBertForQuestionAnswering",
+     .span = "classifier",
+     .token_layer = true,
      .pre_norm = true,
      .optional_biases = true},
     // Nussbaum et al. 2024 (Nomic Embed).
@@ -495,7 +506,8 @@ static const qn_family families[] = {
      .transform_norm = "cls.predictions.transform.layer_norm",
      .class_base = "NomicBertModel",
      .class_masked_lm = "NomicBertForMaskedLM",
-     .class_classifier = "NomicBertForSequenceClassification"},
+     .class_classifier = "NomicBertForSequenceClassification",
+     .class_tagger = "NomicBertForTokenClassification"},
     GTE("gte", "Gte"),
     GTE("new", "New"),
     // Sturua et al. 2024 (jina-embeddings-v3): XLM-RoBERTa with rotary positions.
@@ -524,7 +536,9 @@ static const qn_family families[] = {
      ROBERTA_HEADS,
      .class_base = "JinaEmbeddingsV3Model",
      .class_masked_lm = "JinaEmbeddingsV3ForMaskedLM",
-     .class_classifier = "JinaEmbeddingsV3ForSequenceClassification"},
+     .class_classifier = "JinaEmbeddingsV3ForSequenceClassification",
+     .class_tagger = "JinaEmbeddingsV3ForTokenClassification",
+     .class_span = "JinaEmbeddingsV3ForQuestionAnswering"},
     // Günther et al. 2023 (Jina Embeddings 2): BERT with ALiBi and a gated feed-forward, in files that call it BERT.
     {.model_type = "bert",
      .alibi = true,
@@ -557,7 +571,9 @@ static const qn_family families[] = {
      .transform_norm = "cls.predictions.transform.LayerNorm",
      .class_base = "JinaBertModel",
      .class_masked_lm = "JinaBertForMaskedLM",
-     .class_classifier = "JinaBertForSequenceClassification"},
+     .class_classifier = "JinaBertForSequenceClassification",
+     .class_tagger = "JinaBertForTokenClassification",
+     .class_span = "JinaBertForQuestionAnswering"},
     LLAMA("llama", "Llama", QN_PLAIN_NORMS, .optional_biases = true),
     LLAMA("mistral", "Mistral", ALL_PLAIN, .optional_biases = false),
     LLAMA("qwen2", "Qwen2", ALL_PLAIN & ~QN_PLAIN_QKV, .optional_biases = false),

@@ -110,7 +110,7 @@ bool qn_lora_has(const qn_network *n, const qn_lora *lora, const char *parameter
 }
 
 static bool is_head(const qn_network *n, const qn_parameter *p) {
-    return p->layer > qn_model_layers(&n->config);
+    return p->layer > qn_model_layers(&n->config) && !p->module;
 }
 
 bool qn_lora_changes(const qn_network *n, const qn_lora *lora, const qn_parameter *p) {
@@ -229,7 +229,10 @@ static qn_status add_all(qn_network *n, const qn_lora *lora, const size_t *ranks
     }
     // A language model's head is the model's own; others are new.
     bool heads = !(n->heads & QN_HEAD_MASKED_LM);
-    for (size_t i = 0; i < count; i++) n->parameters.items[i]->frozen = !heads || !is_head(n, n->parameters.items[i]);
+    for (size_t i = 0; i < count; i++) {
+        qn_parameter *p = n->parameters.items[i];
+        p->frozen = !p->module && (!heads || !is_head(n, p));
+    }
     return QN_OK;
 }
 

@@ -231,7 +231,8 @@ static json_t *modules_to_save(const qn_network *n) {
     json_t *list = json_array();
     for (size_t i = 0; i < n->parameters.count; i++) {
         const qn_parameter *p = n->parameters.items[i];
-        if (p->layer > qn_model_layers(&n->config) && !p->frozen) add_once(list, p->name, strcspn(p->name, "."));
+        if (p->layer > qn_model_layers(&n->config) && !p->frozen && !p->module)
+            add_once(list, p->name, strcspn(p->name, "."));
     }
     if (json_array_size(list)) return list;
     json_decref(list);
@@ -286,7 +287,7 @@ static qn_status save_tensors(const qn_network *n, const char *folder) {
     for (size_t i = 0; status == QN_OK && i < n->parameters.count; i++) {
         const qn_parameter *p = n->parameters.items[i];
         bool factor = p->layer <= layers && strstr(p->name, ".lora_");
-        if (!factor && p->layer <= layers) continue;
+        if (p->module || (!factor && p->layer <= layers)) continue;
         qn_lora_file_name(n, p, names[count]);
         entries[count] =
             (qn_st_entry){.name = names[count], .dtype = QN_ST_F32, .dims = p->tensor.rank, .values = p->tensor.data};

@@ -1,6 +1,7 @@
 // Networks: building, reading, writing, and the heads' forward passes.
 #include "models/ct2_model.h"
 #include "models/gguf_model.h"
+#include "models/sentence.h"
 #include "models/lora.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Heads on tokens are called the same in every family.
+// Heads on tokens are called the same in nearly every family.
 #define TAGGER "classifier"
 #define SPAN "qa_outputs"
 
@@ -34,6 +35,28 @@ static qn_status add_decoder(qn_network *n, size_t width, int layer) {
         if (!n->decoder_bias) return QN_ERROR_MEMORY;
     }
     return QN_OK;
+}
+
+static qn_status add_token_heads(qn_network *n, int last) {
+    const qn_family *f = n->config.family;
+    qn_parameters *set = &n->parameters;
+    size_t d = n->config.encoder.hidden;
+    bool tags = n->heads & QN_HEAD_TAGGER, answers = n->heads & QN_HEAD_SPAN;
+    if ((tags && !f->class_tagger) || (answers && !f->class_span))
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: this family has no head for %s", n->config.source,
+                       tags ? "tags" : "answers");
+    if (f->token_layer && (tags || answers)) {
+        QN_TRY(add_dense(set, f->classifier_pooler, d, d, last, n->config.plain_head, &n->pooler));
+        QN_TRY(add_dense(set, f->classifier_norm, d, 0, last, n->config.encoder.plain & QN_PLAIN_NORMS, &n->pooler_norm));
+    }
+    if (tags) QN_TRY(qn_dense_add(set, TAGGER, n->config.labels, d, last, true, &n->tagger));
+    if (answers) QN_TRY(qn_dense_add(set, f->span ? f->span : SPAN, 2, d, last, true, &n->span));
+    if (!(n->heads & QN_HEAD_DISCRIMINATOR)) return QN_OK;
+    char name[QN_NAME_SIZE];
+    snprintf(name, sizeof name, "%sdense", f->discriminator);
+    QN_TRY(qn_dense_add(set, name, d, d, last, true, &n->discriminator));
+    snprintf(name, sizeof name, "%sdense_prediction", f->discriminator);
+    return qn_dense_add(set, name, 1, d, last, true, &n->replaced);
 }
 
 static qn_status add_heads(qn_network *n) {
@@ -63,11 +86,7 @@ static qn_status add_heads(qn_network *n) {
             return qn_fail(QN_ERROR_UNSUPPORTED, "%s: this family has no next-sentence head", n->config.source);
         QN_TRY(qn_dense_add(set, f->next_sentence, 2, d, last, true, &n->next_sentence));
     }
-    if (n->heads & (QN_HEAD_TAGGER | QN_HEAD_SPAN) && !f->class_tagger)
-        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: this family has no heads on tokens", n->config.source);
-    if (n->heads & QN_HEAD_TAGGER) QN_TRY(qn_dense_add(set, TAGGER, n->config.labels, d, last, true, &n->tagger));
-    if (n->heads & QN_HEAD_SPAN) QN_TRY(qn_dense_add(set, SPAN, 2, d, last, true, &n->span));
-    return QN_OK;
+    return add_token_heads(n, last);
 }
 
 // The name of the table of the encoder's words, which may be everybody's.
@@ -94,15 +113,19 @@ static qn_status build(qn_model_config *config, const qn_network_options *option
     qn_network *n = qn_calloc(1, sizeof *n);
     if (!n) {
         qn_model_config_free(config);
+        if (options->sentence) qn_sbert_free(options->sentence);
         return QN_ERROR_MEMORY;
     }
     n->config = *config;
     *config = (qn_model_config){0};
+    n->sentence = options->sentence ? *options->sentence : qn_sbert_defaults();
+    if (options->sentence) *options->sentence = qn_sbert_defaults();
     n->heads = options->heads;
     // A base model without a pooler has one under a classifier alone.
     if (!n->config.family->pooler && !(n->heads & QN_HEAD_CLASSIFIER)) n->heads &= ~(unsigned)QN_HEAD_POOLER;
     qn_status status = add_stacks(n);
     if (status == QN_OK) status = add_heads(n);
+    if (status == QN_OK) status = qn_sentence_add(n);
     // Every row of a table that is also the output projection of masked LM has a gradient in every step.
     if (status == QN_OK && options->by_rows && !(n->heads & QN_HEAD_MASKED_LM))
         qn_parameters_find(&n->parameters, word_name(&n->config))->by_rows = true;
@@ -279,6 +302,7 @@ static qn_status read_parameter(qn_network *n, size_t index, const char *prefix,
     file_shape(p, reads_transposed(n, p), shape);
     const float *view = NULL;
     find(n, name); // settles an old name
+    if (p->module) return QN_OK; // in a file of its own
     if (!copy) {   // the first pass checks every shape before any memory is taken
         const qn_st_tensor *t = qn_weights_find(n->weights, name);
         if (t && same_shape(n, t, p) && qn_st_is_float(t->dtype)) return QN_OK;
@@ -306,7 +330,7 @@ static qn_status place(qn_network *n, const char *prefix, const qn_network_optio
     qn_status status = stores ? qn_gguf_store(n, prefix, elsewhere) : QN_OK;
     for (size_t i = 0; status == QN_OK && i < n->parameters.count; i++) {
         qn_parameter *p = n->parameters.items[i];
-        if (elsewhere[i] || !may_stay(n, i, options) || reads_transposed(n, p)) continue;
+        if (p->module || elsewhere[i] || !may_stay(n, i, options) || reads_transposed(n, p)) continue;
         char name[QN_NAME_SIZE];
         qn_network_file_name(n, p, prefix, name);
         const qn_st_tensor *t = find(n, name); // settles an old name
@@ -357,6 +381,7 @@ static qn_status read_weights(qn_network *n, const char *folder, const qn_networ
     for (size_t i = 0; i < n->parameters.count; i++) QN_TRY(read_parameter(n, i, prefix, options, false));
     QN_TRY(place(n, prefix, options));
     for (size_t i = 0; i < n->parameters.count; i++) QN_TRY(read_parameter(n, i, prefix, options, true));
+    if (n->sentence_layer_count) QN_TRY(qn_sentence_read(n, options));
     warn_unused(n);
     bool all_copied = options->trainable;
     for (size_t i = 0; i < n->parameters.count; i++) all_copied = all_copied && !n->parameters.items[i]->frozen;
@@ -409,6 +434,8 @@ void qn_network_free(qn_network *n) {
     qn_weights_close(n->weights);
     qn_stored_free(n->stored);
     qn_model_config_free(&n->config);
+    qn_sbert_free(&n->sentence);
+    free(n->sentence_layers);
     free(n->adapters);
     free(n->lora.base);
     free(n);
@@ -417,20 +444,23 @@ void qn_network_free(qn_network *n) {
 static qn_status write_weights(qn_network *n, const char *folder, qn_st_entry *entries, char (*names)[QN_NAME_SIZE],
                                float **turned) {
     const char *prefix = qn_network_prefix(n);
+    size_t count = 0;
     for (size_t i = 0; i < n->parameters.count; i++) {
         const qn_parameter *p = n->parameters.items[i];
-        entries[i] = (qn_st_entry){.name = qn_network_file_name(n, p, prefix, names[i]),
-                                   .dtype = QN_ST_F32,
-                                   .dims = p->tensor.rank,
-                                   .values = p->tensor.data};
-        file_shape(p, is_transposed(n, p), entries[i].shape);
+        if (p->module) continue;
+        qn_st_entry *e = &entries[count++];
+        *e = (qn_st_entry){.name = qn_network_file_name(n, p, prefix, names[i]),
+                           .dtype = QN_ST_F32,
+                           .dims = p->tensor.rank,
+                           .values = p->tensor.data};
+        file_shape(p, is_transposed(n, p), e->shape);
         if (!is_transposed(n, p)) continue;
         turned[i] = qn_malloc(qn_count(&p->tensor), sizeof **turned);
         if (!turned[i]) return QN_ERROR_MEMORY;
         transpose(p->tensor.shape[0], p->tensor.shape[1], p->tensor.data, turned[i]);
-        entries[i].values = turned[i];
+        e->values = turned[i];
     }
-    return qn_weights_write(folder, entries, n->parameters.count, NULL, 0);
+    return qn_weights_write(folder, entries, count, NULL, 0);
 }
 
 static qn_status save_weights(qn_network *n, const char *folder) {
@@ -450,7 +480,8 @@ qn_status qn_network_save(qn_network *n, const char *folder) {
     QN_TRY(qn_make_folders(folder));
     json_object_del(n->config.json, "quantization"); // the weights are float32
     QN_TRY(qn_model_config_write(&n->config, n->heads, folder));
-    return n->adapter_count ? qn_lora_save(n, folder) : save_weights(n, folder);
+    QN_TRY(n->adapter_count ? qn_lora_save(n, folder) : save_weights(n, folder));
+    return qn_sentence_save(n, folder);
 }
 
 qn_status qn_network_read_trained(qn_network *n, const char *folder) {
@@ -460,7 +491,7 @@ qn_status qn_network_read_trained(qn_network *n, const char *folder) {
     qn_status status = path ? qn_weights_open(path, &n->weights) : QN_ERROR_MEMORY;
     for (size_t i = 0; status == QN_OK && i < n->parameters.count; i++) {
         qn_parameter *p = n->parameters.items[i];
-        if (p->frozen) continue;
+        if (p->frozen || p->module) continue;
         char name[QN_LORA_NAME];
         int64_t shape[QN_MAX_RANK];
         if (n->adapter_count)
@@ -475,7 +506,7 @@ qn_status qn_network_read_trained(qn_network *n, const char *folder) {
     qn_weights_close(n->weights);
     n->weights = kept;
     free(path);
-    return status;
+    return status == QN_OK ? qn_sentence_restore(n, folder) : status;
 }
 
 static qn_tensor *norm(qn_context *c, const qn_network *n, qn_tensor *x, const qn_dense *norm) {
@@ -508,19 +539,24 @@ qn_tensor *qn_network_classify_tokens(qn_context *c, qn_network *n, const qn_tok
     return qn_network_classify(c, n, first, (qn_ragged){batch.sequences, one_each});
 }
 
-qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *n, qn_tensor *hidden, size_t rows, const int32_t *index) {
+// What the language model's last product reads.
+static qn_tensor *word_values(qn_context *c, const qn_network *n, qn_tensor *x) {
     const qn_family *family = n->config.family;
     qn_activation f = family->transform_gelu    ? QN_ACTIVATION_GELU
                       : family->classifier_norm ? n->config.head_activation // one head for both tasks
                                                 : n->config.encoder.activation;
-    qn_tensor *x = index ? qn_gather(c, hidden, rows, index) : hidden;
-    if (n->transform.weight) {
-        x = qn_linear(c, x, n->transform.weight, n->transform.bias, f);
-        x = norm(c, n, x, &n->transform_norm);
-    }
-    if (n->config.logit_scale < 1) x = qn_scale(c, x, n->config.logit_scale);
-    qn_tensor *projection = n->decoder ? n->decoder : qn_network_last_stack(n)->word;
-    return qn_linear(c, x, projection, n->decoder_bias, QN_ACTIVATION_NONE);
+    if (n->transform.weight) x = norm(c, n, qn_linear(c, x, n->transform.weight, n->transform.bias, f), &n->transform_norm);
+    return n->config.logit_scale < 1 ? qn_scale(c, x, n->config.logit_scale) : x;
+}
+
+// Its weight: the table of words, or one of its own.
+static qn_tensor *word_weight(qn_network *n) {
+    return n->decoder ? n->decoder : qn_network_last_stack(n)->word;
+}
+
+qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *n, qn_tensor *hidden, size_t rows, const int32_t *index) {
+    qn_tensor *x = word_values(c, n, index ? qn_gather(c, hidden, rows, index) : hidden);
+    return qn_linear(c, x, word_weight(n), n->decoder_bias, QN_ACTIVATION_NONE);
 }
 
 qn_tensor *qn_network_translate(qn_context *c, qn_network *n, const qn_tokens *source, const qn_tokens *target,
@@ -545,13 +581,31 @@ void qn_network_shift(const qn_network *n, qn_ragged batch, const int32_t *label
     }
 }
 
+qn_tensor *qn_network_lexical(qn_context *c, qn_network *n, qn_tensor *hidden, qn_ragged batch) {
+    return qn_lexical(c, word_values(c, n, hidden), word_weight(n), n->decoder_bias, batch);
+}
+
+// What heads on tokens read.
+static qn_tensor *token_values(qn_context *c, const qn_network *n, qn_tensor *hidden) {
+    if (!n->config.family->token_layer) return hidden;
+    return norm(c, n, qn_linear(c, hidden, n->pooler.weight, n->pooler.bias, n->config.head_activation),
+                &n->pooler_norm);
+}
+
 qn_tensor *qn_network_tag(qn_context *c, qn_network *n, qn_tensor *hidden) {
-    return qn_linear(c, qn_drop(c, hidden, n->config.tagger_dropout), n->tagger.weight, n->tagger.bias,
-                     QN_ACTIVATION_NONE);
+    return qn_linear(c, qn_drop(c, token_values(c, n, hidden), n->config.tagger_dropout), n->tagger.weight,
+                     n->tagger.bias, QN_ACTIVATION_NONE);
 }
 
 qn_tensor *qn_network_answer(qn_context *c, qn_network *n, qn_tensor *hidden) {
-    return qn_linear(c, qn_drop(c, hidden, n->config.span_dropout), n->span.weight, n->span.bias, QN_ACTIVATION_NONE);
+    return qn_linear(c, qn_drop(c, token_values(c, n, hidden), n->config.span_dropout), n->span.weight, n->span.bias,
+                     QN_ACTIVATION_NONE);
+}
+
+qn_tensor *qn_network_discriminate(qn_context *c, qn_network *n, qn_tensor *hidden) {
+    qn_tensor *x =
+        qn_linear(c, hidden, n->discriminator.weight, n->discriminator.bias, n->config.encoder.activation);
+    return qn_linear(c, x, n->replaced.weight, n->replaced.bias, QN_ACTIVATION_NONE);
 }
 
 qn_tensor *qn_network_next_sentence(qn_context *c, qn_network *n, qn_tensor *hidden, qn_ragged batch) {

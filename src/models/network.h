@@ -2,6 +2,7 @@
 // from a Hugging Face folder or from scratch.
 #pragma once
 #include "base/json.h"
+#include "formats/model_folder.h"
 #include "formats/weights.h"
 #include "nn/encoder.h"
 
@@ -12,6 +13,7 @@ enum {
     QN_HEAD_NEXT_SENTENCE = 8, // on the pooled vector: 0 follows, 1 does not
     QN_HEAD_TAGGER = 16,       // on each token: tags
     QN_HEAD_SPAN = 32,         // on each token: whether an answer begins there, and whether it ends there
+    QN_HEAD_DISCRIMINATOR = 64, // on each token: whether it was put in another one's place
 };
 
 typedef enum { QN_PROBLEM_SINGLE_LABEL, QN_PROBLEM_MULTI_LABEL, QN_PROBLEM_REGRESSION } qn_problem;
@@ -50,7 +52,10 @@ typedef struct {
     const char *decoder,
         *decoder_own_bias; // of masked LM where its weight is not the word table; NULL: as decoder_bias
     const char *class_base, *class_masked_lm, *class_pretraining, *class_classifier; // "architectures"
-    const char *class_tagger, *class_span;
+    const char *class_tagger, *class_span;       // NULL: no such head
+    const char *span;                            // NULL: "qa_outputs"
+    bool token_layer;                            // heads on tokens, too, read the classifier's own layer
+    const char *discriminator, *class_discriminator; // names of its two layers follow `discriminator`; NULL: none
     bool pre_norm;
     bool positions_after_padding; // positions count from pad_token_id + 1, and the table has as many rows more
     bool pads_with_one;           // ... whatever pad_token_id says
@@ -132,8 +137,12 @@ typedef struct {
     qn_encoder encoder;
     qn_encoder decoder_stack; // of an encoder-decoder
     qn_dense pooler, pooler_norm, classifier, transform, transform_norm, next_sentence, tagger, span;
+    qn_dense discriminator, replaced; // its layer, and its output
     qn_tensor *decoder;      // the output projection [V, width], NULL: the word table
     qn_tensor *decoder_bias; // or NULL
+    qn_sbert sentence;         // how a text's vector is made (sentence.h); the defaults where nobody said
+    qn_dense *sentence_layers; // [sentence_layer_count] its dense layers
+    size_t sentence_layer_count;
     qn_weights *weights;     // kept open while tensors point into the file
     struct qn_stored *stored; // of a GGUF file's weights that stay in its blocks
     size_t fresh;            // parameters of heads that the file did not have
@@ -150,6 +159,7 @@ typedef struct {
     int frozen;     // this many depths stay as they are: 0 none, 1 the embeddings, 1 + N the first N layers too
     qn_lora *lora;  // adapters, to be trained or, for inference, put into the weights; NULL: none
     bool stored;    // inference from a GGUF file: what products can compute in the file's blocks has no other form
+    qn_sbert *sentence; // moves into the network, also on failure; NULL: the defaults
 } qn_network_options;
 
 // A network of `config` (which moves into it, also on failure) with random parameters.
@@ -164,7 +174,8 @@ void qn_network_free(qn_network *network);
 enum { QN_NAME_SIZE = 320 };
 const char *qn_network_prefix(const qn_network *network);
 const char *qn_network_file_name(const qn_network *network, const qn_parameter *p, const char *prefix, char *name);
-// Writes config.json and the weights, or with adapters in training only those and the heads (atomic, each).
+// Writes config.json and the weights, or with adapters in training only those and the heads (atomic, each); and the
+// files of sentence-transformers, where the network has them.
 qn_status qn_network_save(qn_network *network, const char *folder);
 // Reads what a folder written by qn_network_save has of the parameters that train.
 qn_status qn_network_read_trained(qn_network *network, const char *folder);
@@ -199,6 +210,8 @@ qn_tensor *qn_network_translate(qn_context *c, qn_network *network, const qn_tok
 // The decoder's inputs [T] of a batch whose labels are `labels` [T], each sequence shifted right by one; a label that
 // is negative (ignored) is padding there.
 void qn_network_shift(const qn_network *network, qn_ragged batch, const int32_t *labels, int32_t *ids);
+qn_tensor *qn_network_lexical(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch); // [n, V], see qn_lexical
 qn_tensor *qn_network_next_sentence(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch); // [n, 2]
 qn_tensor *qn_network_tag(qn_context *c, qn_network *network, qn_tensor *hidden);    // logits [rows, labels]
 qn_tensor *qn_network_answer(qn_context *c, qn_network *network, qn_tensor *hidden); // logits [rows, 2]: start, end
+qn_tensor *qn_network_discriminate(qn_context *c, qn_network *network, qn_tensor *hidden); // logits [rows, 1]

@@ -200,6 +200,7 @@ static qn_status plan(const qn_network *n, const qn_exact *exact, file_plan *f) 
     const char *prefix = qn_network_prefix(n);
     for (size_t i = 0; i < n->parameters.count; i++) {
         const qn_parameter *p = n->parameters.items[i];
+        if (p->module) continue; // in a file of its own
         const qn_exact own = exact_of(n, exact, p);
         char name[QN_NAME_SIZE];
         qn_network_file_name(n, p, prefix, name);

@@ -60,6 +60,18 @@ bool qn_check_ragged(qn_context *c, const char *operation, qn_ragged batch, size
 // where parameters keep them. NULL is fine.
 bool qn_check_parameter(qn_context *c, const char *operation, const qn_tensor *t);
 
+// As qn_pool_sequences, without the first skip[i] tokens of sequence i (NULL: none); weights of places stay. The array
+// must stand until backward.
+qn_tensor *qn_pool_sequences_after(qn_context *c, qn_tensor *x, qn_ragged batch, const int32_t *skip, qn_pool mode);
+// Columns of several matrices of T rows side by side: part[i] [T, d_i] -> [T, sum of d_i]; the only one is itself.
+qn_tensor *qn_side_by_side(qn_context *c, qn_tensor *const *part, size_t count);
+
+// SPLADE's vectors of texts (lexical.c): for each sequence and row of `weight` [V, d] log(1 + max(0, its largest logit))
+// over the tokens; bias [V] or NULL -> [n, V].
+qn_tensor *qn_lexical(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *bias, qn_ragged batch);
+// The sum over columns of the squared mean of y [n, V]; its gradient is put at once.
+qn_status qn_flops_loss(qn_context *c, qn_tensor *y, double *loss);
+
 // As qn_embedding in a form: with `int8` each row is what quantization leaves of it (inference alone), and those of the
 // first table are multiplied by `scale` (0: 1). `fixed`: id `padding` of that table gets no gradient.
 typedef struct {

@@ -5,6 +5,8 @@
 //   (Schroff et al. 2015) margin       mean of (s_0 - s_k - t_k)^2, k = 1 ..     s [n, k + 1], t [n, k] (Hofstätter et
 //   al. 2020) contrastive  mean of (t e^2 + (1 - t) max(0, margin - e)^2) / 2, e = 1 - s     s [n, 1] (Hadsell et al.
 //   2006)
+//   classes      mean over i of the mean over p of i's class, p != i, of -log softmax_p over a != i of s_ia; texts that
+//   are alone in their class count for nothing    s [n, n] (Khosla et al. 2020)
 #include "ops/ops.h"
 #include <math.h>
 #include <stdlib.h>
@@ -143,5 +145,42 @@ qn_status qn_contrastive_loss(qn_context *c, qn_tensor *scores, const float *tar
         *loss += 0.5 * (t * distance * distance + (1 - t) * gap * gap) / (double)g.n;
         g.ds[i] = ((1 - t) * gap - t * distance) / (double)g.n;
     }
+    return end(c, scores, &g);
+}
+
+// Adds the loss of text i and its gradient, divided by `texts`; nothing where it is alone in its class.
+static void class_row(const float *s, size_t n, size_t i, const int32_t *classes, double texts, double *loss,
+                      double *ds) {
+    double top = -INFINITY, sum = 0;
+    size_t friends = 0;
+    for (size_t k = 0; k < n; k++) {
+        if (k == i) continue;
+        friends += classes[k] == classes[i];
+        top = fmax(top, s[k]);
+    }
+    if (!friends) return;
+    for (size_t k = 0; k < n; k++)
+        if (k != i) sum += exp(s[k] - top);
+    for (size_t k = 0; k < n; k++) {
+        if (k == i) continue;
+        double share = classes[k] == classes[i] ? 1 / (double)friends : 0;
+        if (share > 0) *loss += share * (top + log(sum) - s[k]) / texts;
+        ds[k] = (exp(s[k] - top) / sum - share) / texts;
+    }
+}
+
+qn_status qn_class_contrastive_loss(qn_context *c, qn_tensor *scores, const int32_t *classes, double *loss) {
+    gradient g;
+    *loss = 0;
+    if (!begin(c, "class contrastive loss", scores, scores ? qn_rows(scores) : 0, scores ? qn_rows(scores) : 0, &g))
+        return qn_context_status(c);
+    size_t texts = 0;
+    for (size_t i = 0; i < g.n; i++) {
+        size_t friends = 0;
+        for (size_t k = 0; k < g.n; k++) friends += k != i && classes[k] == classes[i];
+        texts += friends > 0;
+    }
+    for (size_t i = 0; i < g.n; i++)
+        class_row(scores->data + i * g.width, g.n, i, classes, (double)texts, loss, g.ds + i * g.width);
     return end(c, scores, &g);
 }

@@ -16,7 +16,7 @@ static qn_status read(qn_job *j, const char *const *paths, size_t count, bool tr
     return qn_dataset_read_answers(paths, count, j->tokenizer, &options, out);
 }
 
-static qn_status configure(const qn_job *j, qn_model_config *config) {
+static qn_status configure(qn_job *j, qn_model_config *config) {
     (void)j;
     return qn_model_config_set_labels(config, QN_PROBLEM_SINGLE_LABEL, 2, NULL);
 }

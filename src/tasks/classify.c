@@ -31,7 +31,7 @@ static qn_status read(qn_job *j, const char *const *paths, size_t count, bool tr
     return training && j->training->balanced ? make_class_weights(j, out) : QN_OK;
 }
 
-static qn_status configure(const qn_job *j, qn_model_config *config) {
+static qn_status configure(qn_job *j, qn_model_config *config) {
     bool regression = j->task->problem == QN_PROBLEM_REGRESSION;
     config->reranks = false;
     return qn_model_config_set_labels(config, j->task->problem, regression ? 1 : j->labels.count,

@@ -9,6 +9,7 @@
 static qn_status choose_similarity(const char *name, qn_embed_job *e) {
     static const qn_sbert_similarity known[] = {QN_SBERT_COSINE, QN_SBERT_DOT, QN_SBERT_EUCLIDEAN};
     e->similarity = e->loss ? e->loss->similarity : QN_SBERT_COSINE;
+    if (e->sparse && e->similarity == QN_SBERT_COSINE) e->similarity = QN_SBERT_DOT;
     if (!name) return QN_OK;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (strcmp(name, qn_sbert_similarity_name(known[i])) != 0) continue;
@@ -54,28 +55,44 @@ static qn_status choose_dims(const qn_embed_training *o, qn_embed_job *e) {
     return QN_OK;
 }
 
-static qn_status choose_pooling(const qn_embed_training *o, qn_sbert *sbert) {
-    if (o->pooling) {
-        int i = 0;
-        while (i < QN_SBERT_POOLINGS && strcmp(o->pooling, qn_sbert_pooling_name((qn_sbert_pooling)i)) != 0) i++;
-        if (i == QN_SBERT_POOLINGS)
-            return qn_fail(QN_ERROR_ARGUMENT, "pooling is \"%s\" (expected mean, cls or max)", o->pooling);
-        sbert->pooling = (qn_sbert_pooling)i;
+// What the user asks for on top of what the folder has. A checkpoint has it already.
+static qn_status choose_modules(const qn_job *j, const qn_embed_training *o, qn_sbert *sentence) {
+    sentence->present = true;
+    if (j->resumes) return QN_OK;
+    if (o->sparse) qn_sbert_make_sparse(sentence);
+    if (sentence->sparse && (o->pooling || o->dense || o->normalize > 0))
+        return qn_fail(QN_ERROR_ARGUMENT, "sparse vectors have no pooling, dense layer or normalisation");
+    if (o->pooling) QN_TRY(qn_sbert_set_poolings(sentence, o->pooling));
+    return o->normalize >= 0 ? qn_sbert_set_normalize(sentence, o->normalize != 0) : QN_OK;
+}
+
+// In retrieval there are queries and documents, with prompts of their own.
+static qn_status choose_prompts(qn_job *j, qn_embed_job *e) {
+    const qn_data_options *d = j->data;
+    const char *given[2] = {d ? d->query_prompt : NULL, d ? d->document_prompt : NULL};
+    const qn_purpose purposes[2] = {QN_FOR_QUERIES, QN_FOR_DOCUMENTS};
+    bool searches = j->task == &qn_task_retrieval;
+    for (int i = 0; i < 2; i++) {
+        if (!j->prompts || (j->training && !given[i])) continue; // none in training unless asked for
+        e->prompts[i] = qn_sbert_prompt_of(j->prompts, given[i], searches ? purposes[i] : QN_FOR_ANYTHING);
+        QN_TRY(qn_infer_prompt_tokens(j->prompts, j->tokenizer, &j->encode, e->prompts[i], &e->prompt_tokens[i]));
     }
-    if (sbert->pooling > QN_SBERT_POOL_MEAN)
-        return qn_fail(QN_ERROR_UNSUPPORTED, "pooling %s does not train (expected mean, cls or max)",
-                       qn_sbert_pooling_name(sbert->pooling));
-    if (o->normalize >= 0) sbert->normalize = o->normalize != 0;
     return QN_OK;
 }
 
 // What can be said before the data are read.
 static qn_status prepare(qn_job *j, qn_embed_job *e) {
     const qn_embed_training *o = &j->training->embed;
-    QN_TRY(qn_sbert_read(j->training->model, &e->sbert));
-    QN_TRY(choose_pooling(o, &e->sbert));
+    QN_TRY(qn_sbert_read(j->folder ? j->folder : j->training->model, &j->sentence));
+    QN_TRY(choose_modules(j, o, &j->sentence));
+    j->prompts = &j->sentence;
+    size_t limit = (size_t)j->sentence.max_seq_length;
+    if (limit && limit < j->encode.max_length) j->encode.max_length = limit;
     if (o->loss && !(e->loss = qn_embed_loss_find(o->loss))) return QN_ERROR_ARGUMENT;
     e->mini_batch = o->mini_batch;
+    e->sparse = j->sentence.sparse;
+    e->flops[0] = (float)(o->query_flops < 0 ? 5e-5 : o->query_flops);
+    e->flops[1] = (float)(o->document_flops < 0 ? 3e-5 : o->document_flops);
     e->symmetric = o->symmetric;
     return choose_dims(o, e);
 }
@@ -84,18 +101,23 @@ static qn_status prepare(qn_job *j, qn_embed_job *e) {
 static qn_status choose_loss(qn_job *j, qn_embed_job *e, const qn_dataset *d) {
     const qn_embed_training *o = &j->training->embed;
     bool scores = d->scores != NULL;
-    if (d->width == 1)
+    if (!e->loss && d->width == 1 && !o->teacher)
         return qn_fail(QN_ERROR_FORMAT,
-                       "%s: one text per example (expected two or more columns of texts, or the loss simcse)",
+                       "%s: one text per example (expected two or more columns of texts, the loss simcse, or a teacher)",
                        d->names[0]);
-    if (!e->loss) e->loss = qn_embed_loss_usual(d->width, scores);
+    if (!e->loss) e->loss = qn_embed_loss_usual(d->width, scores, o->teacher != NULL);
+    if (e->loss->teacher && !o->teacher)
+        return qn_fail(QN_ERROR_ARGUMENT, "the loss %s needs a teacher (expected its folder)", e->loss->name);
+    if (o->teacher && !e->loss->teacher && !e->loss->scores)
+        return qn_fail(QN_ERROR_ARGUMENT, "the loss %s has no use for a teacher (expected distill, margin-mse, cosent or cosine)",
+                       e->loss->name);
     if (d->width < e->loss->least || (e->loss->most && d->width > e->loss->most))
         return qn_fail(QN_ERROR_FORMAT, "%s: %zu texts per example (the loss %s expects %zu%s)", d->names[0], d->width,
                        e->loss->name, e->loss->least, e->loss->most ? "" : " or more");
     QN_TRY(choose_similarity(o->similarity, e));
     if (e->dim_count && e->similarity != QN_SBERT_COSINE)
         return qn_fail(QN_ERROR_ARGUMENT, "Matryoshka dims go with the similarity cosine");
-    e->scale = (float)(o->scale > 0 ? o->scale : e->loss->scale);
+    e->scale = (float)(o->scale > 0 ? o->scale : e->sparse ? 1 : e->loss->scale); // as sentence-transformers
     e->margin = (float)(o->margin >= 0 ? o->margin : e->loss->margin);
     j->no_duplicates =
         o->no_duplicates < 0 ? e->loss->in_batch && !j->training->group_by_length : o->no_duplicates != 0;
@@ -116,12 +138,14 @@ static qn_status only_measures(const qn_training *o) {
 
 static void free_own(qn_job *j) {
     qn_embed_job *e = j->own;
-    if (e) qn_sbert_free(&e->sbert);
+    if (e) free(e->teacher);
     free(e);
     j->own = NULL;
 }
 
 static qn_target target_of(const qn_job *j, const qn_embed_job *e, bool training) {
+    if (training && e->loss && e->loss->classes) return QN_TARGET_CLASS;
+    if (training && j->training->embed.teacher) return QN_TARGET_NONE;
     if (training && e->loss) return e->loss->scores ? QN_TARGET_SCORE : QN_TARGET_NONE;
     if (j->task == &qn_task_sts) return QN_TARGET_SCORE;
     if (j->task != &qn_task_embed) return QN_TARGET_NONE;
@@ -133,31 +157,51 @@ static qn_status read(qn_job *j, const char *const *paths, size_t count, bool tr
     if (!e) {
         e = j->own = qn_calloc(1, sizeof *e);
         if (!e) return QN_ERROR_MEMORY;
-        e->sbert = qn_sbert_defaults();
         if (training) QN_TRY(prepare(j, e));
-        size_t limit = (size_t)e->sbert.max_seq_length;
-        if (training && limit && limit < j->encode.max_length) j->encode.max_length = limit;
+        QN_TRY(choose_prompts(j, e));
     }
     qn_dataset_options options = qn_dataset_defaults();
     QN_TRY(qn_job_reader(j, &options.reader));
-    options.reader.group = true;
     options.target = target_of(j, e, training);
+    options.reader.group = options.target != QN_TARGET_CLASS;
+    options.collect_labels = training;
     options.reader.texts_only = options.target == QN_TARGET_NONE;
     options.encode = j->encode;
-    options.keep_texts = !training;
+    options.keep_texts = !training || j->training->embed.teacher;
+    options.prompts[0] = e->prompts[0], options.prompts[1] = e->prompts[1];
     options.twice = training && e->loss && e->loss->twice;
-    QN_TRY(qn_dataset_read(paths, count, j->tokenizer, &options, NULL, out));
+    QN_TRY(qn_dataset_read(paths, count, j->tokenizer, &options, &j->labels, out));
     qn_status status = training ? choose_loss(j, e, out) : qn_embed_best_metric(j, out, &j->best_metric);
+    if (status == QN_OK && training && j->training->embed.teacher) status = qn_embed_teach(j, e, out);
     if (status != QN_OK) qn_dataset_free(out);
-    return status;
+    QN_TRY(status);
+    // The columns say that this is retrieval: queries and documents may have prompts of their own.
+    if (training || j->training || j->task != &qn_task_embed || strcmp(j->best_metric, "ndcg_at_10")) return QN_OK;
+    const char *before[2] = {e->prompts[0], e->prompts[1]};
+    j->task = &qn_task_retrieval;
+    QN_TRY(choose_prompts(j, e));
+    if (before[0] == e->prompts[0] && before[1] == e->prompts[1]) return QN_OK;
+    qn_dataset_free(out);
+    return read(j, paths, count, false, out);
 }
 
-static qn_status configure(const qn_job *j, qn_model_config *config) {
+static qn_status configure(qn_job *j, qn_model_config *config) {
     const qn_embed_job *e = j->own;
+    const qn_embed_training *o = &j->training->embed;
+    size_t width = qn_sbert_width(&j->sentence, config->encoder.hidden, config->encoder.vocabulary);
+    if (o->dense && !j->resumes) {
+        QN_TRY(qn_sbert_add_dense(&j->sentence, width, o->dense, o->dense_activation));
+        width = o->dense;
+    }
+    if (e->teacher && e->teacher_width != width)
+        return qn_fail(QN_ERROR_ARGUMENT,
+                       "%s: the teacher's vectors have %zu values, the student's %zu (expected as many; a dense layer "
+                       "can change them)",
+                       o->teacher, e->teacher_width, width);
+    j->sentence.max_seq_length = (int64_t)j->encode.max_length;
     for (size_t i = 0; i < e->dim_count; i++)
-        if (e->dims[i] > config->encoder.hidden)
-            return qn_fail(QN_ERROR_ARGUMENT, "Matryoshka dim %zu is above the model's width %zu", e->dims[i],
-                           config->encoder.hidden);
+        if (e->dims[i] > width)
+            return qn_fail(QN_ERROR_ARGUMENT, "Matryoshka dim %zu is above the vectors' width %zu", e->dims[i], width);
     return QN_OK;
 }
 
@@ -165,13 +209,6 @@ static qn_status configure(const qn_job *j, qn_model_config *config) {
 
 static qn_status loss(const qn_job *j, qn_network *network, qn_context *c, const qn_batch *batch, double *value) {
     return qn_embed_batch_loss(j->own, network, c, batch, value);
-}
-
-static qn_status save(const qn_job *j, const qn_network *network, const char *folder) {
-    qn_sbert *sbert = &((qn_embed_job *)j->own)->sbert;
-    sbert->width = (int64_t)network->config.encoder.hidden;
-    sbert->max_seq_length = (int64_t)j->encode.max_length;
-    return qn_sbert_write(folder, sbert);
 }
 
 const qn_task qn_task_embed = {.name = "embed",
@@ -182,7 +219,6 @@ const qn_task qn_task_embed = {.name = "embed",
                                .configure = configure,
                                .loss = loss,
                                .measure = qn_embed_measure,
-                               .save = save,
                                .free_own = free_own};
 #define MEASURE(name_, title_)                                                                                         \
     {                                                                                                                  \

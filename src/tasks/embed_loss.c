@@ -64,6 +64,24 @@ static qn_status contrastive(const qn_embed_job *j, qn_context *c, qn_tensor *ve
     return qn_contrastive_loss(c, qn_group_scores(c, vectors, 2, false), batch->scores, j->margin, loss);
 }
 
+// The student's vectors shall be the teacher's.
+static qn_status distill(const qn_embed_job *j, qn_context *c, qn_tensor *vectors, const qn_batch *batch,
+                         double *loss) {
+    size_t d = j->teacher_width;
+    float *targets = qn_arena_alloc(c->arena, batch->sequences * d, sizeof *targets);
+    if (!targets) return QN_ERROR_MEMORY;
+    for (size_t i = 0; i < batch->sequences; i++)
+        memcpy(targets + i * d, j->teacher + batch->examples[i] * d, d * sizeof *targets);
+    return qn_mean_squared_error(c, vectors, targets, loss);
+}
+
+// Each text shall find those of its own class among all texts of the batch (Khosla et al. 2020).
+static qn_status classes(const qn_embed_job *j, qn_context *c, qn_tensor *vectors, const qn_batch *batch,
+                         double *loss) {
+    return qn_class_contrastive_loss(c, qn_similarities(c, vectors, texts_of(c, vectors, 1, 0, 0), j->scale),
+                                     batch->classes, loss);
+}
+
 static const qn_embed_loss losses[] = {
     {.name = "multiple-negatives", .least = 2, .in_batch = true, .scale = 20, .compute = in_batch},
     {.name = "simcse", .least = 2, .most = 2, .twice = true, .in_batch = true, .scale = 20, .compute = in_batch},
@@ -71,6 +89,8 @@ static const qn_embed_loss losses[] = {
     {.name = "cosine", .least = 2, .most = 2, .scores = true, .compute = cosine},
     {.name = "triplet", .least = 3, .most = 3, .similarity = QN_SBERT_EUCLIDEAN, .margin = 5, .compute = triplet},
     {.name = "margin-mse", .least = 3, .most = 3, .scores = true, .similarity = QN_SBERT_DOT, .compute = margin},
+    {.name = "distill", .least = 1, .teacher = true, .similarity = QN_SBERT_DOT, .compute = distill},
+    {.name = "classes", .least = 1, .most = 1, .classes = true, .scale = 20, .compute = classes},
     {.name = "contrastive", .least = 2, .most = 2, .scores = true, .margin = 0.5, .compute = contrastive},
 };
 enum { LOSSES = sizeof losses / sizeof *losses };
@@ -89,12 +109,33 @@ const qn_embed_loss *qn_embed_loss_find(const char *name) {
     return NULL;
 }
 
-const qn_embed_loss *qn_embed_loss_usual(size_t texts, bool scores) {
+const qn_embed_loss *qn_embed_loss_usual(size_t texts, bool scores, bool teacher) {
+    if (teacher) return qn_embed_loss_find("distill");
     return qn_embed_loss_find(!scores ? "multiple-negatives" : texts == 3 ? "margin-mse" : "cosent");
+}
+
+// What the words in use cost, so that few are.
+static qn_status add_flops(const qn_embed_job *j, qn_context *c, qn_tensor *vectors, const qn_batch *batch,
+                           double *loss) {
+    float scale = c->loss_scale;
+    qn_status status = QN_OK;
+    for (size_t k = 0; status == QN_OK && k < 2 && k < batch->width; k++) {
+        double value;
+        if (j->flops[k] == 0) continue;
+        c->loss_scale = scale * j->flops[k];
+        status = qn_flops_loss(c, texts_of(c, vectors, batch->width, k, k ? batch->width - 1 : 0), &value);
+        *loss += (double)j->flops[k] * value;
+    }
+    c->loss_scale = scale;
+    return status;
 }
 
 qn_status qn_embed_loss_of(const qn_embed_job *j, qn_context *c, qn_tensor *vectors, const qn_batch *batch,
                            double *loss) {
+    if (j->sparse) {
+        QN_TRY(j->loss->compute(j, c, j->similarity == QN_SBERT_COSINE ? qn_normalize(c, vectors) : vectors, batch, loss));
+        return add_flops(j, c, vectors, batch, loss);
+    }
     bool cosine_of = j->similarity == QN_SBERT_COSINE;
     if (j->dim_count == 0) return j->loss->compute(j, c, cosine_of ? qn_normalize(c, vectors) : vectors, batch, loss);
     float scale = c->loss_scale;
@@ -122,13 +163,13 @@ static qn_tensor *encode(const qn_embed_job *j, qn_network *network, qn_context 
     for (size_t i = 0; i <= n; i++) offsets[i] = batch->offsets[first + i] - begin;
     qn_tokens tokens = {
         (size_t)offsets[n], batch->ids + begin, batch->types + begin, batch->positions + begin, {n, offsets}, NULL};
-    qn_tensor *y;
-    if (j->sbert.pooling == QN_SBERT_POOL_CLS) // the last layer computes no other rows
-        y = qn_encoder_forward_rows(c, &network->encoder, &tokens, (qn_rows_read){n, offsets});
-    else
-        y = qn_pool_sequences(c, qn_encoder_forward(c, &network->encoder, &tokens), tokens.ragged,
-                              j->sbert.pooling == QN_SBERT_POOL_MAX ? QN_POOL_MAX : QN_POOL_MEAN);
-    return j->sbert.normalize ? qn_normalize(c, y) : y;
+    int32_t *skip = NULL;
+    if (j->prompt_tokens[0] || j->prompt_tokens[1]) {
+        skip = qn_arena_alloc(c->records, n, sizeof *skip);
+        if (!skip) return qn_fail_operation(c, QN_ERROR_MEMORY);
+        for (size_t i = 0; i < n; i++) skip[i] = qn_embed_skipped(j, (first + i) % batch->width);
+    }
+    return qn_sentence_vectors(c, network, &tokens, skip);
 }
 
 typedef struct {
@@ -144,13 +185,17 @@ static void restore(const qn_context *c, marks m) {
     qn_arena_restore(c->records, m.records);
 }
 
+static size_t vector_width(const qn_network *n) {
+    return qn_sbert_width(&n->sentence, n->encoder.config.hidden, n->encoder.config.vocabulary);
+}
+
 // Every chunk of texts forward, without a record; then the loss of all vectors and their gradients; then each chunk
 // forward again, with the same dropout, and backward from its vectors' gradients. The last chunk's backward is left to
 // the caller, as that of a whole batch is.
 static qn_status cached(const qn_embed_job *j, qn_network *network, qn_context *c, const qn_batch *batch,
                         double *loss) {
-    size_t n = batch->sequences, d = network->encoder.config.hidden, step = j->mini_batch,
-           chunks = (n + step - 1) / step;
+    size_t n = batch->sequences, d = vector_width(network),
+           step = j->mini_batch, chunks = (n + step - 1) / step;
     uint64_t *streams = qn_arena_alloc(c->records, chunks, sizeof *streams);
     qn_tensor *vectors = qn_arena_zalloc(c->records, 1, sizeof *vectors);
     float *data = qn_arena_alloc(c->arena, n * d, sizeof *data), *grad = qn_arena_alloc(c->arena, n * d, sizeof *grad);

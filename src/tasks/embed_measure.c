@@ -47,7 +47,7 @@ static qn_status write_json(const char *task, size_t examples, size_t documents,
 static qn_status measure_pairs(const qn_job *j, qn_model *m, const qn_dataset *d, qn_outcome *o) {
     size_t n = qn_dataset_count(d), width = qn_model_width(m);
     float *vectors = NULL;
-    qn_status status = qn_embed_vectors(j, m, &d->sequences, &vectors);
+    qn_status status = qn_embed_vectors(j, m, &d->sequences, 0, d->width, &vectors);
     o->scores = status == QN_OK ? qn_malloc(n, sizeof *o->scores) : NULL;
     if (status == QN_OK && !o->scores) status = QN_ERROR_MEMORY;
     for (size_t i = 0; status == QN_OK && i < n; i++)
@@ -66,7 +66,7 @@ static qn_status measure_pairs(const qn_job *j, qn_model *m, const qn_dataset *d
 static qn_status measure_triplets(const qn_job *j, qn_model *m, const qn_dataset *d, qn_outcome *o) {
     size_t n = qn_dataset_count(d), width = qn_model_width(m), good = 0;
     float *vectors = NULL;
-    qn_status status = qn_embed_vectors(j, m, &d->sequences, &vectors);
+    qn_status status = qn_embed_vectors(j, m, &d->sequences, 0, d->width, &vectors);
     o->mistakes = qn_calloc(MOST_MISTAKES, sizeof *o->mistakes);
     if (!o->mistakes) status = QN_ERROR_MEMORY;
     for (size_t i = 0; status == QN_OK && i < n; i++) {
@@ -114,6 +114,13 @@ static qn_status rank_query(void *user, const qn_embed_search *s, const qn_embed
     return QN_OK;
 }
 
+// How many words a sparse vector has, in the mean.
+static double words_in_use(const qn_model *m, const qn_embed_texts *t) {
+    size_t used = 0, width = qn_model_width(m);
+    for (size_t i = 0; i < t->count * width; i++) used += t->vectors[i] > 0;
+    return (double)used / (double)(t->count ? t->count : 1);
+}
+
 static qn_status measure_retrieval(const qn_job *j, qn_model *m, const qn_dataset *d, qn_outcome *o) {
     qn_embed_search s = {0};
     retrieval r = {.outcome = o};
@@ -124,6 +131,10 @@ static qn_status measure_retrieval(const qn_job *j, qn_model *m, const qn_datase
         qn_ranking_finish(&r.ranking);
         r.ranking.documents = s.documents.count;
         o->metric_count = qn_ranking_scalars(&r.ranking, o->metrics);
+        if (qn_model_sparse(m)) {
+            o->metrics[o->metric_count++] = (qn_metric){"query_words", words_in_use(m, &s.queries), true};
+            o->metrics[o->metric_count++] = (qn_metric){"document_words", words_in_use(m, &s.documents), true};
+        }
         status = write_json("retrieval", r.ranking.queries, r.ranking.documents, o);
     }
     qn_embed_search_free(&s);

@@ -7,16 +7,18 @@
 
 enum { QUERIES_AT_ONCE = 64 };
 
-qn_status qn_embed_vectors(const qn_job *j, qn_model *m, const qn_sequences *sequences, float **out) {
+qn_status qn_embed_vectors(const qn_job *j, qn_model *m, const qn_sequences *sequences, size_t column, size_t width,
+                           float **out) {
     size_t d = qn_model_width(m), n = sequences->count;
     const qn_embed_job *e = j->own;
-    if (j->training) { // a model in training does not know its pooling
-        m->sbert.pooling = e->sbert.pooling;
-        m->sbert.normalize = e->sbert.normalize;
-    }
     *out = qn_malloc(n, d * sizeof **out);
-    if (!*out) return QN_ERROR_MEMORY;
-    QN_TRY(qn_infer_vectors(m, sequences, *out));
+    int32_t *skip = qn_malloc(n, sizeof *skip);
+    qn_status status = *out && skip ? QN_OK : QN_ERROR_MEMORY;
+    for (size_t i = 0; status == QN_OK && i < n; i++) skip[i] = qn_embed_skipped(e, column + i % width);
+    if (status == QN_OK) status = qn_infer_vectors(m, sequences, skip, *out);
+    free(skip);
+    QN_TRY(status);
+    if (qn_model_sparse(m)) return QN_OK; // their dot product counts
     for (size_t i = 0; i < n; i++) {
         float *x = *out + i * d;
         double sum = 0;
@@ -119,8 +121,8 @@ qn_status qn_embed_search_open(const qn_job *j, qn_model *m, const qn_dataset *d
     for (size_t i = 0; i < n; i++)
         s->answers[i] = (qn_embed_answer){s->queries.number[i * d->width], s->documents.number[i * d->width + 1]};
     s->answer_count = sort_answers(s->answers, n);
-    QN_TRY(qn_embed_vectors(j, m, &s->queries.sequences, &s->queries.vectors));
-    return qn_embed_vectors(j, m, &s->documents.sequences, &s->documents.vectors);
+    QN_TRY(qn_embed_vectors(j, m, &s->queries.sequences, 0, 1, &s->queries.vectors));
+    return qn_embed_vectors(j, m, &s->documents.sequences, 1, 1, &s->documents.vectors);
 }
 
 // --- The search

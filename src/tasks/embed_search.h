@@ -33,8 +33,10 @@ typedef struct {
 } qn_embed_found;
 typedef qn_status (*qn_embed_receiver)(void *user, const qn_embed_search *search, const qn_embed_found *found);
 
-// Vectors of length one into *out [count, width], by the training's pooling or the model's; the caller frees.
-qn_status qn_embed_vectors(const qn_job *j, qn_model *model, const qn_sequences *sequences, float **out);
+// Vectors of length one (sparse ones as they are) into *out [count, width of the model]; the caller frees. The sequences are texts column ..
+// column + width - 1 of examples, in turns.
+qn_status qn_embed_vectors(const qn_job *j, qn_model *model, const qn_sequences *sequences, size_t column, size_t width,
+                           float **out);
 // The texts, which the data set must have kept, and their vectors; free also after a failure.
 qn_status qn_embed_search_open(const qn_job *j, qn_model *model, const qn_dataset *dataset, qn_embed_search *out);
 void qn_embed_search_free(qn_embed_search *search);

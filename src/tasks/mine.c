@@ -120,7 +120,8 @@ qn_status qn_mine(qn_model *model, const char *path, const qn_data_options *data
                   const char *output, char **json) {
     qn_mining defaults = qn_mining_defaults();
     miner m = {.options = options ? options : &defaults};
-    qn_job job = {.task = &qn_task_retrieval, .data = data, .tokenizer = model->tokenizer, .encode = model->encode};
+    qn_job job = {.task = &qn_task_retrieval, .data = data, .tokenizer = model->tokenizer, .encode = model->encode,
+                  .prompts = &model->network->sentence};
     qn_dataset d = {0};
     *json = NULL;
     size_t length = strlen(output);

@@ -27,7 +27,7 @@ static qn_status read(qn_job *j, const char *const *paths, size_t count, bool tr
     return QN_OK;
 }
 
-static qn_status configure(const qn_job *j, qn_model_config *config) {
+static qn_status configure(qn_job *j, qn_model_config *config) {
     (void)j;
     QN_TRY(qn_model_config_set_labels(config, QN_PROBLEM_REGRESSION, 1, NULL));
     config->reranks = true;

@@ -20,7 +20,7 @@ static qn_status read(qn_job *j, const char *const *paths, size_t count, bool tr
     return qn_dataset_read_tags(paths, count, j->tokenizer, &options, &j->labels, out);
 }
 
-static qn_status configure(const qn_job *j, qn_model_config *config) {
+static qn_status configure(qn_job *j, qn_model_config *config) {
     return qn_model_config_set_labels(config, QN_PROBLEM_SINGLE_LABEL, j->labels.count,
                                       (const char *const *)j->labels.names);
 }

@@ -33,8 +33,12 @@ typedef struct {
     const qn_training *training; // NULL where a model is only measured
     const qn_data_options *data; // NULL: the defaults
     const qn_tokenizer *tokenizer;
+    const char *folder; // of the model, or of the checkpoint to go on from
+    bool resumes;       // it is a checkpoint's
+    const qn_sbert *prompts; // whose prompts have names, or NULL
     qn_encode_options encode;
     // The task's.
+    qn_sbert sentence; // how vectors are made; moves into the network that is trained
     qn_labels labels;
     float *class_weights;    // [labels] or NULL
     bool no_duplicates;      // a batch has no text twice
@@ -55,13 +59,11 @@ struct qn_task {
     // Reads and tokenises files. `training`: the first call, whose labels are collected; texts are kept otherwise.
     qn_status (*read)(qn_job *job, const char *const *paths, size_t count, bool training, qn_dataset *out);
     // Puts what was read from the training data into the configuration of the network to be made.
-    qn_status (*configure)(const qn_job *job, qn_model_config *config);
+    qn_status (*configure)(qn_job *job, qn_model_config *config);
     // Forward pass of a batch; puts the loss's gradient (scaled by c->loss_scale) on the tape's ends.
     qn_status (*loss)(const qn_job *job, qn_network *network, qn_context *c, const qn_batch *batch, double *loss);
     // Measures the model. The outcome starts with zeros and is freed by the caller, also after a failure.
     qn_status (*measure)(const qn_job *job, qn_model *model, const qn_dataset *dataset, qn_outcome *out);
-    // Writes what a model folder needs besides configuration, weights and tokenizer. May be NULL.
-    qn_status (*save)(const qn_job *job, const qn_network *network, const char *folder);
     void (*free_own)(qn_job *job); // frees job->own; may be NULL
 };
 

@@ -59,6 +59,7 @@ qn_status qn_job_reader(const qn_job *job, qn_reader_options *out) {
 void qn_job_free(qn_job *job) {
     if (job->task && job->task->free_own) job->task->free_own(job);
     qn_labels_free(&job->labels);
+    qn_sbert_free(&job->sentence);
     free(job->class_weights);
     *job = (qn_job){0};
 }
@@ -119,7 +120,8 @@ qn_status qn_evaluate(qn_model *m, const char *path, const qn_data_options *data
 
 qn_status qn_evaluate_task(qn_model *m, const char *task, const char *path, const qn_data_options *data, char **json) {
     *json = NULL;
-    qn_job job = {.data = data, .tokenizer = m->tokenizer, .encode = m->encode};
+    qn_job job = {
+        .data = data, .tokenizer = m->tokenizer, .encode = m->encode, .prompts = &m->network->sentence};
     qn_status status = task ? qn_task_find(task, false, &job.task) : qn_task_of(m, &job.task);
     if (status == QN_OK && job.task->heads) { // the head decides
         const qn_task *own;

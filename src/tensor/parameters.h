@@ -17,6 +17,7 @@ typedef struct {
     bool optional; // may be missing in a file (a new head): then it keeps its initial value
     int layer;     // depth for layer-wise learning rates: 0 embeddings, 1.. layers, the last + 1 heads
     bool joined;   // lies directly behind the previous entry
+    int module;    // above 0: of a module with a file of its own (models/sentence.h), by its number
     bool frozen; // settled before the memory for training is taken
     bool by_rows; // a table that only embeddings read: its gradient has the rows in use alone (tensor.used)
 } qn_parameter;

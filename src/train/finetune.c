@@ -58,7 +58,7 @@ static qn_status read_data(const qn_training *o, job *j) {
     return QN_OK;
 }
 
-static qn_status make_network(const qn_training *o, const char *folder, const char *checkpoint, const job *j,
+static qn_status make_network(const qn_training *o, const char *folder, const char *checkpoint, job *j,
                               qn_network **out) {
     qn_model_config config;
     QN_TRY(qn_model_config_read(folder, &config));
@@ -69,7 +69,12 @@ static qn_status make_network(const qn_training *o, const char *folder, const ch
     }
     if (o->dropout >= 0) qn_model_config_set_dropout(&config, (float)o->dropout);
     qn_lora lora = {0};
-    qn_network_options options = {j->task.task->heads, true, o->seed, true, .frozen = (int)(o->freeze_layers + 1)};
+    qn_network_options options = {.heads = j->task.task->heads | (j->task.sentence.sparse ? QN_HEAD_MASKED_LM : 0),
+                                  .trainable = true,
+                                  .seed = o->seed,
+                                  .by_rows = true,
+                                  .frozen = (int)(o->freeze_layers + 1),
+                                  .sentence = &j->task.sentence};
     if (qn_training_adapts(o)) {
         options.lora = &lora;
         status = qn_training_open_adapters(o, checkpoint, &lora);
@@ -128,7 +133,6 @@ static qn_status finish(qn_trainer *t, char **json) {
     }
     if (status == QN_OK) status = qn_network_save(t->network, t->options->output);
     if (status == QN_OK) status = qn_tokenizer_save(t->tokenizer, t->options->output);
-    if (status == QN_OK && j->task.task->save) status = j->task.task->save(&j->task, t->network, t->options->output);
     if (status == QN_OK) status = qn_run_report(t, j->task.task->title, data, d ? name : NULL, d ? &outcome : NULL, d);
     if (status == QN_OK && json) {
         if (!d) qn_buffer_printf(&outcome.json, "{\"loss\": %.9g}", t->state.last_loss);
@@ -182,6 +186,8 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
     qn_model_config config;
     QN_TRY(qn_model_config_read(folder, &config));
     j->task.tokenizer = *tokenizer;
+    j->task.folder = *checkpoint ? *checkpoint : folder;
+    j->task.resumes = *checkpoint != NULL;
     j->task.encode = qn_encode_defaults();
     j->task.encode.max_length = length_limit(o, *tokenizer, &config);
     size_t vocabulary = config.encoder.vocabulary;
@@ -243,7 +249,9 @@ qn_training qn_training_defaults(bool pretraining) {
         .dropout = -1,
         .freeze_layers = -1,
         .mask_probability = 0.15,
-        .embed = {.margin = -1, .normalize = -1, .no_duplicates = -1},
+        .embed = {.query_flops = -1,
+                  .document_flops = -1,
+                  .margin = -1, .normalize = -1, .no_duplicates = -1},
         .log_steps = 10,
         .keep_checkpoints = 2,
     };

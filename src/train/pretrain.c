@@ -219,20 +219,19 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
 }
 
 // The encoder is also one of sentences: the mean of its tokens' vectors.
-static qn_status save_embedder(const qn_trainer *t) {
-    qn_sbert sbert = qn_sbert_defaults();
+static void make_embedder(const qn_trainer *t) {
+    qn_sbert *sentence = &t->network->sentence;
     size_t limit = qn_tokenizer_max_length(t->tokenizer), positions = t->network->config.encoder.max_positions;
-    sbert.width = (int64_t)t->network->config.encoder.hidden;
-    sbert.max_seq_length = (int64_t)(limit > 0 && limit < positions ? limit : positions);
-    return qn_sbert_write(t->options->output, &sbert);
+    sentence->present = true;
+    sentence->max_seq_length = (int64_t)(limit > 0 && limit < positions ? limit : positions);
 }
 
 static qn_status finish(qn_trainer *t, char **json) {
     const job *j = t->data;
     QN_TRY(qn_trainer_take_final(t));
+    if (!t->network->config.encoder.causal) make_embedder(t);
     QN_TRY(qn_network_save(t->network, t->options->output));
     QN_TRY(qn_tokenizer_save(t->tokenizer, t->options->output));
-    if (!t->network->config.encoder.causal) QN_TRY(save_embedder(t));
     char data[512];
     snprintf(data, sizeof data, "%s, %zu sequences, %zu tokens", t->options->train[0], qn_corpus_sequences(j->train),
              qn_corpus_tokens(j->train));

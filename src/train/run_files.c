@@ -17,6 +17,7 @@ static void set_text(json_t *json, const char *key, const char *text) {
 
 static void embed_json(const qn_embed_training *e, json_t *json) {
     set_text(json, "loss", e->loss);
+    set_text(json, "teacher", e->teacher);
     set_text(json, "similarity", e->similarity);
     json_object_set_new(json, "scale", json_real(e->scale));
     json_object_set_new(json, "margin", json_real(e->margin));
@@ -24,6 +25,11 @@ static void embed_json(const qn_embed_training *e, json_t *json) {
     set_text(json, "matryoshka_dims", e->matryoshka_dims);
     set_text(json, "matryoshka_weights", e->matryoshka_weights);
     set_text(json, "pooling", e->pooling);
+    json_object_set_new(json, "sparse", json_boolean(e->sparse));
+    json_object_set_new(json, "query_flops", json_real(e->query_flops));
+    json_object_set_new(json, "document_flops", json_real(e->document_flops));
+    json_object_set_new(json, "dense", json_integer((json_int_t)e->dense));
+    set_text(json, "dense_activation", e->dense_activation);
     json_object_set_new(json, "normalize", json_integer(e->normalize));
     json_object_set_new(json, "mini_batch_size", json_integer((json_int_t)e->mini_batch));
     json_object_set_new(json, "no_duplicates", json_integer(e->no_duplicates));
@@ -80,7 +86,11 @@ json_t *qn_training_json(const qn_training *o, bool pretraining) {
         FLAG("balanced", balanced);
         FLAG("label_all_tokens", label_all_tokens);
         INTEGER("doc_stride", data.stride);
-        if (o->task && strcmp(o->task, "embed") == 0) embed_json(&o->embed, json);
+        if (o->task && strcmp(o->task, "embed") == 0) {
+            embed_json(&o->embed, json);
+            set_text(json, "query_prompt", o->data.query_prompt);
+            set_text(json, "document_prompt", o->data.document_prompt);
+        }
     }
     INTEGER("eval_steps", eval_steps);
     INTEGER("save_steps", save_steps);

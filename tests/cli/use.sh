@@ -159,7 +159,7 @@ expect 0 '^1\.0000  w50 w60 w70$' search --index ix -k 1 'w50 w60 w70'
 expect 0 '{"query": "w90", "results": \[{"score": .*"index": 2, "text": "w90"}' search --index ix --json w90
 expect 0 '^1\.0000  w5 w6$' search --index ix --input input -k 1
 expect 1 'nowhere' search --index nowhere w5
-expect 1 'width\|values' search --index ix --model $M w5
+expect 1 'dimensions' search --index ix --model $M w5
 : >input
 expect 1 'no texts' index --model $C --output ix2
 [ ! -e ix2/index.json ] || fail "index: an empty index was made"

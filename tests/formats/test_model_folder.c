@@ -15,9 +15,9 @@ static void test_reads_new_spelling(void **state) {
     assert_true(config.present);
     assert_string_equal(config.transformer_path, "");
     assert_int_equal(config.width, 24);
-    assert_int_equal(config.pooling, QN_SBERT_POOL_LAST_TOKEN);
+    assert_int_equal(config.poolings[0], QN_POOL_LAST_TOKEN);
     assert_false(config.include_prompt);
-    assert_true(config.normalize);
+    assert_true(qn_sbert_normalizes(&config));
     assert_int_equal(config.max_seq_length, 0);
     assert_int_equal(config.prompt_count, 2);
     assert_string_equal(config.prompts[0].name, "query");
@@ -49,9 +49,9 @@ static void test_reads_old_spelling(void **state) {
     assert_ok(qn_sbert_read(folder, &config));
     assert_true(config.present);
     assert_int_equal(config.width, 384);
-    assert_int_equal(config.pooling, QN_SBERT_POOL_MEAN);
+    assert_int_equal(config.poolings[0], QN_POOL_MEAN);
     assert_true(config.include_prompt);
-    assert_true(config.normalize);
+    assert_true(qn_sbert_normalizes(&config));
     assert_int_equal(config.max_seq_length, 256);
     assert_true(config.do_lower_case);
     assert_int_equal(config.prompt_count, 0);
@@ -66,8 +66,8 @@ static void test_reads_plain_folder(void **state) {
     qn_sbert config;
     assert_ok(qn_sbert_read(test_folder(), &config));
     assert_false(config.present);
-    assert_int_equal(config.pooling, QN_SBERT_POOL_MEAN);
-    assert_false(config.normalize);
+    assert_int_equal(config.poolings[0], QN_POOL_MEAN);
+    assert_false(qn_sbert_normalizes(&config));
     qn_sbert_free(&config);
 }
 
@@ -85,9 +85,9 @@ static void test_reads_inner_transformer(void **state) {
     qn_sbert config;
     assert_ok(qn_sbert_read(folder, &config));
     assert_string_equal(config.transformer_path, "0_Transformer");
-    assert_int_equal(config.pooling, QN_SBERT_POOL_CLS);
+    assert_int_equal(config.poolings[0], QN_POOL_CLS);
     assert_int_equal(config.max_seq_length, 128);
-    assert_false(config.normalize);
+    assert_false(qn_sbert_normalizes(&config));
     qn_sbert_free(&config);
 }
 
@@ -108,12 +108,12 @@ static void test_refuses(void **state) {
         {qn_sbert_parse_modules, "[{\"type\":\"" TYPES "Transformer\"}]", QN_ERROR_UNSUPPORTED, "f.json: 1 modules"},
         {qn_sbert_parse_modules, "[{\"path\":\"\"}]", QN_ERROR_FORMAT, "f.json: \"type\" is missing"},
         {qn_sbert_parse_modules, "[{\"type\":\"" TYPES "CLIPModel\"}]", QN_ERROR_UNSUPPORTED,
-         "f.json: module 0 is \"" TYPES "CLIPModel\" (expected Transformer, Pooling and, or not, Normalize)"},
+         "f.json: module 0 is \"" TYPES "CLIPModel\" (expected Transformer)"},
         {qn_sbert_parse_modules, "[{\"type\":\"evil.Transformer\"}]", QN_ERROR_UNSUPPORTED, "is \"evil.Transformer\""},
         {qn_sbert_parse_modules,
          "[{\"type\":\"" TYPES "Transformer\"},{\"type\":\"" TYPES
-         "Pooling\",\"path\":\"1_Pooling\"},{\"type\":\"" TYPES "Dense\"}]",
-         QN_ERROR_UNSUPPORTED, "f.json: module 2 is \"" TYPES "Dense\""},
+         "Pooling\",\"path\":\"1_Pooling\"},{\"type\":\"" TYPES "WordWeights\"}]",
+         QN_ERROR_UNSUPPORTED, "f.json: module 2 is \"" TYPES "WordWeights\" (expected Dense or Normalize)"},
         {qn_sbert_parse_modules, "[{\"type\":\"" TYPES "Transformer\",\"path\":\"../other\"}]", QN_ERROR_FORMAT,
          "f.json: module 0 has the path \"../other\" (expected one inside the folder)"},
         {qn_sbert_parse_modules, "[{\"type\":\"" TYPES "Transformer\",\"path\":\"/etc\"}]", QN_ERROR_FORMAT,
@@ -124,15 +124,12 @@ static void test_refuses(void **state) {
          "\"a/..\""},
         {qn_sbert_parse_pooling, "[]", QN_ERROR_FORMAT, "f.json: no JSON object"},
         {qn_sbert_parse_pooling, "{", QN_ERROR_FORMAT, "f.json:1:1: "},
-        {qn_sbert_parse_pooling, "{\"pooling_mode_cls_token\":true,\"pooling_mode_mean_tokens\":true}",
-         QN_ERROR_UNSUPPORTED,
-         "f.json: both pooling_mode_cls_token and pooling_mode_mean_tokens are true (expected one; concatenated "
-         "poolings are not supported)"},
+        {qn_sbert_parse_pooling, "{\"pooling_mode\":[\"cls\",\"cls\"]}", QN_ERROR_UNSUPPORTED,
+         "f.json: pooling_mode \"cls\" twice (expected each pooling once)"},
+        {qn_sbert_parse_pooling, "{\"pooling_mode\":[]}", QN_ERROR_FORMAT, "f.json: pooling_mode is an empty list"},
         {qn_sbert_parse_pooling, "{\"pooling_mode_cls_token\":1}", QN_ERROR_FORMAT, "\"pooling_mode_cls_token\" is"},
-        {qn_sbert_parse_pooling, "{\"pooling_mode\":[\"cls\",\"mean\"]}", QN_ERROR_UNSUPPORTED,
-         "f.json: pooling_mode is a list of 2 (expected one"},
         {qn_sbert_parse_pooling, "{\"pooling_mode\":\"median\"}", QN_ERROR_UNSUPPORTED,
-         "f.json: pooling_mode \"median\" (expected one of cls max mean mean_sqrt_len_tokens weightedmean lasttoken)"},
+         "f.json: pooling_mode \"median\" (expected one of mean cls max mean_sqrt_len_tokens weightedmean lasttoken)"},
         {qn_sbert_parse_pooling, "{\"pooling_mode\":3}", QN_ERROR_FORMAT, "f.json: pooling_mode is no string"},
         {qn_sbert_parse_pooling, "{\"embedding_dimension\":0}", QN_ERROR_FORMAT, "\"embedding_dimension\" is 0"},
         {qn_sbert_parse_pooling, "{\"embedding_dimension\":\"a\"}", QN_ERROR_FORMAT, "\"embedding_dimension\" is"},
@@ -149,6 +146,16 @@ static void test_refuses(void **state) {
          "f.json: model_type \"SparseEncoder\" (expected SentenceTransformer)"},
         {qn_sbert_parse_normalize, "{\"module_input_name\":\"token_embeddings\"}", QN_ERROR_UNSUPPORTED,
          "f.json: normalises \"token_embeddings\" into \"sentence_embedding\" (expected sentence_embedding)"},
+        {qn_sbert_parse_dense, "{\"in_features\":3}", QN_ERROR_FORMAT, "\"out_features\" is missing"},
+        {qn_sbert_parse_dense, "{\"in_features\":0,\"out_features\":2}", QN_ERROR_FORMAT, "\"in_features\" is 0"},
+        {qn_sbert_parse_dense, "{\"in_features\":3,\"out_features\":2,\"activation_function\":\"torch.nn.PReLU\"}",
+         QN_ERROR_UNSUPPORTED, "f.json: activation_function \"torch.nn.PReLU\" (expected torch's Tanh"},
+        {qn_sbert_parse_dense, "{\"in_features\":3,\"out_features\":2,\"activation_function\":\"evil.Tanh\"}",
+         QN_ERROR_UNSUPPORTED, "\"evil.Tanh\""},
+        {qn_sbert_parse_dense, "{\"in_features\":3,\"out_features\":2,\"use_residual\":true}", QN_ERROR_UNSUPPORTED,
+         "f.json: use_residual is true"},
+        {qn_sbert_parse_dense, "{\"in_features\":3,\"out_features\":2,\"module_output_name\":\"x\"}",
+         QN_ERROR_UNSUPPORTED, "f.json: turns \"sentence_embedding\" into \"x\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         qn_sbert config = qn_sbert_defaults();
@@ -166,12 +173,16 @@ static void test_round_trip(void **state) {
     (void)state;
     char *folder = test_folder();
     qn_sbert_prompt prompts[] = {{(char *)"query", (char *)"Zürich: "}, {(char *)"passage", (char *)""}};
-    for (int i = 0; i < QN_SBERT_POOLINGS; i++) {
+    static const char *const poolings[] = {"mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken",
+                                           "cls,mean", "lasttoken,cls,max"};
+    for (int i = 0; i < (int)(sizeof poolings / sizeof *poolings); i++) {
         qn_sbert in = qn_sbert_defaults(), out;
         in.width = 312;
-        in.pooling = (qn_sbert_pooling)i;
+        assert_ok(qn_sbert_set_poolings(&in, poolings[i]));
         in.include_prompt = i % 2;
-        in.normalize = i % 3 == 0;
+        if (i % 3 == 2) assert_ok(qn_sbert_add_dense(&in, 312 * in.pooling_count, 7, i > 4 ? "gelu" : NULL));
+        if (i % 3 != 1) assert_ok(qn_sbert_set_normalize(&in, true));
+        if (i == 5) assert_ok(qn_sbert_add_dense(&in, 7, 4, "linear")); // before the normalisation
         in.max_seq_length = i ? 100 + i : 0;
         in.do_lower_case = i % 2 == 0;
         in.prompts = prompts;
@@ -182,9 +193,17 @@ static void test_round_trip(void **state) {
         assert_ok(qn_sbert_read(folder, &out));
         assert_true(out.present);
         assert_int_equal(out.width, in.width);
-        assert_int_equal(out.pooling, in.pooling);
+        assert_int_equal(out.pooling_count, in.pooling_count);
+        assert_memory_equal(out.poolings, in.poolings, in.pooling_count * sizeof *in.poolings);
         assert_int_equal(out.include_prompt, in.include_prompt);
-        assert_int_equal(out.normalize, in.normalize);
+        assert_int_equal(qn_sbert_normalizes(&out), i % 3 != 1);
+        assert_int_equal(out.module_count, in.module_count);
+        for (size_t m = 0; m < in.module_count; m++) {
+            assert_int_equal(out.modules[m].kind, in.modules[m].kind);
+            assert_int_equal(out.modules[m].out, in.modules[m].out);
+            assert_int_equal(out.modules[m].activation, in.modules[m].activation);
+        }
+        assert_int_equal(qn_sbert_width(&out, 312, 9), qn_sbert_width(&in, 312, 9));
         assert_int_equal(out.max_seq_length, in.max_seq_length);
         assert_int_equal(out.do_lower_case, in.do_lower_case);
         assert_int_equal(out.prompt_count, in.prompt_count);
@@ -192,8 +211,13 @@ static void test_round_trip(void **state) {
         if (i > 2) assert_string_equal(out.default_prompt, "passage");
         assert_int_equal(out.similarity, in.similarity);
         qn_sbert_free(&out);
+        in.prompts = NULL, in.prompt_count = 0, in.default_prompt = NULL;
+        qn_sbert_free(&in);
     }
-    assert_string_equal(qn_sbert_pooling_name(QN_SBERT_POOL_MEAN_SQRT_LEN), "mean_sqrt_len_tokens");
+    qn_sbert odd = qn_sbert_defaults();
+    assert_fails(qn_sbert_set_poolings(&odd, "mean,median"), QN_ERROR_UNSUPPORTED, "pooling \"median\" (expected one of");
+    assert_fails(qn_sbert_add_dense(&odd, 2, 2, "cube"), QN_ERROR_ARGUMENT, "activation is \"cube\"");
+    assert_string_equal(qn_pool_name(QN_POOL_MEAN_SQRT_LEN), "mean_sqrt_len_tokens");
     assert_string_equal(qn_sbert_similarity_name(QN_SBERT_DOT), "dot");
     qn_sbert nothing = qn_sbert_defaults();
     assert_fails(qn_sbert_write(folder, &nothing), QN_ERROR_ARGUMENT, "width of the vectors");

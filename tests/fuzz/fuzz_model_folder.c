@@ -6,11 +6,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static qn_status (*const parsers[])(const char *text, size_t size, const char *source, qn_sbert *out) = {
         qn_sbert_parse_modules, qn_sbert_parse_pooling,   qn_sbert_parse_transformer,
-        qn_sbert_parse_prompts, qn_sbert_parse_normalize,
+        qn_sbert_parse_prompts, qn_sbert_parse_normalize, qn_sbert_parse_dense,
     };
     if (size == 0) return 0;
     qn_sbert config = qn_sbert_defaults();
-    parsers[data[0] % 5](size > 1 ? (const char *)data + 1 : NULL, size - 1, "x", &config);
+    parsers[data[0] % 6](size > 1 ? (const char *)data + 1 : NULL, size - 1, "x", &config);
     qn_sbert_free(&config);
     return 0;
 }

@@ -305,7 +305,7 @@ static qn_status pool_by_hand(void *user, size_t index, const qn_encoding *e, co
     for (size_t k = 0; k < p->d; k++) {
         double sum = 0, weighted = 0, weights = 0, largest = -INFINITY;
         for (size_t t = p->skip; t < e->count; t++) {
-            double value = (double)vectors[t * p->d + k], weight = (double)(t - p->skip + 1);
+            double value = (double)vectors[t * p->d + k], weight = (double)(t + 1);
             sum += value;
             weighted += weight * value;
             weights += weight;
@@ -314,7 +314,7 @@ static qn_status pool_by_hand(void *user, size_t index, const qn_encoding *e, co
         p->mean[index * p->d + k] = (float)(sum / (double)(e->count - p->skip));
         p->weighted[index * p->d + k] = (float)(weighted / weights);
         p->largest[index * p->d + k] = (float)largest;
-        p->first[index * p->d + k] = vectors[k];
+        p->first[index * p->d + k] = vectors[p->skip * p->d + k];
         p->last[index * p->d + k] = vectors[(e->count - 1) * p->d + k];
     }
     return QN_OK;
@@ -392,11 +392,11 @@ static void test_sentence_transformers(void **state) {
     qn_sbert config = qn_sbert_defaults();
     config.width = D;
     config.max_seq_length = 30;
-    config.pooling = QN_SBERT_POOL_WEIGHTED_MEAN;
+    config.poolings[0] = QN_POOL_WEIGHTED_MEAN;
     check_sbert(&config, 3, 0, "");
-    config.pooling = QN_SBERT_POOL_LAST_TOKEN;
+    config.poolings[0] = QN_POOL_LAST_TOKEN;
     check_sbert(&config, 4, 0, "");
-    config.pooling = QN_SBERT_POOL_MEAN;
+    config.poolings[0] = QN_POOL_MEAN;
     config.prompts = &prompt;
     config.prompt_count = 1;
     config.default_prompt = prompt.name;
@@ -404,9 +404,92 @@ static void test_sentence_transformers(void **state) {
     check_sbert(&config, 0, 0, "w9 w10 ");
     config.include_prompt = false;
     check_sbert(&config, 0, 3, "w9 w10 ");
+    config.poolings[0] = QN_POOL_CLS; // the first token behind the prompt, and places count from the beginning
+    check_sbert(&config, 2, 3, "w9 w10 ");
+    config.poolings[0] = QN_POOL_WEIGHTED_MEAN;
+    check_sbert(&config, 3, 3, "w9 w10 ");
+    config.poolings[0] = QN_POOL_MEAN;
     config.do_lower_case = true;
     prompt.text = (char *)(uintptr_t) "W9 W10 ";
     check_sbert(&config, 0, 3, "w9 w10 ");
+}
+
+// Protects: poolings side by side, a dense layer and its activation, the first columns of a normalized vector, and
+// prompts by name, by role and as they are.
+static void test_modules(void **state) {
+    (void)state;
+    char folder[256];
+    static float values[5 * 2 * D + 5], both[TEXTS * 2 * D], dense[TEXTS * 5];
+    qn_sbert_prompt prompts[] = {{(char *)(uintptr_t) "query", (char *)(uintptr_t) "w9 "},
+                                 {(char *)(uintptr_t) "passage", (char *)(uintptr_t) "w10 "}};
+    qn_sbert config = qn_sbert_defaults();
+    qn_text texts[TEXTS];
+    qn_model *m;
+    make_texts(texts);
+    make_folder(folder, sizeof folder, "classify-relu-w32");
+    config.width = D;
+    assert_ok(qn_sbert_set_poolings(&config, "max,mean"));
+    assert_ok(qn_sbert_write(folder, &config));
+    assert_ok(qn_model_open(folder, &(qn_model_options){.threads = 1}, &m));
+    assert_int_equal(qn_model_width(m), 2 * D);
+    assert_ok(qn_embed(m, texts, TEXTS, NULL, both));
+    pool_tokens(m, texts, 0);
+    for (size_t i = 0; i < TEXTS; i++) {
+        assert_near(both + i * 2 * D, by_hand[1] + i * D, D, "max");
+        assert_near(both + i * 2 * D + D, by_hand[0] + i * D, D, "mean");
+    }
+    qn_model_close(m);
+
+    qn_random_normal(3, 1, 0.1, values, sizeof values / sizeof *values);
+    config.prompts = prompts;
+    config.prompt_count = 2;
+    assert_ok(qn_sbert_add_dense(&config, 2 * D, 5, NULL));
+    assert_ok(qn_sbert_set_normalize(&config, true));
+    assert_ok(qn_sbert_write(folder, &config));
+    assert_fails(qn_model_open(folder, NULL, &m), QN_ERROR_IO, "2_Dense");
+    const qn_st_entry entries[] = {{.name = "linear.weight", .dtype = QN_ST_F32, .dims = 2, .shape = {5, 2 * D}, .values = values},
+                                   {.name = "linear.bias", .dtype = QN_ST_F32, .dims = 1, .shape = {5}, .values = values + 10 * D}};
+    assert_ok(qn_weights_write(test_path(folder, "2_Dense"), entries, 2, NULL, 0));
+    assert_ok(qn_model_open(folder, &(qn_model_options){.threads = 1, .dimensions = 3}, &m));
+    assert_int_equal(qn_model_width(m), 3);
+    assert_ok(qn_embed(m, texts, TEXTS, NULL, dense));
+    for (size_t i = 0; i < TEXTS; i++) {
+        double y[3], length = 0;
+        for (size_t o = 0; o < 3; o++) {
+            y[o] = (double)values[10 * D + o];
+            for (size_t k = 0; k < 2 * D; k++) y[o] += (double)values[o * 2 * D + k] * (double)both[i * 2 * D + k];
+            y[o] = tanh(y[o]);
+            length += y[o] * y[o];
+        }
+        for (size_t o = 0; o < 3; o++) assert_true(fabs(y[o] / sqrt(length) - (double)dense[i * 3 + o]) < 1e-5);
+    }
+    assert_fails(qn_embed(m, texts, 1, &(qn_embed_options){QN_POOLING_CLS, -1}, dense), QN_ERROR_ARGUMENT, "dense layers");
+    qn_model_close(m);
+    assert_fails(qn_model_open(folder, &(qn_model_options){.dimensions = 6}, &m), QN_ERROR_ARGUMENT, "5 dimensions");
+
+    // "w9 " before a text, in four ways; and a document's prompt.
+    static const qn_model_options ways[] = {{.prompt = "query"}, {.prompt = "w9 "}, {.purpose = QN_FOR_QUERIES}, {.prompt = "w10 "},
+                                            {.purpose = QN_FOR_DOCUMENTS}, {.prompt = ""}};
+    float v[6][5];
+    for (size_t i = 0; i < 6; i++) {
+        assert_ok(qn_model_open(folder, &ways[i], &m));
+        assert_ok(qn_embed(m, texts, 1, NULL, v[i]));
+        if (i == 5) {
+            qn_text given = {"w9 w5", 5, NULL, 0}, with = {"w5", 2, NULL, 0};
+            assert_ok(qn_embed(m, &given, 1, NULL, v[5]));
+            qn_model_close(m);
+            assert_ok(qn_model_open(folder, &ways[0], &m));
+            assert_ok(qn_embed(m, &with, 1, NULL, v[0]));
+            assert_memory_equal(v[0], v[5], sizeof v[0]);
+        }
+        qn_model_close(m);
+        if (i == 1 || i == 2) assert_memory_equal(v[i], v[0], sizeof v[0]);
+    }
+    assert_memory_equal(v[3], v[4], sizeof v[3]);
+    assert_memory_not_equal(v[1], v[3], sizeof v[3]);
+    config.prompts = NULL;
+    config.prompt_count = 0;
+    qn_sbert_free(&config);
 }
 
 // ---- Labels
@@ -702,6 +785,7 @@ int main(void) {
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_pooling),
         cmocka_unit_test(test_sentence_transformers),
+        cmocka_unit_test(test_modules),
         cmocka_unit_test(test_probabilities),
         cmocka_unit_test(test_evaluate),
         cmocka_unit_test(test_fill_mask),

@@ -145,6 +145,12 @@ static double forward(fixture *f, bool check) {
         assert_ok(qn_cross_entropy(c, logits, f->targets, NULL, 0, &loss));
     }
     if (n->heads & QN_HEAD_SPAN) loss = span_loss(f, hidden, check);
+    if (n->heads & QN_HEAD_DISCRIMINATOR) {
+        qn_tensor *logits = qn_network_discriminate(c, n, hidden);
+        assert_non_null(logits);
+        if (check) compare(f, "logits", logits->data, 1e-5);
+        assert_ok(qn_binary_cross_entropy(c, logits, f->real_targets, &loss));
+    }
     if (n->heads & QN_HEAD_NEXT_SENTENCE) {
         qn_tensor *logits = qn_network_next_sentence(c, n, hidden, f->tokens.ragged);
         assert_non_null(logits);
@@ -233,7 +239,7 @@ static void run_case(const char *name, const char *isa, int threads) {
     assert_ok(qn_backward(&f.c));
     compare_gradients(&f);
     qn_optimizer_skip(f.optimizer);
-    if (!(f.network->heads & (QN_HEAD_NEXT_SENTENCE | QN_HEAD_SPAN))) { // these read every row
+    if (!(f.network->heads & (QN_HEAD_NEXT_SENTENCE | QN_HEAD_SPAN | QN_HEAD_DISCRIMINATOR))) { // these read every row
         loss = forward_rows(&f);
         assert_true(fabs(loss - expected[0]) <= 1e-5 * fabs(expected[0]));
         if (f.network->heads & QN_HEAD_CLASSIFIER) assert_ok(qn_backward(&f.c));
@@ -363,6 +369,14 @@ static const char *const cases[] = {
     "families/distilbert-classify",
     "families/electra-mlm",
     "families/electra-classify",
+    "families/electra-discriminate",
+    "families/modernbert-tag",
+    "families/modernbert-answer",
+    "families/deberta_v2-tag",
+    "families/deberta_v2-answer",
+    "families/nomic_bert-tag",
+    "families/gte-tag",
+    "families/jina_embeddings_v3-answer",
     "families/albert-pretrain",
     "families/albert-classify",
     "families/mpnet-mlm",

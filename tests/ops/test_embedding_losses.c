@@ -73,6 +73,70 @@ static double contrastive(qn_context *c, qn_tensor **p) {
     return loss;
 }
 
+static const int32_t classes[7] = {2, 0, 2, 1, 0, 2, 7};
+
+static double by_class(qn_context *c, qn_tensor **p) {
+    double loss;
+    assert_ok(qn_class_contrastive_loss(c, p[0], classes, &loss));
+    return loss;
+}
+
+static const int32_t offsets[] = {0, 3, 3, 8};
+
+static double lexical(qn_context *c, qn_tensor **p) {
+    return weighed(c, qn_lexical(c, qn_activate(c, p[0], QN_ACTIVATION_TANH), p[1], p[2], (qn_ragged){3, offsets}));
+}
+
+static double flops(qn_context *c, qn_tensor **p) {
+    double loss;
+    assert_ok(qn_flops_loss(c, qn_activate(c, p[0], QN_ACTIVATION_TANH), &loss));
+    return loss;
+}
+
+// SPLADE's vectors against their formula, and gradients; a text without tokens has no words.
+static void test_sparse(void **state) {
+    (void)state;
+    qn_tensor *p[] = {random_matrix(8, 5, 1), random_matrix(300, 5, 2), random_parameter(0, 300, 3)};
+    for (size_t v = 9; v < 299; v++) p[2]->data[v] = -30; // few words are in use, and no corner of max is near
+    check_gradients("lexical", lexical, p, 3, TOLERANCE);
+    qn_tensor *q[] = {random_matrix(4, 7, 4)};
+    check_gradients("flops", flops, q, 1, TOLERANCE);
+    qn_context *c;
+    assert_ok(qn_context_create(2, NULL, &c));
+    qn_tensor *x = qn_constant(c, 2, (size_t[]){2, 2}, (const float[]){1, 2, 3, -1});
+    qn_tensor *w = qn_constant(c, 2, (size_t[]){3, 2}, (const float[]){1, 0, 0, 1, -1, -1});
+    qn_tensor *b = qn_constant(c, 1, (size_t[]){3}, (const float[]){0, -3, 0});
+    qn_tensor *y = qn_lexical(c, x, w, b, (qn_ragged){1, (const int32_t[]){0, 2}});
+    assert_non_null(y);
+    assert_true(fabs((double)y->data[0] - log(4)) < 1e-6 && y->data[1] == 0 && y->data[2] == 0);
+    double loss;
+    assert_ok(qn_flops_loss(c, y, &loss));
+    assert_true(fabs(loss - log(4) * log(4)) < 1e-6);
+    qn_context_destroy(c);
+}
+
+// Texts of one class among all others, over all pairs; one that is alone counts for nothing.
+static void test_classes(void **state) {
+    (void)state;
+    enum { N = 7 };
+    qn_tensor *p[] = {random_matrix(N, N, 5)};
+    check_gradients("classes", by_class, p, 1, TOLERANCE);
+    qn_context *c;
+    assert_ok(qn_context_create(1, NULL, &c));
+    qn_tensor *s = qn_constant(c, 2, (size_t[]){N, N}, p[0]->data);
+    double loss, expected = 0, texts = 0;
+    assert_ok(qn_class_contrastive_loss(c, s, classes, &loss));
+    for (int i = 0; i < N; i++) {
+        double all = 0, mean = 0, friends = 0;
+        for (int k = 0; k < N; k++) all += k == i ? 0 : exp((double)s->data[i * N + k]);
+        for (int k = 0; k < N; k++)
+            if (k != i && classes[k] == classes[i]) mean += log(all) - (double)s->data[i * N + k], friends++;
+        if (friends > 0) expected += mean / friends, texts++;
+    }
+    assert_true(texts == 5 && fabs(loss - expected / texts) < 1e-6 * expected);
+    qn_context_destroy(c);
+}
+
 static void test_gradients(void **state) {
     (void)state;
     now.targets = levels;
@@ -137,6 +201,7 @@ static void test_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_scores), cmocka_unit_test(test_gradients),
+                                       cmocka_unit_test(test_sparse), cmocka_unit_test(test_classes),
                                        cmocka_unit_test(test_cosent), cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

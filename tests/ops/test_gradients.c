@@ -12,6 +12,7 @@ static struct {
     size_t heads, rows;
     qn_ragged batch;
     qn_pool pool;
+    const int32_t *skip;
     const int32_t *ids[QN_EMBEDDING_TABLES], *targets;
     const float *weights, *reals;
 } now;
@@ -312,20 +313,34 @@ static void test_rows(void **state) {
 }
 
 static double pool(qn_context *c, qn_tensor **p) {
-    return weighed(c, qn_pool_sequences(c, p[0], now.batch, now.pool));
+    return weighed(c, qn_pool_sequences_after(c, p[0], now.batch, now.skip, now.pool));
 }
 
 static void test_pooling(void **state) {
     (void)state;
     for (size_t i = 0; i < BATCHES; i++)
-        for (int mode = 0; mode <= QN_POOL_MAX; mode++) {
+        for (int mode = 0; mode < 2 * QN_POOLS; mode++) {
+            static const int32_t skip[] = {1, 0, 2, 3, 9};
             now.batch = ragged(i);
-            now.pool = (qn_pool)mode;
+            now.pool = (qn_pool)(mode % QN_POOLS);
+            now.skip = mode < QN_POOLS ? NULL : skip; // also all tokens of a sequence
             qn_tensor *p[] = {random_matrix(batches[i].tokens, 9, 1)};
-            for (size_t e = 0; e < qn_count(p[0]); e++)
+            for (size_t e = 0; now.pool == QN_POOL_MAX && e < qn_count(p[0]); e++)
                 p[0]->data[e] = 0.25f * (float)(e * 7919 % 171); // far from each other: the largest stays the largest
             check_gradients("pooling", pool, p, 1, TOLERANCE);
         }
+}
+
+static double side_by_side(qn_context *c, qn_tensor **p) {
+    return weighed(c, qn_side_by_side(c, (qn_tensor *[]){p[0], qn_columns(c, p[1], 1, 2), p[0]}, 3));
+}
+
+static void test_columns(void **state) {
+    (void)state;
+    for (size_t rows = 0; rows < 4; rows += 3) {
+        qn_tensor *p[] = {random_matrix(rows, 5, 1), random_matrix(rows, 4, 2)};
+        check_gradients("side by side", side_by_side, p, 2, TOLERANCE);
+    }
 }
 
 static double cross_entropy(qn_context *c, qn_tensor **p) {
@@ -391,6 +406,7 @@ int main(void) {
         cmocka_unit_test(test_attention),     cmocka_unit_test(test_norm),
         cmocka_unit_test(test_shared),        cmocka_unit_test(test_shared_attention),
         cmocka_unit_test(test_rows),          cmocka_unit_test(test_pooling),
+        cmocka_unit_test(test_columns),
         cmocka_unit_test(test_losses),        cmocka_unit_test(test_windowed),
         cmocka_unit_test(test_gated_and_rms), cmocka_unit_test(test_span_loss),
         cmocka_unit_test(test_disentangled),

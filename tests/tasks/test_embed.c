@@ -51,6 +51,12 @@ static void open_fixture(fixture *f, const char *loss, const char *columns, cons
     f->training.embed.matryoshka_weights = dims ? "1,0.5" : NULL;
     f->training.embed.symmetric = dims != NULL;
     f->training.data.text_columns = columns;
+    if (!columns) { // everything that can stand behind the encoder
+        f->training.embed.pooling = "weightedmean,lasttoken,cls";
+        f->training.embed.dense = 10;
+        f->training.embed.normalize = 1;
+        f->training.data.query_prompt = "x4 x5";
+    }
     assert_ok(qn_tokenizer_load(test_path(folder, "vocab.txt"), &f->tokenizer));
     qn_model_config c;
     assert_ok(qn_model_config_read(model, &c));
@@ -61,9 +67,11 @@ static void open_fixture(fixture *f, const char *loss, const char *columns, cons
                       .data = &f->training.data,
                       .tokenizer = f->tokenizer,
                       .encode = qn_encode_defaults()};
+    f->job.sentence.include_prompt = false;
     assert_ok(qn_task_embed.read(&f->job, files, 1, true, &f->data));
     assert_ok(qn_task_embed.configure(&f->job, &c));
-    assert_ok(qn_network_create(&c, &(qn_network_options){.trainable = true, .seed = 3}, &f->network));
+    assert_ok(qn_network_create(&c, &(qn_network_options){.trainable = true, .seed = 3, .sentence = &f->job.sentence},
+                                &f->network));
     assert_ok(qn_context_create(2, NULL, &f->context));
 }
 
@@ -144,7 +152,7 @@ static void gradients(void **state) {
             j[k] = loss_of(&f, 7, step);
         }
         double difference = (8 * (j[2] - j[1]) - (j[3] - j[0])) / 12e-3;
-        if (!(fabs(difference - expected) <= 0.01 * (0.1 + fabs(expected))))
+        if (!(fabs(difference - expected) <= 0.02 * (0.1 + fabs(expected))))
             fail_msg("%s, mini-batch %zu: difference %g, gradient %g", losses[i / 2].loss, step, difference, expected);
         free(direction);
         free(kept);
@@ -174,7 +182,9 @@ static qn_status train(const char *output, const char *loss, size_t mini_batch, 
     if (strcmp(loss, "multiple-negatives") == 0) t.data.text_columns = "anchor,positive";
     t.embed.mini_batch = mini_batch;
     t.embed.normalize = 1;
-    t.embed.pooling = "max";
+    t.embed.pooling = "max,cls";
+    t.embed.dense = 12;
+    t.data.query_prompt = "x1 ";
     t.learning_rate = 5e-3;
     t.batch_size = 8;
     t.epochs = 30;
@@ -206,7 +216,8 @@ static void resumed(void **state) { // the same bytes, on another number of thre
     free(y);
     qn_sbert s;
     assert_ok(qn_sbert_read(test_path(folder, "stopped"), &s));
-    assert_true(s.present && s.pooling == QN_SBERT_POOL_MAX && s.normalize && s.width == 16 && s.max_seq_length == 32);
+    assert_true(s.present && s.poolings[0] == QN_POOL_MAX && s.poolings[1] == QN_POOL_CLS && s.pooling_count == 2);
+    assert_true(qn_sbert_normalizes(&s) && s.width == 16 && s.max_seq_length == 32 && qn_sbert_width(&s, 16, 60) == 12);
     qn_sbert_free(&s);
 }
 
@@ -278,6 +289,93 @@ static void mined(void **state) { // near, no answers, within the ranks and the 
     qn_model_close(m);
 }
 
+// A run of the embedding task that begins from `model` with options of its own; what it wrote is opened.
+static qn_model *trained(const char *output, const char *model, void (*choose)(qn_training *t)) {
+    static char from[300], words[300], data[300], out[300];
+    static const char *files[1] = {data};
+    snprintf(from, sizeof from, "%s", test_path(folder, model));
+    snprintf(words, sizeof words, "%s", test_path(folder, "vocab.txt"));
+    snprintf(data, sizeof data, "%s", test_path(folder, "train.tsv"));
+    snprintf(out, sizeof out, "%s", test_path(folder, output));
+    qn_training t = qn_training_defaults(false);
+    t.task = "embed";
+    t.model = from;
+    t.tokenizer = words;
+    t.output = out;
+    t.train = files;
+    t.train_count = 1;
+    t.data.text_columns = "anchor,positive";
+    t.learning_rate = 5e-3;
+    t.batch_size = 10;
+    t.epochs = 40;
+    t.threads = 2;
+    choose(&t);
+    assert_ok(qn_finetune(&t, NULL));
+    qn_model *m;
+    assert_ok(qn_model_open(out, &(qn_model_options){.threads = 1}, &m));
+    return m;
+}
+
+static void choose_sparse(qn_training *t) {
+    t->embed.sparse = true;
+    t->embed.loss = "multiple-negatives";
+    t->embed.query_flops = t->embed.document_flops = 1e-3;
+    t->epochs = 80;
+}
+
+static void sparse(void **state) { // retrieval by the weights of words, most of which are zero
+    (void)state;
+    qn_model *m = trained("sparse", "config.json", choose_sparse);
+    assert_true(qn_model_sparse(m));
+    assert_int_equal(qn_model_width(m), 60);
+    char *json, data[300];
+    snprintf(data, sizeof data, "%s", test_path(folder, "train.tsv"));
+    assert_ok(qn_evaluate_task(m, "retrieval", data, &(qn_data_options){.text_columns = "anchor,positive"}, &json));
+    assert_true(metric(json, "ndcg_at_10") > 0.5);
+    assert_true(metric(json, "document_words") < 40);
+    free(json);
+    qn_model_close(m);
+    qn_sbert s;
+    assert_ok(qn_sbert_read(test_path(folder, "sparse"), &s));
+    assert_true(s.sparse && s.width == 60 && s.similarity == QN_SBERT_DOT);
+    qn_sbert_free(&s);
+}
+
+static char teacher[300];
+static void choose_teacher(qn_training *t) {
+    t->embed.teacher = teacher;
+    t->embed.dense = 12;
+    t->embed.dense_activation = "linear";
+    t->embed.normalize = 1;
+    t->epochs = 60;
+}
+
+static void choose_scores(qn_training *t) {
+    t->embed.teacher = teacher;
+    t->embed.loss = "margin-mse";
+    t->embed.similarity = "cosine";
+    t->data.text_columns = NULL;
+}
+
+static void distilled(void **state) { // the student's vectors come near the teacher's, and its scores are learned
+    (void)state;
+    snprintf(teacher, sizeof teacher, "%s", test_path(folder, "whole"));
+    qn_model *own, *m = trained("distilled", "config.json", choose_teacher);
+    assert_ok(qn_model_open(teacher, &(qn_model_options){.threads = 1, .prompt = ""}, &own));
+    qn_text texts[2] = {{"x5", 2, NULL, 0}, {"x7 x7 x3", 8, NULL, 0}};
+    float a[24], b[24];
+    assert_ok(qn_embed(m, texts, 2, NULL, a));
+    assert_ok(qn_embed(own, texts, 2, NULL, b));
+    for (int i = 0; i < 2; i++) {
+        double dot = 0;
+        for (int k = 0; k < 12; k++) dot += (double)a[12 * i + k] * (double)b[12 * i + k];
+        assert_true(dot > 0.7);
+    }
+    qn_model_close(own);
+    qn_model_close(m);
+    qn_model_close(trained("margins", "config.json", choose_scores));
+}
+
 static void ranked(void **state) { // worked by hand: three relevant documents, found at ranks 2, 3 and 12
     (void)state;
     bool hit[QN_RANKING_DEPTH] = {[1] = true, [2] = true, [11] = true};
@@ -304,7 +402,8 @@ static void refused(void **state) { // options that do not fit the data or each 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(cached_is_whole), cmocka_unit_test(gradients),
                                        cmocka_unit_test(resumed),         cmocka_unit_test(measured),
-                                       cmocka_unit_test(mined),
+                                       cmocka_unit_test(mined),           cmocka_unit_test(sparse),
+                                       cmocka_unit_test(distilled),
                                        cmocka_unit_test(ranked),          cmocka_unit_test(refused)};
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

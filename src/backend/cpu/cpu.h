@@ -146,6 +146,8 @@ void qn_cpu_normalize_backward(qn_backend *b, size_t rows, size_t d, const float
 void qn_cpu_adamw_rows(qn_backend *b, const qn_adamw *f, const qn_adamw_rows *r, float *gradient);
 void qn_cpu_adamw_idle(qn_backend *b, const qn_adamw_missed *f, const qn_adamw_rows *r);
 // scores.c
+void qn_cpu_lexical_forward(qn_backend *b, const qn_lexical_args *a);
+void qn_cpu_lexical_backward(qn_backend *b, const qn_lexical_args *a);
 void qn_cpu_group_scores_forward(qn_backend *b, const qn_group_scores_args *a);
 void qn_cpu_group_scores_backward(qn_backend *b, const qn_group_scores_args *a);
 // loss.c

@@ -71,29 +71,77 @@ void qn_cpu_gather_backward(qn_backend *b, size_t rows, size_t d, const float *d
     qn_cpu_ranges(qn_cpu_of(b), d, COLUMNS, scatter, &(gather_job){rows, d, dy, index, dx});
 }
 
+// The rows of sequence i that are pooled.
+static void pooled_rows(const qn_pool_args *a, size_t i, size_t *begin, size_t *end) {
+    *begin = (size_t)a->offsets[i], *end = (size_t)a->offsets[i + 1];
+    size_t skip = a->skip ? (size_t)a->skip[i] : 0;
+    *begin += skip < *end - *begin ? skip : *end - *begin;
+}
+
+// A pooling that is a weighted sum: of which rows, and the weight of the token at `place` of its sequence, from 1.
+typedef struct {
+    size_t begin, end;
+    float each, by_place;
+} weighted_rows;
+
+static weighted_rows weights_of(const qn_pool_args *a, size_t i) {
+    size_t begin, end;
+    pooled_rows(a, i, &begin, &end);
+    float n = (float)(end - begin), first = (float)(begin - (size_t)a->offsets[i] + 1);
+    switch (a->mode) {
+    case QN_POOL_CLS:
+        return (weighted_rows){begin, begin < end ? begin + 1 : end, 1, 0};
+    case QN_POOL_LAST_TOKEN:
+        return (weighted_rows){begin < end ? end - 1 : end, end, 1, 0};
+    case QN_POOL_MEAN_SQRT_LEN:
+        return (weighted_rows){begin, end, 1 / sqrtf(n), 0};
+    case QN_POOL_WEIGHTED_MEAN: // the sum of first .. first + n - 1
+        return (weighted_rows){begin, end, 0, 1 / (n * (first + (n - 1) / 2))};
+    default:
+        return (weighted_rows){begin, end, 1 / n, 0};
+    }
+}
+
+static float weight_of(const weighted_rows *w, size_t place) {
+    return w->each + w->by_place * (float)place;
+}
+
+static void pool_max(const qn_pool_args *a, size_t i) {
+    size_t begin, end, d = a->d;
+    float *y = a->y + i * d;
+    int32_t *argmax = a->argmax ? a->argmax + i * d : NULL;
+    pooled_rows(a, i, &begin, &end);
+    for (size_t c = 0; argmax && c < d; c++) argmax[c] = begin < end ? (int32_t)begin : -1;
+    if (begin == end) {
+        memset(y, 0, d * sizeof *y);
+        return;
+    }
+    memcpy(y, a->x + begin * d, d * sizeof *y);
+    for (size_t t = begin + 1; t < end; t++)
+        for (size_t c = 0; c < d; c++)
+            if (a->x[t * d + c] > y[c]) {
+                y[c] = a->x[t * d + c];
+                if (argmax) argmax[c] = (int32_t)t;
+            }
+}
+
+// Sums run in the order of the tokens; a mean is divided in the end.
 static void pool(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
     (void)worker;
     const qn_pool_args *a = arguments;
     for (size_t i = first; i < last; i++) {
-        size_t begin = (size_t)a->offsets[i], end = (size_t)a->offsets[i + 1], d = a->d;
-        float *y = a->y + i * d;
-        int32_t *argmax = a->argmax ? a->argmax + i * d : NULL;
-        memset(y, 0, d * sizeof *y);
-        if (begin == end) continue;
-        if (a->mode == QN_POOL_MEAN) {
-            cpu->kernels->add_rows(end - begin, d, a->x + begin * d, d, y);
-            cpu->kernels->scale(d, 1.0f / (float)(end - begin), y, y);
+        if (a->mode == QN_POOL_MAX) {
+            pool_max(a, i);
             continue;
         }
-        memcpy(y, a->x + begin * d, d * sizeof *y);
-        if (a->mode == QN_POOL_CLS) continue;
-        for (size_t c = 0; argmax && c < d; c++) argmax[c] = (int32_t)begin;
-        for (size_t t = begin + 1; t < end; t++)
-            for (size_t c = 0; c < d; c++)
-                if (a->x[t * d + c] > y[c]) {
-                    y[c] = a->x[t * d + c];
-                    if (argmax) argmax[c] = (int32_t)t;
-                }
+        weighted_rows w = weights_of(a, i);
+        float *y = a->y + i * a->d;
+        memset(y, 0, a->d * sizeof *y);
+        if (!w.by_place) cpu->kernels->add_rows(w.end - w.begin, a->d, a->x + w.begin * a->d, a->d, y);
+        for (size_t t = w.begin; w.by_place && t < w.end; t++)
+            cpu->kernels->axpy(a->d, (float)(t - (size_t)a->offsets[i] + 1), a->x + t * a->d, y);
+        float scale = w.by_place ? w.by_place : w.each;
+        if (w.begin < w.end && scale != 1) cpu->kernels->scale(a->d, scale, y, y);
     }
 }
 
@@ -108,13 +156,14 @@ static void pool_backward(qn_cpu *cpu, const void *arguments, size_t first, size
         size_t begin = (size_t)a->offsets[i], end = (size_t)a->offsets[i + 1], d = a->d;
         const float *dy = a->dy + i * d;
         if (!a->accumulate) memset(a->dx + begin * d, 0, (end - begin) * d * sizeof(float));
-        if (begin == end) continue;
-        if (a->mode == QN_POOL_MEAN)
-            for (size_t t = begin; t < end; t++) cpu->kernels->axpy(d, 1.0f / (float)(end - begin), dy, a->dx + t * d);
-        else if (a->mode == QN_POOL_CLS)
-            cpu->kernels->axpy(d, 1.0f, dy, a->dx + begin * d);
-        else
-            for (size_t c = 0; c < d; c++) a->dx[(size_t)a->argmax[i * d + c] * d + c] += dy[c];
+        if (a->mode == QN_POOL_MAX) {
+            for (size_t c = 0; c < d; c++)
+                if (a->argmax[i * d + c] >= 0) a->dx[(size_t)a->argmax[i * d + c] * d + c] += dy[c];
+            continue;
+        }
+        weighted_rows w = weights_of(a, i);
+        for (size_t t = w.begin; t < w.end; t++)
+            cpu->kernels->axpy(d, weight_of(&w, t - begin + 1), dy, a->dx + t * d);
     }
 }
 

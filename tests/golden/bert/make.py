@@ -146,7 +146,7 @@ def outputs(model, head, batch):
 
 def loss_of(kind, out, batch):
     logits, targets = out["logits"], batch["targets"]
-    if kind == "multi":
+    if kind in ("multi", "replaced"):
         return F.binary_cross_entropy_with_logits(logits, targets)
     if kind == "regression":
         return F.mse_loss(logits, targets)
@@ -179,6 +179,8 @@ def make_batch(kind, vocabulary, labels):
         b["targets"] = torch.where(chosen, torch.randint(SPECIAL, vocabulary, (total,)), -100)
         if kind == "pretrain":
             b["next_sentence_targets"] = torch.randint(0, 2, (n,))
+    elif kind == "replaced":
+        b["targets"] = torch.randint(0, 2, (total, 1)).double()
     elif kind == "multi":
         b["targets"] = torch.randint(0, 2, (n, labels)).double()
     elif kind == "regression":

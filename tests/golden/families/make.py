@@ -48,6 +48,7 @@ CASES = {
     "distilbert-classify": (hf.DistilBertConfig, hf.DistilBertForSequenceClassification, "single", DISTIL, 3),
     "electra-mlm": (hf.ElectraConfig, hf.ElectraForMaskedLM, "mlm", dict(PLAIN, embedding_size=12, hidden_act="relu"), 0),
     "electra-classify": (hf.ElectraConfig, hf.ElectraForSequenceClassification, "single", dict(PLAIN, embedding_size=16), 3),
+    "electra-discriminate": (hf.ElectraConfig, hf.ElectraForPreTraining, "replaced", dict(PLAIN, embedding_size=12), 0),
     "albert-pretrain": (hf.AlbertConfig, hf.AlbertForPreTraining, "pretrain",
                         dict(PLAIN, num_hidden_layers=3, embedding_size=12, hidden_act="relu"), 0),
     "albert-classify": (hf.AlbertConfig, hf.AlbertForSequenceClassification, "single",
@@ -74,6 +75,13 @@ CASES = {
     "deberta_v2-classify": (hf.DebertaV2Config, hf.DebertaV2ForSequenceClassification, "single",
                             dict(DEBERTA, position_buckets=-1, pos_att_type=["c2p"], position_biased_input=True, type_vocab_size=2,
                                  max_relative_positions=12, norm_rel_ebd="none"), 3),
+    "modernbert-tag": (hf.ModernBertConfig, hf.ModernBertForTokenClassification, "tag", dict(MODERN, local_attention=8), 5),
+    "modernbert-answer": (hf.ModernBertConfig, hf.ModernBertForQuestionAnswering, "span", dict(MODERN, local_attention=8, norm_bias=True), 0),
+    "deberta_v2-tag": (hf.DebertaV2Config, hf.DebertaV2ForTokenClassification, "tag", DEBERTA, 5),
+    "deberta_v2-answer": (hf.DebertaV2Config, hf.DebertaV2ForQuestionAnswering, "span", DEBERTA, 0),
+    "nomic_bert-tag": (hf.NomicBertConfig, hf.NomicBertForTokenClassification, "tag", PLAIN, 5),
+    "gte-tag": (hf.GteConfig, hf.GteForTokenClassification, "tag", dict(PLAIN, type_vocab_size=0), 5),
+    "jina_embeddings_v3-answer": (hf.JinaEmbeddingsV3Config, hf.JinaEmbeddingsV3ForQuestionAnswering, "span", PLAIN, 0),
     "llama-causal": (hf.LlamaConfig, hf.LlamaForCausalLM, "mlm", LLAMA, 0),
     "llama-wide-causal": (hf.LlamaConfig, hf.LlamaForCausalLM, "mlm",
                           dict(LLAMA, head_dim=6, num_key_value_heads=1, tie_word_embeddings=True, attention_bias=True, mlp_bias=True), 0),
@@ -110,9 +118,11 @@ def one_by_one(model, head, batch):
     outs = []
     for begin, end in zip(batch["offsets"][:-1], batch["offsets"][1:]):
         args = dict(input_ids=batch["ids"][None, begin:end], attention_mask=torch.ones(1, end - begin, dtype=torch.long))
-        outs.append((model.base_model(**args).last_hidden_state[0], model(**args).logits[0]))
+        done = model(**args)
+        logits = torch.stack([done.start_logits[0], done.end_logits[0]], -1) if "start_logits" in done else done.logits[0]
+        outs.append((model.base_model(**args).last_hidden_state[0], logits))
     hidden, logits = zip(*outs)
-    return {"last_hidden_state": torch.cat(hidden), "logits": torch.stack(logits) if head else torch.cat(logits)}
+    return {"last_hidden_state": torch.cat(hidden), "logits": torch.stack(logits) if logits[0].dim() == 1 else torch.cat(logits)}
 
 
 def outputs(model, head, batch):
@@ -128,6 +138,8 @@ def outputs(model, head, batch):
         logits = torch.stack([done.start_logits, done.end_logits], -1)
     else:
         logits = done.prediction_logits if "prediction_logits" in done else done.logits
+    if logits.shape == mask.shape:  # one output of each token
+        logits = logits[..., None]
     del args["output_hidden_states"]
     out = {"last_hidden_state": model.base_model(**args).last_hidden_state[mask], "logits": logits[mask] if logits.dim() == 3 else logits}
     if "sop_logits" in done:
