@@ -30,7 +30,7 @@ static qn_status read(qn_job *j, const char *const *paths, size_t count, bool tr
     return status;
 }
 
-static qn_status configure(const qn_job *j, qn_model_config *config) {
+static qn_status configure(qn_job *j, qn_model_config *config) {
     (void)j;
     if (config->encoder_decoder) return QN_OK;
     return qn_fail(QN_ERROR_ARGUMENT,
