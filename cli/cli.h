@@ -59,6 +59,7 @@
     X(fill_mask)                                                                                                       \
     X(rerank)                                                                                                          \
     X(generate)                                                                                                        \
+    X(translate)                                                                                                       \
     X(index)                                                                                                           \
     X(search)                                                                                                          \
     X(info)                                                                                                            \

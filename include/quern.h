@@ -433,6 +433,41 @@ typedef struct qn_perplexity_result {
 QN_API qn_status qn_perplexity(qn_model *model, const qn_text *texts, size_t count, const qn_perplexity_options *options,
                                qn_perplexity_result *result);
 
+/* ---- Translation ---------------------------------------------------------------------------------------------------- */
+
+/* When the search for a text ends, once as many texts as beams have ended: when the likeliest one that goes on is no better now, as
+ * transformers guesses it; at once; or when it could not become better. */
+typedef enum { QN_STOP_WHEN_WORSE, QN_STOP_WHEN_FULL, QN_STOP_NEVER } qn_early_stopping;
+
+/* Zeros: as generation_config.json or config.json says, and else 4 beams, the best one, a length penalty of 1, and 256 tokens. */
+typedef struct {
+    size_t beam_size, n_best;      /* 1 beam: the most probable token each time; n_best at most beam_size */
+    size_t min_tokens, max_tokens; /* of a text before its end; with it */
+    double length_penalty;         /* a score is the sum of the tokens' logarithms divided by length^penalty */
+    bool own_penalty;              /* length_penalty is meant, 0 too */
+    size_t no_repeat_ngram;        /* no sequence of so many tokens comes twice */
+    int early_stopping;            /* a qn_early_stopping, or -1: as the folder says */
+    const char *forced_first;      /* the token that every text begins with, such as a language's; NULL: as the folder says */
+    const char *prefix;            /* put before every text; NULL: none */
+} qn_translation_options;
+QN_API qn_translation_options qn_translation_defaults(void);
+
+/* One of the n_best translations of text `index`, the best first. Valid during the call. */
+typedef struct {
+    size_t index, rank;
+    const char *text; /* UTF-8 */
+    size_t size, tokens;
+    double score;
+    bool last; /* of its text */
+} qn_translated;
+typedef qn_status (*qn_translation_receiver)(void *user, const qn_translated *translation);
+
+/* Translates, in order, with an encoder-decoder (Marian, BART, mBART, T5). Texts are computed together, without padding, and leave the
+ * batch when their search is done; a translation does not depend on what stands beside it. A text longer than the model's limit is cut,
+ * or an error, as the model was opened. options NULL: the defaults. Any status but QN_OK from `receive` stops with it. */
+QN_API qn_status qn_translate(qn_model *model, const qn_text *texts, size_t count, const qn_translation_options *options,
+                              qn_translation_receiver receive, void *user);
+
 /* ---- Data files ----------------------------------------------------------------------------------------------------- */
 
 /* How to read files of texts: TSV, CSV, JSON lines, fastText's or plain lines, each also gzipped; "-" is standard input. NULL

@@ -144,7 +144,7 @@ static qn_status receive_masks(qn_model *m, qn_context *c, const qn_infer_batch 
 }
 
 qn_tensor *qn_infer_head_weight(const qn_model *m) {
-    return m->network->decoder ? m->network->decoder : m->network->encoder.word;
+    return m->network->decoder ? m->network->decoder : qn_network_last_stack(m->network)->word;
 }
 
 // Packed at the first use and not when a model is opened. Four bits are too few for scores of words: eight there.

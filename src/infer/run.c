@@ -138,7 +138,7 @@ static qn_status compute(qn_model *m, const qn_infer_batch *given, qn_infer_rece
 // The text without words, special tokens alone: where its inputs are largest, those of every text are. A folder in int8
 // has its channels.
 qn_status qn_infer_find_exact(qn_model *m, qn_exact **out) {
-    size_t products = qn_encoder_products(&m->network->encoder.config);
+    size_t products = qn_model_products(&m->network->config);
     qn_exact *exact = *out = qn_calloc(products + 1, sizeof *exact);
     if (!exact) return QN_ERROR_MEMORY;
     if (m->network->config.exact) {
@@ -151,12 +151,8 @@ qn_status qn_infer_find_exact(qn_model *m, qn_exact **out) {
     int32_t *places = qn_malloc(2 * count, sizeof *places);
     if (!places) return QN_ERROR_MEMORY;
     for (size_t i = 0; i < count; i++) places[i] = (int32_t)i, places[count + i] = 0;
-    qn_tokens tokens = {count,
-                        m->encoding.count ? m->encoding.ids : &none,
-                        places + count,
-                        places,
-                        {1, (const int32_t[]){0, (int32_t)count}},
-                        NULL};
+    qn_tokens tokens = {count,  m->encoding.count ? m->encoding.ids : &none, places + count,
+                        places, {1, (const int32_t[]){0, (int32_t)count}},   NULL};
     qn_arena_reset(m->arena);
     qn_arena_reset(m->records);
     qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};
@@ -173,7 +169,11 @@ qn_status qn_infer_pack(qn_model *m) {
     qn_status status = QN_OK;
     if (m->compute == QN_DTYPE_INT8) status = qn_infer_find_exact(m, &exact);
     if (status == QN_OK) status = qn_encoder_pack(e, m->backend, m->compute, exact);
+    const qn_exact *rest = exact ? exact + qn_encoder_products(&e->config) : NULL;
+    if (status == QN_OK && m->network->config.encoder_decoder)
+        status = qn_encoder_pack(&m->network->decoder_stack, m->backend, m->compute, rest);
     free(exact);
+    if (status != QN_OK) qn_encoder_unpack(&m->network->decoder_stack, m->backend);
     if (status != QN_OK) qn_encoder_unpack(e, m->backend); // the search for channels needs all of them or none
     m->packed = status == QN_OK;
     return status;

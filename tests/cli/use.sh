@@ -33,6 +33,12 @@ model() { # NAME: a golden BERT with a vocabulary
     cp "$golden/$1/config.json" "$golden/$1/model.safetensors" "$1"
     { printf '[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n'; seq -f 'w%g' 5 100; } >"$1/vocab.txt"
 }
+translator() { # a golden encoder-decoder with a vocabulary
+    mkdir -p bart
+    cp "$2/tests/golden/seq2seq/bart/config.json" "$2/tests/golden/seq2seq/bart/model.safetensors" bart
+    { printf '[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n'; seq -f 'w%g' 5 42; } >bart/vocab.txt
+}
+translator "$@"
 model classify-relu-w32
 model multilabel-silu-w64
 model regress-gelu-w20
@@ -195,6 +201,15 @@ expect 2 'is not known' bench --model $M --measure weight w5
 expect 2 'not a number' bench --model $M --lengths six w5
 expect 1 'above the model' bench --model $M --measure length --lengths 100000 w5
 expect 1 'no texts' bench --model $M
+
+expect 0 'translations": \[{"text": ".*", "score": -[0-9.]*, "tokens": 9}, {' translate --model bart --json --n-best 2 --max-tokens 9 'w7 w8'
+printf 'w5 w6\n\nw30 w31 w32 w33\n' >input
+expect 0 '' translate --model bart --beam-size 2 --max-tokens 12
+[ "$(wc -l <out)" = 3 ] || fail "translate: $(wc -l <out) lines of 3"
+expect 1 'does not translate' translate --model $M w5
+expect 1 '5 best of 4 beams' translate --model bart --n-best 5 --beam-size 4 w5
+expect 1 'is no token' translate --model bart --forced-first '>>xx<<' w5
+expect 2 'is not a number' translate --model bart --length-penalty long w5
 
 [ "$failures" = 0 ] || exit 1
 echo "the command does what its help says"

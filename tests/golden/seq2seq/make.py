@@ -93,7 +93,8 @@ def build(config_class, model_class, options):
     end = ends[1] if config_class is hf.MarianConfig else ends[1:5]
     model.config.eos_token_id = model.generation_config.eos_token_id = end
     if getattr(model.config, "forced_eos_token_id", None) is not None:
-        model.config.forced_eos_token_id = model.generation_config.forced_eos_token_id = end
+        last = end if isinstance(end, int) else end[0]
+        model.config.forced_eos_token_id = model.generation_config.forced_eos_token_id = last
     return model
 
 
