@@ -26,4 +26,6 @@ typedef struct {
 
 // The text stays the caller's. An error for a piece that is not text or has no score.
 qn_status qn_scored_pieces_add(qn_scored_pieces *pieces, const qn_scored_piece *piece);
+// Of a SentencePiece model; free its pieces, also after a failure. Their text stays in `data`.
+qn_status qn_sentencepiece_read(const char *path, const void *data, size_t size, qn_scored_pieces *out);
 qn_status qn_scored_pieces_to_json(const qn_scored_pieces *pieces, qn_buffer *out);

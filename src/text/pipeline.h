@@ -75,6 +75,9 @@ qn_status qn_tokenizer_parse_vocabulary(qn_tokenizer *tokenizer, const char *pat
 // Other formats, written as tokenizer.json into `out`: a SentencePiece model, a tiktoken file of the encoding `name`
 // (NULL: the file's name says it), and vocab.json with merges.txt.
 qn_status qn_sentencepiece_to_json(const char *path, const void *data, size_t size, qn_buffer *out);
+// The same of a SentencePiece model whose ids are those of a vocab.json (marian.c).
+qn_status qn_marian_to_json(const char *path, const qn_buffer *model, const char *vocabulary_path,
+                            const qn_buffer *vocabulary, qn_buffer *out);
 qn_status qn_tiktoken_to_json(const char *path, const void *data, size_t size, const char *name, qn_buffer *out);
 qn_status qn_merges_to_json(const char *vocabulary_path, const qn_buffer *vocabulary, const char *merges_path,
                             const qn_buffer *merges, bool prefix_space, qn_buffer *out);

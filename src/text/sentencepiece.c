@@ -4,6 +4,7 @@
 #include "base/utf8.h"
 #include "text/pieces_json.h"
 #include "text/pipeline.h"
+#include "text/unigram.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,6 +163,7 @@ static qn_status find_merges(const model *sp, const qn_vocabulary *v, merge **me
     for (size_t i = 0; i < sp->count; i++) {
         const piece *p = &sp->pieces[i];
         size_t first = *count;
+        if (p->score <= (float)QN_UNIGRAM_WRITTEN_ONLY) continue;
         for (size_t cut = 1; cut < p->size; cut++) {
             if (((uint8_t)p->text[cut] & 0xC0) == 0x80) continue;
             int32_t left = qn_vocabulary_id(v, p->text, cut);
@@ -311,10 +313,15 @@ qn_status qn_scored_pieces_to_json(const qn_scored_pieces *sp, qn_buffer *out) {
     return qn_buffer_status(out);
 }
 
-qn_status qn_sentencepiece_to_json(const char *path, const void *data, size_t size, qn_buffer *out) {
-    model sp = {.path = path, .model = QN_PIECES_UNIGRAM, .dummy_prefix = 1, .remove_spaces = 1};
+qn_status qn_sentencepiece_read(const char *path, const void *data, size_t size, qn_scored_pieces *out) {
     const uint8_t *bytes = data;
-    qn_status status = read_model(&sp, (message){bytes, bytes + size, path});
+    *out = (qn_scored_pieces){.path = path, .model = QN_PIECES_UNIGRAM, .dummy_prefix = 1, .remove_spaces = 1};
+    return read_model(out, (message){bytes, bytes + size, path});
+}
+
+qn_status qn_sentencepiece_to_json(const char *path, const void *data, size_t size, qn_buffer *out) {
+    model sp;
+    qn_status status = qn_sentencepiece_read(path, data, size, &sp);
     if (status == QN_OK) status = qn_scored_pieces_to_json(&sp, out);
     free(sp.pieces);
     return status;

@@ -90,8 +90,8 @@ static void read_input_names(qn_tokenizer *t, const settings *s) {
     const json_t *names = json_object_get(s->config, "model_input_names"), *name;
     size_t i;
     if (!json_is_array(names)) return;
-    json_array_foreach(names, i, name) if (json_is_string(name) && !strcmp(json_string_value(name), "token_type_ids"))
-        return;
+    json_array_foreach(names, i,
+                       name) if (json_is_string(name) && !strcmp(json_string_value(name), "token_type_ids")) return;
     for (i = 0; i < t->single.count; i++) t->single.parts[i].type = 0;
     for (i = 0; i < t->pair.count; i++) t->pair.parts[i].type = 0;
     t->bare_pair_type = false;
@@ -150,7 +150,14 @@ static qn_status read_bert_options(qn_tokenizer *t, const settings *s, qn_bert_o
 }
 
 // The files that a tokenizer is read from, by name. All but a bare vocab.txt are, or are turned into, a tokenizer.json.
-typedef enum { FORMAT_JSON, FORMAT_VOCABULARY, FORMAT_MERGES, FORMAT_SENTENCEPIECE, FORMAT_TIKTOKEN } format;
+typedef enum {
+    FORMAT_JSON,
+    FORMAT_VOCABULARY,
+    FORMAT_MERGES,
+    FORMAT_SENTENCEPIECE,
+    FORMAT_MARIAN,
+    FORMAT_TIKTOKEN
+} format;
 
 static qn_status convert_merges(qn_tokenizer *t, const char *path, const settings *s) {
     bool prefix_space = false;
@@ -169,9 +176,41 @@ static qn_status convert_merges(qn_tokenizer *t, const char *path, const setting
     return status;
 }
 
+// The folder that a file lies in.
+static char *parent_folder(const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (!slash) return qn_strdup(".");
+    return slash == path ? qn_strdup("/") : qn_strndup(path, (size_t)(slash - path));
+}
+
+static bool ends_with(const char *path, const char *end) {
+    size_t size = strlen(path), length = strlen(end);
+    return size >= length && strcmp(path + size - length, end) == 0;
+}
+
+// A source.spm or target.spm and the vocabulary of its ids, which may be one for both.
+static qn_status convert_marian(const char *path, qn_buffer *out) {
+    qn_buffer model = {0}, vocabulary = {0};
+    char *folder = parent_folder(path);
+    char *name = folder && ends_with(path, "target.spm") ? qn_path_join(folder, "target_vocab.json") : NULL;
+    if (folder && !(name && qn_is_file(name))) {
+        free(name);
+        name = qn_path_join(folder, "vocab.json");
+    }
+    qn_status status = name ? qn_read_file(path, LARGEST_FILE, &model) : QN_ERROR_MEMORY;
+    if (status == QN_OK) status = qn_read_file(name, LARGEST_FILE, &vocabulary);
+    if (status == QN_OK) status = qn_marian_to_json(path, &model, name, &vocabulary, out);
+    qn_buffer_free(&model);
+    qn_buffer_free(&vocabulary);
+    free(name);
+    free(folder);
+    return status;
+}
+
 static qn_status read_json(qn_tokenizer *t, const char *path, format from, const settings *s) {
     if (from == FORMAT_JSON) return qn_read_file(path, LARGEST_FILE, &t->json_file);
     if (from == FORMAT_MERGES) return convert_merges(t, path, s);
+    if (from == FORMAT_MARIAN) return convert_marian(path, &t->json_file);
     qn_buffer data = {0};
     const char *name = NULL;
     if (s->config) QN_TRY(qn_json_string(s->config, s->config_path, "tiktoken_encoding", false, &name));
@@ -218,29 +257,19 @@ static qn_status load(qn_tokenizer *t, const char *path, format from, settings *
     return qn_tokenizer_finish(t, &options);
 }
 
-// The folder that a file lies in.
-static char *parent_folder(const char *path) {
-    const char *slash = strrchr(path, '/');
-    if (!slash) return qn_strdup(".");
-    return slash == path ? qn_strdup("/") : qn_strndup(path, (size_t)(slash - path));
-}
-
-static bool ends_with(const char *path, const char *end) {
-    size_t size = strlen(path), length = strlen(end);
-    return size >= length && strcmp(path + size - length, end) == 0;
-}
-
 static format format_of(const char *path) {
     if (ends_with(path, "vocab.json")) return FORMAT_MERGES;
     if (ends_with(path, ".json")) return FORMAT_JSON;
     if (ends_with(path, ".tiktoken")) return FORMAT_TIKTOKEN;
+    if (ends_with(path, ".spm")) return FORMAT_MARIAN;
     return ends_with(path, ".model") ? FORMAT_SENTENCEPIECE : FORMAT_VOCABULARY;
 }
 
 // The first of the known files that a folder has.
 static qn_status find_file(const char *folder, char **file) {
-    static const char *const names[] = {"tokenizer.json", "vocab.txt",       "vocab.json",
-                                        "spiece.model",   "tokenizer.model", "sentencepiece.bpe.model"};
+    static const char *const names[] = {
+        "tokenizer.json",         "vocab.txt", "source.spm", "vocab.json", "spiece.model", "tokenizer.model",
+        "sentencepiece.bpe.model"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         *file = qn_path_join(folder, names[i]);
         if (!*file) return QN_ERROR_MEMORY;
@@ -248,10 +277,11 @@ static qn_status find_file(const char *folder, char **file) {
         free(*file);
         *file = NULL;
     }
-    return qn_fail(QN_ERROR_IO,
-                   "%s: no tokenizer here (expected tokenizer.json or vocab.txt, vocab.json with merges.txt, or "
-                   "spiece.model, tokenizer.model or sentencepiece.bpe.model)",
-                   folder);
+    return qn_fail(
+        QN_ERROR_IO,
+        "%s: no tokenizer here (expected tokenizer.json or vocab.txt, vocab.json with merges.txt or source.spm, or "
+        "spiece.model, tokenizer.model or sentencepiece.bpe.model)",
+        folder);
 }
 
 qn_status qn_tokenizer_load_files(const char *path, qn_tokenizer **out) {

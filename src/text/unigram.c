@@ -68,7 +68,6 @@ static void search(const qn_unigram *u, struct qn_unigram_node *nodes, const cha
 // A piece of unknown characters: bytes where there are tokens for them, else the unknown token.
 static qn_status put_unknown(const qn_unigram *u, const char *word, uint32_t start, uint32_t end, qn_pieces *pieces) {
     int32_t known = qn_vocabulary_id(u->vocabulary, word + start, end - start);
-    if (known >= 0 && is_written_only(u, known)) known = -1;
     bool bytes = known < 0 && u->byte_fallback;
     for (uint32_t i = start; i < end && bytes; i++) bytes = u->bytes[(uint8_t)word[i]] >= 0;
     if (!bytes) {

@@ -4,8 +4,9 @@
 #include "text/pieces.h"
 #include "text/vocabulary.h"
 
-// A token with a score as low as this is known, but no text is cut into it: one of another language that shares the ids.
-#define QN_UNIGRAM_WRITTEN_ONLY (-1e300)
+// A token with a score as low as this is known, but no text is cut into it: one of another language that shares the
+// ids. It stands for what the own pieces do not know, as any token does that is spelled so.
+#define QN_UNIGRAM_WRITTEN_ONLY (-1e30)
 
 typedef struct {
     int32_t unknown; // -1: a character that no token begins with is an error

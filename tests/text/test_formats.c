@@ -103,6 +103,31 @@ static void test_sentencepiece(void **state) {
     }
 }
 
+// Protects Marian's two files: ids are the vocabulary's, and a piece that another language has put there is known, but
+// no text is cut into it.
+static void test_marian(void **state) {
+    (void)state;
+    for (uint8_t type = 1; type <= 2; type++) {
+        const char *folder = test_folder();
+        proto p = make_model(type);
+        qn_tokenizer *t;
+        test_write(test_path(folder, "source.spm"), p.bytes, p.size);
+        test_write_text(test_path(folder, "vocab.json"),
+                        "{\"</s>\": 0, \"<unk>\": 1, \"" SIGN "ab\": 2, \"ab\": 3, \"" SIGN
+                        "\": 4, \"a\": 5, \"b\": 6, \">>de<<\": 7, \"aab\": 8, \"<pad>\": 9}");
+        assert_ok(qn_tokenizer_load(folder, &t));
+        CHECK_IDS(t, "ab  ab aab", 2, 2, 4, 5, 3, 0);
+        CHECK_IDS(t, ">>de<< abxyz", 7, 2, 1, 0);
+        check_decoded(t, (const int32_t[]){2, 4, 8, 5, 0}, 5, "ab aaba");
+        assert_int_equal(qn_tokenizer_special(t, QN_TOKEN_PAD), 9);
+        qn_tokenizer_free(t);
+        test_write_text(test_path(folder, "vocab.json"), "{\"</s>\": 0, \"<unk>\": 2}");
+        assert_fails(qn_tokenizer_load(folder, &t), QN_ERROR_FORMAT, "\"<unk>\" has no id of its own");
+        test_write_text(test_path(folder, "vocab.json"), "{\"a\": 0}");
+        assert_fails(qn_tokenizer_load(folder, &t), QN_ERROR_FORMAT, "no token \"</s>\"");
+    }
+}
+
 // Protects the reader: a model cut anywhere loads or is refused by name, and kinds that are not there are refused.
 static void test_broken_sentencepiece(void **state) {
     (void)state;
@@ -188,6 +213,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merges),
         cmocka_unit_test(test_sentencepiece),
+        cmocka_unit_test(test_marian),
         cmocka_unit_test(test_broken_sentencepiece),
         cmocka_unit_test(test_tiktoken),
         cmocka_unit_test(test_tiktoken_faults),
