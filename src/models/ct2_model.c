@@ -435,6 +435,22 @@ static qn_status check_used(const copier *c) {
     return QN_OK;
 }
 
+// Hugging Face's files have this bias in any case, as [1, V].
+static qn_status copy_output_bias(copier *c) {
+    const model *m = c->m;
+    const qn_ct2_variable *v = NULL;
+    int64_t shape[2] = {1, m->decoder.vocabulary + m->zero_start};
+    if (m->kind == T5) return m->biased_output ? unsupported(m, "a bias of the output") : QN_OK;
+    if (m->biased_output)
+        QN_TRY(qn_ct2_need(m->folder.weights, "decoder/projection/bias", 1, &m->decoder.vocabulary, &v));
+    float *values = qn_weights_add(c->out, "final_logits_bias", 2, shape);
+    if (!values) return QN_ERROR_MEMORY;
+    memset(values, 0, (size_t)shape[1] * sizeof *values);
+    if (v) qn_ct2_to_f32(v, 0, v->count, values);
+    for (size_t i = 0; i < qn_ct2_count(m->folder.weights); i++) c->used[i] |= qn_ct2_at(m->folder.weights, i) == v;
+    return QN_OK;
+}
+
 static qn_status copy_all(copier *c) {
     const model *m = c->m;
     QN_TRY(copy(c, m->kind == T5 ? "shared.weight" : "model.shared.weight", m->encoder.words, 0, 0, 0, m->zero_start));
@@ -443,18 +459,7 @@ static qn_status copy_all(copier *c) {
     if (m->kind == MARIAN) QN_TRY(check_sinusoids(c, &m->encoder));
     if (m->kind == MARIAN) QN_TRY(check_sinusoids(c, &m->decoder));
     if (!m->tied) QN_TRY(copy(c, "lm_head.weight", "decoder/projection/weight", 0, 0, 0, m->zero_start));
-    if (m->biased_output) {
-        const qn_ct2_variable *v;
-        QN_TRY(qn_ct2_need(m->folder.weights, "decoder/projection/bias", 1, (int64_t[]){m->decoder.vocabulary}, &v));
-        if (m->kind == T5) return unsupported(m, "a bias of the output");
-        int64_t shape[2] = {1, m->decoder.vocabulary + m->zero_start};
-        float *values = qn_weights_add(c->out, "final_logits_bias", 2, shape);
-        if (!values) return QN_ERROR_MEMORY;
-        qn_ct2_to_f32(v, 0, v->count, values);
-        if (m->zero_start) values[v->count] = 0;
-        for (size_t i = 0; i < qn_ct2_count(m->folder.weights); i++)
-            if (qn_ct2_at(m->folder.weights, i) == v) c->used[i] = true;
-    }
+    QN_TRY(copy_output_bias(c));
     return check_used(c);
 }
 

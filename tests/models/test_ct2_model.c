@@ -69,6 +69,12 @@ static void test_equals_what_was_converted(void **state) {
     compare("t5-gated", "t5-gated", 0);
     compare("bart-int8", "bart", 0.02f);
     compare("t5-float16", "t5", 1e-3f);
+    // Without a bias of the output there are zeros.
+    qn_network *plain = load(test_path(GOLDEN "ct2_models", "bart-plain"));
+    const qn_parameter *bias = qn_parameters_find(&plain->parameters, "final_logits_bias");
+    assert_non_null(bias);
+    for (size_t i = 0; i < qn_count(&bias->tensor); i++) assert_true(fabsf(bias->tensor.data[i]) <= 0);
+    qn_network_free(plain);
 }
 
 // A copy of a folder whose model.bin has other bytes.

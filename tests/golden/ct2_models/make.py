@@ -4,22 +4,26 @@
 """
 import json
 import os
-import shutil
 import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 from ctranslate2.converters import TransformersConverter
+from safetensors.torch import load_file, save_file
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CASES = {"marian": "float32", "bart": "float32", "mbart": "float32", "t5": "float32", "t5-gated": "float32", "bart-int8": "int8", "t5-float16": "float16"}
+CASES = {"marian": "float32", "bart": "float32", "mbart": "float32", "t5": "float32", "t5-gated": "float32", "bart-int8": "int8", "t5-float16": "float16",
+         "bart-plain": "float16"}  # plain: without a bias of the output, as most are
 
 for case, dtype in CASES.items():
-    source = os.path.join(HERE, "..", "seq2seq", case.replace("-int8", "").replace("-float16", ""))
+    source = os.path.join(HERE, "..", "seq2seq", case.replace("-int8", "").replace("-float16", "").replace("-plain", ""))
     with tempfile.TemporaryDirectory() as work:
         config = json.load(open(os.path.join(source, "config.json")))
         config["normalize_before"] = config["model_type"] == "mbart"  # the converter looks for what transformers no longer writes
         json.dump(config, open(os.path.join(work, "config.json"), "w"))
-        shutil.copy(os.path.join(source, "model.safetensors"), work)
+        weights = load_file(os.path.join(source, "model.safetensors"))
+        if case.endswith("-plain"):
+            weights["final_logits_bias"].zero_()
+        save_file(weights, os.path.join(work, "model.safetensors"), metadata={"format": "pt"})
         size = config["vocab_size"]
         tokens = ["</s>", "<unk>", "<s>"] + [f"t{i}" for i in range(3, size - 1)] + ["<pad>"]
         words = {"version": "1.0", "truncation": None, "padding": None, "normalizer": None, "pre_tokenizer": {"type": "WhitespaceSplit"},
