@@ -27,6 +27,8 @@ static const option options[] = {
     {"doc-stride", FIELD(settings, use.data.stride), "N", .alias = "stride",
      .help = "tagging, answers, decoders: tokens that windows of a long text share",
      .fallback = "128, or half a window; of a decoder none"},
+    {"num-beams", FIELD(settings, use.data.beams), "N", .help = "translate: beams of the search", .alias = "beam-size",
+     .fallback = "as the folder says, or 4"},
     {"label-column", FIELD(settings, use.data.label_column), "NAME", .help = "column of the label",
      .fallback = "by name"},
     {"score-column", FIELD(settings, use.data.score_column), "NAME", .help = "column of the number",

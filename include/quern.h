@@ -481,6 +481,7 @@ typedef struct {
                           * in training; when a model is measured, those that its folder has for queries and documents in "retrieval",
                           * elsewhere its default */
     size_t stride;       /* tagging, answers: tokens that windows of a long text share; 0: 128, or half a window where that is less */
+    size_t beams;        /* translation: of the search by which a model is measured; 0: as qn_translation_options */
 } qn_data_options;
 
 /* The texts of one or more files, one after another, as the data options say. `every_line` keeps the empty lines of plain text, so that

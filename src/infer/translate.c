@@ -74,6 +74,7 @@ static qn_status find_token(const translator *t, const char *key, int32_t *token
 }
 
 static qn_status read_generation(translator *t) {
+    if (!t->model->transformer) return QN_OK; // a network in training
     t->path = qn_path_join(t->model->transformer, "generation_config.json");
     if (!t->path) return QN_ERROR_MEMORY;
     if (!qn_is_file(t->path)) return QN_OK;

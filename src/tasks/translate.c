@@ -2,6 +2,7 @@
 // source and the tokens before. Measured by the loss of the right tokens, and by what it writes on its own: BLEU and
 // chrF.
 #include "data/loader.h"
+#include "metrics/translation.h"
 #include "tasks/task.h"
 #include <math.h>
 #include <stdlib.h>
@@ -122,17 +123,96 @@ static qn_status mean_loss(qn_model *m, const qn_dataset *d, double *mean, size_
     return status;
 }
 
+typedef struct {
+    const qn_dataset *dataset;
+    qn_outcome *outcome;
+    qn_translation sums;
+} judge;
+
+// The translations that are least like their references, by chrF.
+static qn_status add_mistake(judge *g, size_t i, const char *text, double chrf) {
+    qn_outcome *o = g->outcome;
+    size_t at = o->mistake_count;
+    if (at == QN_MOST_MISTAKES && chrf >= o->mistakes[at - 1].score) return QN_OK;
+    const char *source, *target, *found = qn_arena_strndup(o->strings, text, strlen(text));
+    if (!found) return QN_ERROR_MEMORY;
+    qn_dataset_text(g->dataset, i, &source, &target);
+    if (at < QN_MOST_MISTAKES)
+        o->mistake_count++;
+    else
+        at--;
+    for (; at > 0 && chrf < o->mistakes[at - 1].score; at--) o->mistakes[at] = o->mistakes[at - 1];
+    o->mistakes[at] = (qn_mistake){source, NULL, target, found, NAN, chrf};
+    return QN_OK;
+}
+
+static qn_status judge_one(void *user, const qn_translated *t) {
+    judge *g = user;
+    const char *target = qn_dataset_group_text(g->dataset, t->index, 1);
+    size_t size = strlen(target);
+    qn_translation own = {0};
+    if (t->rank > 0) return QN_OK;
+    QN_TRY(qn_translation_add(&g->sums, t->text, t->size, &target, &size, 1));
+    QN_TRY(qn_translation_add(&own, t->text, t->size, &target, &size, 1));
+    return add_mistake(g, t->index, t->text, qn_translation_measure(&own).chrf);
+}
+
+// Text is written by packed weights; those of a network in training are as they were afterwards.
+static qn_status translate(qn_model *m, const qn_text *texts, size_t count, const qn_translation_options *options,
+                           judge *g) {
+    if (m->lent) m->packed = false;
+    qn_status status = qn_translate(m, texts, count, options, judge_one, g);
+    if (!m->lent) return status;
+    qn_encoder_unpack(&m->network->encoder, m->backend);
+    qn_encoder_unpack(&m->network->decoder_stack, m->backend);
+    m->packed = true;
+    return status;
+}
+
+static qn_status write_all(const qn_job *j, qn_model *m, judge *g) {
+    const qn_dataset *d = g->dataset;
+    qn_outcome *o = g->outcome;
+    size_t count = qn_dataset_count(d);
+    qn_translation_options options = qn_translation_defaults();
+    options.beam_size = j->data ? j->data->beams : 0;
+    o->mistakes = qn_calloc(QN_MOST_MISTAKES, sizeof *o->mistakes);
+    o->strings = qn_arena_create(1 << 12);
+    qn_text *texts = qn_calloc(count, sizeof *texts);
+    qn_status status = o->mistakes && o->strings && texts ? QN_OK : QN_ERROR_MEMORY;
+    for (size_t i = 0; status == QN_OK && i < count; i++) {
+        const char *source = qn_dataset_group_text(d, i, 0);
+        texts[i] = (qn_text){.text = source, .size = strlen(source)};
+    }
+    qn_overflow overflow = m->overflow; // what the loss reads is cut too
+    m->overflow = QN_OVERFLOW_TRUNCATE;
+    if (status == QN_OK) status = translate(m, texts, count, &options, g);
+    m->overflow = overflow;
+    free(texts);
+    return status;
+}
+
 static qn_status measure(const qn_job *j, qn_model *m, const qn_dataset *d, qn_outcome *out) {
-    (void)j;
+    judge g = {.dataset = d, .outcome = out};
     double mean;
     size_t tokens;
     QN_TRY(mean_loss(m, d, &mean, &tokens));
-    const qn_metric scalars[] = {{"perplexity", exp(mean), true}};
-    qn_outcome_metrics(out, mean, scalars, 1);
-    qn_buffer_printf(&out->json, "{\"count\": %zu, \"target_tokens\": %zu, \"loss\": ", qn_dataset_count(d), tokens);
-    qn_buffer_json_number(&out->json, mean, 9);
-    qn_buffer_text(&out->json, ", \"perplexity\": ");
-    qn_buffer_json_number(&out->json, exp(mean), 9);
+    QN_TRY(write_all(j, m, &g));
+    qn_translation_scores scores = qn_translation_measure(&g.sums);
+    const qn_metric scalars[] = {
+        {"perplexity", exp(mean), true}, {"bleu", scores.bleu, false}, {"chrf", scores.chrf, false}};
+    const struct {
+        const char *name;
+        double value;
+    } numbers[] = {{"loss", mean},        {"perplexity", exp(mean)},   {"bleu", scores.bleu},
+                   {"chrf", scores.chrf}, {"brevity", scores.brevity}, {"length_ratio", scores.length_ratio}};
+    qn_outcome_metrics(out, mean, scalars, 3);
+    out->valued = true;
+    qn_buffer_printf(&out->json, "{\"task\": \"translate\", \"count\": %zu, \"target_tokens\": %zu",
+                     qn_dataset_count(d), tokens);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        qn_buffer_printf(&out->json, ", \"%s\": ", numbers[i].name);
+        qn_buffer_json_number(&out->json, numbers[i].value, 9);
+    }
     qn_buffer_char(&out->json, '}');
     return qn_buffer_status(&out->json);
 }
@@ -141,7 +221,7 @@ const qn_task qn_task_translate = {.name = "translate",
                                    .title = "Translation",
                                    .heads = QN_HEAD_MASKED_LM,
                                    .problem = QN_PROBLEM_SINGLE_LABEL,
-                                   .best_metric = "loss",
+                                   .best_metric = "bleu",
                                    .check = check,
                                    .read = read,
                                    .configure = configure,
