@@ -1,7 +1,6 @@
 // Question answering from data to answers: a stopped run goes on to the same bytes; answers lie in their contexts, of
 // any length, and do not depend on the questions beside them; and what is not possible is an error.
-#include "support.h"
-#include "quern.h"
+#include "fixture.h"
 #include <math.h>
 
 static char folder[256];
@@ -39,21 +38,7 @@ static bool stop_at_once(void *user) {
 }
 
 static qn_status train(const char *output, const char *resume, int *stop, char **json) {
-    static const char *file;
-    char data[300], model[300], words[300], out[300];
-    snprintf(data, sizeof data, "%s", path("data.jsonl"));
-    snprintf(model, sizeof model, "%s", path("config.json"));
-    snprintf(words, sizeof words, "%s", path("vocab.txt"));
-    snprintf(out, sizeof out, "%s", path(output));
-    file = data;
-    qn_training t = qn_training_defaults(false);
-    t.task = "answer";
-    t.model = model;
-    t.tokenizer = words;
-    t.output = out;
-    t.train = &file;
-    t.train_count = 1;
-    t.validation = data;
+    qn_training t = task_training(folder, "answer", "config.json", "data.jsonl", output);
     t.learning_rate = 3e-3;
     t.epochs = 4;
     t.batch_size = 10;

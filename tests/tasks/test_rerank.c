@@ -1,7 +1,6 @@
 // Reranking: pairs with scores and triples train alike shapes; the folder says that it scores pairs; scores are a
 // sigmoid's unless config.json says otherwise; and scores outside 0 to 1 are errors that name file and line.
-#include "support.h"
-#include "quern.h"
+#include "fixture.h"
 #include <math.h>
 
 static char folder[256];
@@ -32,21 +31,7 @@ static int setup(void **state) {
 }
 
 static qn_status train(const char *data_name, const char *output, char **json) {
-    static const char *file;
-    char data[300], model[300], words[300], out[300];
-    snprintf(data, sizeof data, "%s", path(data_name));
-    snprintf(model, sizeof model, "%s", path("config.json"));
-    snprintf(words, sizeof words, "%s", path("vocab.txt"));
-    snprintf(out, sizeof out, "%s", path(output));
-    file = data;
-    qn_training t = qn_training_defaults(false);
-    t.task = "rerank";
-    t.model = model;
-    t.tokenizer = words;
-    t.output = out;
-    t.train = &file;
-    t.train_count = 1;
-    t.validation = data;
+    qn_training t = task_training(folder, "rerank", "config.json", data_name, output);
     t.learning_rate = 3e-3;
     t.epochs = 6;
     t.batch_size = 6;

@@ -1,8 +1,7 @@
 // Tagging from data to entities: a small model learns names, is measured, saved, and finds them with their places, in
 // texts of any length and in any company; a stopped run goes on to the same bytes.
-#include "support.h"
+#include "fixture.h"
 #include "base/json.h"
-#include "quern.h"
 
 static char folder[256];
 
@@ -45,21 +44,7 @@ static bool stop_at_once(void *user) {
 }
 
 static qn_status train(const char *output, const char *resume, int *stop, char **json) {
-    static const char *file;
-    char data[300], model[300], words[300], out[300];
-    snprintf(data, sizeof data, "%s", path("names.conll"));
-    snprintf(model, sizeof model, "%s", path("config.json"));
-    snprintf(words, sizeof words, "%s", path("vocab.txt"));
-    snprintf(out, sizeof out, "%s", path(output));
-    file = data;
-    qn_training t = qn_training_defaults(false);
-    t.task = "tag";
-    t.model = model;
-    t.tokenizer = words;
-    t.output = out;
-    t.train = &file;
-    t.train_count = 1;
-    t.validation = data;
+    qn_training t = task_training(folder, "tag", "config.json", "names.conll", output);
     t.learning_rate = 5e-3;
     t.epochs = 6;
     t.batch_size = 6;

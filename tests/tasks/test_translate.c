@@ -1,7 +1,6 @@
 // Translation: a model from scratch learns a small language and says so in the same numbers when it is read again; a
 // run that stops and goes on ends in the same bytes; and data or models that do not fit are errors.
-#include "quern.h"
-#include "support.h"
+#include "fixture.h"
 #include <math.h>
 
 static char folder[256];
@@ -52,21 +51,7 @@ static bool stop_after_some(void *user) {
 
 static qn_status train(const char *model_name, const char *data_name, const char *output, const char *resume,
                        bool (*stop)(void *), char **json) {
-    static const char *file;
-    char data[300], model[300], words[300], out[300];
-    snprintf(data, sizeof data, "%s", path(data_name));
-    snprintf(model, sizeof model, "%s", path(model_name));
-    snprintf(words, sizeof words, "%s", path("vocab.txt"));
-    snprintf(out, sizeof out, "%s", path(output));
-    file = data;
-    qn_training t = qn_training_defaults(false);
-    t.task = "translate";
-    t.model = model;
-    t.tokenizer = words;
-    t.output = out;
-    t.train = &file;
-    t.train_count = 1;
-    t.validation = data;
+    qn_training t = task_training(folder, "translate", model_name, data_name, output);
     t.learning_rate = 1e-2;
     t.max_steps = 120;
     t.eval_steps = 60;
