@@ -14,7 +14,7 @@ typedef struct {
     list measures, lengths;
     size_t texts, window;
     double seconds;
-    size_t rounds;
+    size_t rounds, beams;
     bool json;
 } settings;
 
@@ -29,9 +29,10 @@ static const option options[] = {
     USE_INPUT(settings),
     HEADING("What is measured"),
     {"measure", FIELD(settings, measures), "WHAT",
-     .help = "bulk, latency, batch, length, threads, all of these, prefill or decode; may be repeated",
-     .fallback = "bulk and latency; of a decoder prefill and decode"},
-    {"dtype", FIELD(settings, dtype), "TYPE", .help = "of products", .choices = "f32|bf16|int8|q8|q4|all", .fallback = "f32; of a GGUF file as its blocks are"},
+     .help = "bulk, latency, batch, length, threads, all of these, prefill, decode or translate; may be repeated",
+     .fallback = "bulk and latency; of a decoder prefill and decode; of an encoder-decoder translate"},
+    {"dtype", FIELD(settings, dtype), "TYPE", .help = "of products", .choices = "f32|bf16|int8|q8|q4|all",
+     .fallback = "f32; of a GGUF file as its blocks are"},
     {"max-texts", FIELD(settings, texts), "N", .help = "the first so many texts are used", .min = 1, .max = 4096},
     {"lengths", FIELD(settings, lengths), "N", .help = "tokens of the texts of latency and length; may be repeated",
      .fallback = "chosen"},
@@ -40,6 +41,8 @@ static const option options[] = {
     {"seconds", FIELD(settings, seconds), "X", .help = "spend so long on a figure at least", .min = 0, .max = 86400},
     {"rounds", FIELD(settings, rounds), "N", .help = "time so many rounds through the texts instead", .max = 100000,
      .fallback = "as --seconds says, at least 3"},
+    {"beam-size", FIELD(settings, beams), "N", .help = "beams of translate", .min = 1, .max = 1024,
+     .fallback = "as the folder says, or 4"},
     {"json", FIELD(settings, json), NULL, .help = "all figures as one JSON object"},
     HEADING("Speed"),
     {"threads", FIELD(settings, use.options.threads), "N", .help = "threads", .letter = 't', .max = 1024,
@@ -185,16 +188,21 @@ static void print_heading(const settings *s, const char *cpu, const char *about,
 
 // ---- The command ---------------------------------------------------------------------------------------------------
 
-static int choose_kinds(const list *names, bool decoder, bool kinds[MEASURES]) {
-    if (names->count == 0) kinds[decoder ? MEASURE_PREFILL : MEASURE_BULK] = true;
-    if (names->count == 0) kinds[decoder ? MEASURE_DECODE : MEASURE_LATENCY] = true;
+typedef enum { ENCODER, DECODER, TRANSLATOR } model_kind;
+
+static int choose_kinds(const list *names, model_kind model, bool kinds[MEASURES]) {
+    static const measure_kind usual[][2] = {[ENCODER] = {MEASURE_BULK, MEASURE_LATENCY},
+                                            [DECODER] = {MEASURE_PREFILL, MEASURE_DECODE},
+                                            [TRANSLATOR] = {MEASURE_TRANSLATE, MEASURE_TRANSLATE}};
+    for (size_t i = 0; names->count == 0 && i < 2; i++) kinds[usual[model][i]] = true;
     for (size_t i = 0; i < names->count; i++) {
         bool known = !strcmp(names->items[i], "all");
         for (measure_kind k = 0; k < MEASURES; k++)
             if ((known && k < MEASURE_PREFILL) || !strcmp(names->items[i], measure_names[k].name)) kinds[k] = true;
         for (measure_kind k = 0; k < MEASURES; k++) known |= !strcmp(names->items[i], measure_names[k].name);
         if (!known)
-            return wrong_usage("--measure: \"%s\" is not known (expected bulk|latency|batch|length|threads|prefill|decode|all)",
+            return wrong_usage("--measure: \"%s\" is not known (expected "
+                               "bulk|latency|batch|length|threads|prefill|decode|translate|all)",
                                names->items[i]);
     }
     return 0;
@@ -215,7 +223,7 @@ static int read_lengths(const list *texts, size_t lengths[MOST_LENGTHS], size_t 
 }
 
 // Opens the model in each dtype once: those that this CPU refuses are left out with the reason, unless asked for alone.
-static int describe(const settings *s, dtypes *types, char **about, bool *decoder) {
+static int describe(const settings *s, dtypes *types, char **about, model_kind *kind) {
     static const char *const all[] = {"f32", "bf16", "int8"};
     bool every = s->dtype && !strcmp(s->dtype, "all");
     types->count = every ? 3 : 1;
@@ -233,7 +241,7 @@ static int describe(const settings *s, dtypes *types, char **about, bool *decode
         if (status != QN_OK) return failed();
         if (!*about) status = qn_model_describe(model, about);
         if (!types->names[i]) types->names[i] = *about && strstr(*about, "\"dtype\": \"stored\"") ? "stored" : "f32";
-        *decoder = qn_model_is_decoder(model);
+        *kind = qn_model_is_decoder(model) ? DECODER : qn_model_is_translator(model) ? TRANSLATOR : ENCODER;
         qn_model_close(model);
         if (status != QN_OK) return failed();
     }
@@ -253,7 +261,7 @@ static int run(const void *memory) {
     const settings *s = memory;
     bool kinds[MEASURES] = {false};
     size_t lengths[MOST_LENGTHS], length_count = 0;
-    bool decoder = false;
+    model_kind kind = ENCODER;
     int status = read_lengths(&s->lengths, lengths, &length_count);
     if (status) return status;
     dtypes types = {.count = 0};
@@ -261,8 +269,8 @@ static int run(const void *memory) {
     points all = {0};
     char *about = NULL, cpu[256];
     cpu_name(cpu, sizeof cpu);
-    status = describe(s, &types, &about, &decoder);
-    if (!status) status = choose_kinds(&s->measures, decoder, kinds);
+    status = describe(s, &types, &about, &kind);
+    if (!status) status = choose_kinds(&s->measures, kind, kinds);
     if (!status) status = window_open(&window, &s->use);
     if (!status) status = window_next(&window);
     if (!status && window.count == 0) status = fail("no texts to measure with");
@@ -275,7 +283,8 @@ static int run(const void *memory) {
                    .rounds = s->rounds,
                    .progress = isatty(STDERR_FILENO),
                    .lengths = lengths,
-                   .length_count = length_count};
+                   .length_count = length_count,
+                   .beams = s->beams};
     if (!status) status = measure_all(&m, kinds, &types, &all);
     if (!status && s->json) status = print_json(cpu, about, &types, &all);
     if (!status && !s->json) {
@@ -297,7 +306,9 @@ const command command_bench = {
     .details =
         "Tokens are real ones: there is no padding. bulk: all texts at once, sorted by length. latency: calls with "
         "one text.\nbatch: 256 to 16,384 tokens at once. length: texts of 8 tokens up to the model's limit. "
-        "threads: 1, 2, 4, ...\nprefill: a decoder reads a prompt; decode: it goes on from prompts of 32 tokens, 64 tokens each. Texts of a given length are cut from yours. Repeat --measure and --lengths for "
+        "threads: 1, 2, 4, ...\nprefill: a decoder reads a prompt; decode: it goes on from prompts of 32 tokens, 64 "
+        "tokens each; translate: all texts,\nand tokens are those written. Texts of a given length are cut from yours. "
+        "Repeat --measure and --lengths for "
         "several.",
     .example =
         "quern bench --model all-MiniLM-L6-v2 --input texts.txt --dtype all\n"

@@ -161,20 +161,14 @@ static void summarise(double *times, size_t count, point *p) {
     p->p95 = times[(count * 95 + 99) / 100 - 1];
 }
 
-// Embeds the texts in calls of `window` texts, round after round.
-static int time_rounds(const measuring *m, qn_model *model, const qn_text *texts, size_t count, size_t window,
-                       point *p) {
-    if (window == 0 || window > count) window = count;
-    float *vectors = malloc(window * qn_model_width(model) * sizeof *vectors);
-    double *times = malloc(ROUNDS * sizeof *times), spent = 0;
+// Calls `work` round after round.
+static int time_rounds(const measuring *m, int (*work)(void *), void *context, point *p) {
+    double *times = malloc(ROUNDS * sizeof *times), spent = 0, seconds = m->rounds ? 0 : m->seconds;
     size_t rounds = 0, least = m->rounds ? m->rounds : LEAST_ROUNDS;
-    double seconds = m->rounds ? 0 : m->seconds;
-    int status = vectors && times ? 0 : fail("out of memory");
+    int status = times ? 0 : fail("out of memory");
     for (bool warm = false; !status && (rounds < least || spent < seconds) && rounds < ROUNDS; warm = true) {
         double start = now();
-        for (size_t i = 0; i < count && !status; i += window)
-            if (qn_embed(model, texts + i, count - i < window ? count - i : window, NULL, vectors) != QN_OK)
-                status = failed();
+        status = work(context);
         double time = now() - start;
         if (warm)
             spent += times[rounds++] = time;
@@ -182,9 +176,34 @@ static int time_rounds(const measuring *m, qn_model *model, const qn_text *texts
             p->first = time;
     }
     if (!status) summarise(times, rounds, p);
-    p->texts = count;
-    free(vectors);
     free(times);
+    return status;
+}
+
+// A round of embedding: the texts in calls of `window` texts.
+typedef struct {
+    qn_model *model;
+    const qn_text *texts;
+    size_t count, window;
+    float *vectors;
+} embed_round;
+
+static int embed(void *context) {
+    const embed_round *r = context;
+    for (size_t i = 0; i < r->count; i += r->window) {
+        size_t some = r->count - i < r->window ? r->count - i : r->window;
+        if (qn_embed(r->model, r->texts + i, some, NULL, r->vectors) != QN_OK) return failed();
+    }
+    return 0;
+}
+
+static int time_embedding(const measuring *m, qn_model *model, const qn_text *texts, size_t count, size_t window,
+                          point *p) {
+    embed_round round = {model, texts, count, window == 0 || window > count ? count : window, NULL};
+    round.vectors = malloc(round.window * qn_model_width(model) * sizeof *round.vectors);
+    int status = round.vectors ? time_rounds(m, embed, &round, p) : fail("out of memory");
+    p->texts = count;
+    free(round.vectors);
     return status;
 }
 
@@ -253,7 +272,7 @@ static int measure_texts(const measuring *m, point p, const qn_text *texts, size
     int status = open_model(m, &p, &model);
     if (status) return status;
     status = count_tokens(model, texts, count, &p.tokens);
-    if (!status) status = time_rounds(m, model, texts, count, m->window, &p);
+    if (!status) status = time_embedding(m, model, texts, count, m->window, &p);
     p.peak = peak_bytes();
     qn_model_close(model);
     return status ? status : add(out, &p);
@@ -306,7 +325,7 @@ static int measure_lengths(const measuring *m, point p, points *out) {
         if ((status = make_texts(m, model, p.length, texts, &made))) break;
         p.tokens = made.tokens;
         peak_forget();
-        status = one ? time_calls(m, model, &made, &p) : time_rounds(m, model, made.texts, made.count, 0, &p);
+        status = one ? time_calls(m, model, &made, &p) : time_embedding(m, model, made.texts, made.count, 0, &p);
         p.peak = peak_bytes();
         made_free(&made);
         if (!status) status = add(out, &p);
@@ -331,26 +350,22 @@ static qn_status ignore(void *user, const qn_generated *generated) {
     return QN_OK;
 }
 
-// Writes `tokens` tokens behind each prompt, round after round.
-static int time_texts(const measuring *m, qn_model *model, const made_texts *made, size_t tokens, point *p) {
-    qn_generation_options o = qn_generation_defaults();
-    double *times = malloc(ROUNDS * sizeof *times), spent = 0, seconds = m->rounds ? 0 : m->seconds;
-    size_t rounds = 0, least = m->rounds ? m->rounds : LEAST_ROUNDS;
-    if (!times) return fail("out of memory");
-    o.max_new_tokens = o.min_new_tokens = tokens;
-    int status = 0;
-    for (bool warm = false; !status && (rounds < least || spent < seconds) && rounds < ROUNDS; warm = true) {
-        double start = now();
-        if (qn_generate(model, made->texts, made->count, &o, ignore, NULL) != QN_OK) status = failed();
-        double time = now() - start;
-        if (warm)
-            spent += times[rounds++] = time;
-        else
-            p->first = time;
-    }
-    if (!status) summarise(times, rounds, p);
-    free(times);
-    return status;
+// A round of writing: so many tokens behind each prompt.
+typedef struct {
+    qn_model *model;
+    const made_texts *made;
+    qn_generation_options options;
+} write_round;
+
+static int write_texts(void *context) {
+    const write_round *r = context;
+    return qn_generate(r->model, r->made->texts, r->made->count, &r->options, ignore, NULL) == QN_OK ? 0 : failed();
+}
+
+static int time_writing(const measuring *m, qn_model *model, const made_texts *made, size_t tokens, point *p) {
+    write_round round = {model, made, qn_generation_defaults()};
+    round.options.max_new_tokens = round.options.min_new_tokens = tokens;
+    return time_rounds(m, write_texts, &round, p);
 }
 
 // Prompts of some lengths up to the first token; or the tokens after it, of some numbers of sequences at once.
@@ -374,8 +389,8 @@ static int measure_decoder(const measuring *m, point p, points *out) {
         peak_forget();
         p.texts = made.count;
         p.tokens = prefill ? made.tokens : made.count * WRITTEN;
-        status = time_texts(m, model, &made, 1, prefill ? &p : &start);
-        if (!status && !prefill) status = time_texts(m, model, &made, 1 + WRITTEN, &p);
+        status = time_writing(m, model, &made, 1, prefill ? &p : &start);
+        if (!status && !prefill) status = time_writing(m, model, &made, 1 + WRITTEN, &p);
         if (!prefill) {
             p.best -= start.best;
             p.median -= start.median;
@@ -387,6 +402,43 @@ static int measure_decoder(const measuring *m, point p, points *out) {
     }
     qn_model_close(model);
     return status;
+}
+
+// ---- Translation ---------------------------------------------------------------------------------------------------
+
+typedef struct {
+    qn_model *model;
+    const qn_text *texts;
+    size_t count, beams, tokens;
+} translate_round;
+
+static qn_status count_written(void *user, const qn_translated *t) {
+    if (t->rank == 0) ((translate_round *)user)->tokens += t->tokens;
+    return QN_OK;
+}
+
+static int translate(void *context) {
+    translate_round *r = context;
+    qn_translation_options o = qn_translation_defaults();
+    o.beam_size = r->beams;
+    r->tokens = 0;
+    return qn_translate(r->model, r->texts, r->count, &o, count_written, r) == QN_OK ? 0 : failed();
+}
+
+// All texts, by the search that the folder says; what counts are the tokens of the translations.
+static int measure_translation(const measuring *m, point p, points *out) {
+    qn_model *model;
+    show(m, &p);
+    peak_forget();
+    int status = open_model(m, &p, &model);
+    if (status) return status;
+    translate_round round = {model, m->texts, m->count, m->beams, 0};
+    status = time_rounds(m, translate, &round, &p);
+    p.texts = m->count;
+    p.tokens = round.tokens;
+    p.peak = peak_bytes();
+    qn_model_close(model);
+    return status ? status : add(out, &p);
 }
 
 int measure(const measuring *m, measure_kind kind, const char *dtype, points *out) {
@@ -407,6 +459,8 @@ int measure(const measuring *m, measure_kind kind, const char *dtype, points *ou
     case MEASURE_PREFILL:
     case MEASURE_DECODE:
         return measure_decoder(m, p, out);
+    case MEASURE_TRANSLATE:
+        return measure_translation(m, p, out);
     case MEASURES:
         break;
     }

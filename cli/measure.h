@@ -10,7 +10,8 @@
     X(LENGTH, "length", "tokens", "Length of the texts")                                                               \
     X(THREADS, "threads", "threads", "Threads")                                                                        \
     X(PREFILL, "prefill", "tokens", "A decoder reads a prompt")                                                        \
-    X(DECODE, "decode", "sequences", "A decoder writes")
+    X(DECODE, "decode", "sequences", "A decoder writes")                                                               \
+    X(TRANSLATE, "translate", NULL, "Translations")
 typedef enum {
 #define MEASURE_ENUM(name, text, column, heading) MEASURE_##name,
     MEASURE_MAP(MEASURE_ENUM)
@@ -50,6 +51,7 @@ typedef struct {
     bool progress;         // a line on standard error says what is being measured
     const size_t *lengths; // [length_count] of latency and length; none: chosen
     size_t length_count;
+    size_t beams; // of translations; 0: as the folder says
 } measuring;
 
 // Measures one kind in one dtype and adds its points. Exit status; QN_ERROR_UNSUPPORTED for the dtype is failed() too.

@@ -7,7 +7,7 @@
 typedef struct {
     use_settings use;
     qn_translation_options translation;
-    const char *penalty, *stopping;
+    const char *penalty, *rules, *stopping;
     bool json;
 } settings;
 
@@ -31,8 +31,11 @@ static const option options[] = {
      .max = 1024, .fallback = "1"},
     {"length-penalty", FIELD(settings, penalty), "X", .help = "scores are divided by the length to the power of it",
      AS_FOLDER},
+    {"search-rules", FIELD(settings, rules), "WHOSE",
+     .help = "when a search ends, and whether what is banned has a share of probability",
+     .choices = "transformers|ctranslate2", .fallback = "those of the library that the folder is from"},
     {"early-stopping", FIELD(settings, stopping), "WHEN",
-     .help = "when enough texts ended: when none that goes on is better, at "
+     .help = "transformers' rules: when enough texts ended: when none that goes on is better, at "
              "once, or when none could become better",
      .choices = "worse|full|never", AS_FOLDER},
     {"min-tokens", TRANSLATION(min_tokens), "N", .help = "tokens before a translation may end", AS_FOLDER},
@@ -90,6 +93,7 @@ static int translate(const settings *s, qn_model *model, text_window *window, wr
         o.own_penalty = true;
         if (end == s->penalty || *end) return wrong_usage("--length-penalty %s is not a number", s->penalty);
     }
+    if (s->rules) o.rules = s->rules[0] == 't' ? QN_RULES_TRANSFORMERS : QN_RULES_CTRANSLATE2;
     if (s->stopping)
         o.early_stopping = s->stopping[0] == 'w'   ? QN_STOP_WHEN_WORSE
                            : s->stopping[0] == 'f' ? QN_STOP_WHEN_FULL

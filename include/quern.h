@@ -439,6 +439,10 @@ QN_API qn_status qn_perplexity(qn_model *model, const qn_text *texts, size_t cou
  * transformers guesses it; at once; or when it could not become better. */
 typedef enum { QN_STOP_WHEN_WORSE, QN_STOP_WHEN_FULL, QN_STOP_NEVER } qn_early_stopping;
 
+/* Whose search it is. transformers stops as qn_early_stopping says. CTranslate2 stops at once when as many texts as beams have ended, or,
+ * without a length penalty, when the likeliest one has; its texts have a token at least, and what is banned has no share of probability. */
+typedef enum { QN_RULES_TRANSFORMERS, QN_RULES_CTRANSLATE2 } qn_search_rules;
+
 /* Zeros: as generation_config.json or config.json says, and else 4 beams, the best one, a length penalty of 1, and 256 tokens. */
 typedef struct {
     size_t beam_size, n_best;      /* 1 beam: the most probable token each time; n_best at most beam_size */
@@ -446,7 +450,8 @@ typedef struct {
     double length_penalty;         /* a score is the sum of the tokens' logarithms divided by length^penalty */
     bool own_penalty;              /* length_penalty is meant, 0 too */
     size_t no_repeat_ngram;        /* no sequence of so many tokens comes twice */
-    int early_stopping;            /* a qn_early_stopping, or -1: as the folder says */
+    int rules;                     /* a qn_search_rules, or -1: CTranslate2's for its folders, transformers' for others */
+    int early_stopping;            /* of transformers' rules: a qn_early_stopping, or -1: as the folder says */
     const char *forced_first;      /* the token that every text begins with, such as a language's; NULL: as the folder says */
     const char *prefix;            /* put before every text; NULL: none */
 } qn_translation_options;
@@ -465,6 +470,7 @@ typedef qn_status (*qn_translation_receiver)(void *user, const qn_translated *tr
 /* Translates, in order, with an encoder-decoder (Marian, BART, mBART, T5). Texts are computed together, without padding, and leave the
  * batch when their search is done; a translation does not depend on what stands beside it. A text longer than the model's limit is cut,
  * or an error, as the model was opened. options NULL: the defaults. Any status but QN_OK from `receive` stops with it. */
+QN_API bool qn_model_is_translator(const qn_model *model); /* whether qn_translate takes it */
 QN_API qn_status qn_translate(qn_model *model, const qn_text *texts, size_t count, const qn_translation_options *options,
                               qn_translation_receiver receive, void *user);
 

@@ -1,4 +1,5 @@
-// See beam.h. What is found equals what transformers' generate() finds, which decides the order of the steps here.
+// See beam.h. What is found equals what transformers' generate() or CTranslate2 find, which decide the order of the
+// steps here.
 #include "infer/beam.h"
 #include <math.h>
 #include <stdlib.h>
@@ -25,7 +26,7 @@ typedef struct {
     float *cache;                   // keys and values of the source
     beam *running, *finished, *new; // [beams] each, the best first
     size_t running_count, finished_count;
-    bool done;
+    bool best_ended, done; // whether the likeliest continuation of any step was an end
 } source;
 
 typedef struct {
@@ -215,8 +216,10 @@ static size_t ban(const search *s, const token *tip, int32_t *banned) {
     size_t count = 0;
     for (size_t i = 0; i < o->banned_count; i++) banned[count++] = o->banned[i];
     for (size_t i = 0; (size_t)tip->place < o->min_tokens && i < o->end_count; i++) banned[count++] = o->ends[i];
-    if (o->ngram == 0 || (size_t)tip->place + 2 < o->ngram) return count;
-    for (const token *t = tip; (size_t)t->place + 1 >= o->ngram; t = t->parent) { // does t end such a sequence again?
+    // The token that the decoder reads first is one of a sequence for transformers.
+    size_t least = o->ngram + (o->rules == QN_RULES_CTRANSLATE2);
+    if (o->ngram == 0 || (size_t)tip->place + 2 < least) return count;
+    for (const token *t = tip; (size_t)t->place + 1 >= least; t = t->parent) { // does t end such a sequence again?
         const token *a = t->parent, *b = tip;
         size_t same = 1;
         while (same < o->ngram && a->id == b->id) a = a->parent, b = b->parent, same++;
@@ -359,11 +362,14 @@ static void finish(search *s, source *x, const candidate *c, float length) {
     x->finished[at] = (beam){tip, score, c->id};
 }
 
-// Whether nothing that runs on can be among the best any more, as transformers guesses it.
+// Whether nothing that runs on can be among the best any more, as the two libraries guess it.
 static bool is_done(const search *s, const source *x, size_t written) {
     const qn_search *o = s->o;
     bool full = x->finished_count == o->beams;
-    if (x->running_count == 0 || (full && o->stopping == QN_STOP_WHEN_FULL)) return true;
+    if (x->running_count == 0) return true;
+    if (o->rules == QN_RULES_CTRANSLATE2)
+        return fabsf(o->length_penalty) > 0 ? full : x->best_ended && x->finished_count >= o->best;
+    if (full && o->stopping == QN_STOP_WHEN_FULL) return true;
     if (o->beams == 1) return full;
     size_t length = o->stopping == QN_STOP_NEVER && o->length_penalty > 0 ? o->max_tokens : written;
     float possible = x->running[0].score / powf((float)length, o->length_penalty);
@@ -378,6 +384,7 @@ static qn_status advance(search *s, source *x, const float *value, const int32_t
     if (count == 0) return qn_fail(QN_ERROR_DIVERGED, "the model's scores of the next token are no numbers");
     for (size_t i = 0; i < count; i++) {
         bool stops = ends(s->o, list[i].id) || written >= s->o->max_tokens;
+        x->best_ended |= stops && i == 0;
         if (stops && i < s->o->beams) finish(s, x, &list[i], length);
         if (stops || kept == s->o->beams) continue;
         token *tip = new_token(s, x->running[list[i].row].tip, list[i].id);

@@ -9,7 +9,8 @@ typedef struct {
     size_t min_tokens, max_tokens; // of a text before its end; of a text with its end
     size_t ngram;                  // no sequence of so many tokens comes twice; 0: any may
     float length_penalty;          // a score is the sum of logarithms divided by length^penalty
-    qn_early_stopping stopping;
+    qn_search_rules rules;
+    qn_early_stopping stopping; // of transformers' rules
     int32_t start, first, last; // what the decoder reads first; -1 or what is written first, and last if nothing ended
     const int32_t *ends, *banned;
     size_t end_count, banned_count;

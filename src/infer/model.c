@@ -262,6 +262,10 @@ bool qn_model_is_decoder(const qn_model *m) {
     return m->network->config.encoder.causal && (m->network->heads & QN_HEAD_MASKED_LM);
 }
 
+bool qn_model_is_translator(const qn_model *m) {
+    return m->network->config.encoder_decoder && (m->network->heads & QN_HEAD_MASKED_LM);
+}
+
 qn_task_kind qn_model_task(const qn_model *model) {
     static const qn_task_kind kinds[] = {[QN_PROBLEM_SINGLE_LABEL] = QN_TASK_CLASSIFY,
                                          [QN_PROBLEM_MULTI_LABEL] = QN_TASK_MULTILABEL,

@@ -239,6 +239,10 @@ static json_t *make_config(const model *m) {
     if (end >= 0) INTEGER("eos_token_id", end);
     if (pad >= 0) INTEGER("pad_token_id", pad);
     if (m->start >= 0) INTEGER("decoder_start_token_id", m->start);
+    if (m->zero_start) { // the row that was left out is never written
+        json_object_set_new(json, "bad_words_ids", json_pack("[[I]]", (json_int_t)pad));
+        json_object_set_new(json, "renormalize_logits", json_true());
+    }
 #undef INTEGER
     return json;
 }

@@ -1,5 +1,5 @@
-// Beam search writes what transformers' generate() writes: the same tokens, and scores to 1e-4, whatever is searched
-// for at the same time and on any number of threads.
+// Beam search writes what transformers' generate() writes, and by CTranslate2's rules what that writes: the same
+// tokens, and scores to 1e-4, whatever is searched for at the same time and on any number of threads.
 #include "infer/beam.h"
 #include "models/golden.h"
 
@@ -8,9 +8,9 @@ typedef struct {
     qn_search search;
 } setting;
 
-// As in SEARCHES of tests/golden/seq2seq/make.py.
+// As in SEARCHES of tests/golden/seq2seq/make.py ...
 static const int32_t bad[] = {7, 9};
-static const setting settings[] = {
+static const setting transformers[] = {
     {"greedy", {.beams = 1, .best = 1, .length_penalty = 1, .first = -1}},
     {"beam", {.beams = 4, .best = 4, .length_penalty = 1, .first = -1}},
     {"short", {.beams = 3, .best = 2, .length_penalty = 0.2f, .stopping = QN_STOP_WHEN_FULL, .first = -1}},
@@ -18,10 +18,21 @@ static const setting settings[] = {
     {"ngrams", {.beams = 4, .best = 2, .length_penalty = 1, .ngram = 2, .banned = bad, .banned_count = 2, .first = -1}},
     {"forced", {.beams = 4, .best = 4, .length_penalty = 1, .first = 11}},
 };
-enum { SETTINGS = sizeof settings / sizeof *settings, MOST_TOKENS = 24 };
+// ... and of tests/golden/ct2_models/make.py.
+#define CT2 .first = -1, .rules = QN_RULES_CTRANSLATE2, .renormalize = true
+static const setting ctranslate2[] = {
+    {"greedy", {.beams = 1, .best = 1, .length_penalty = 1, .min_tokens = 1, CT2}},
+    {"beam", {.beams = 4, .best = 4, .length_penalty = 1, .min_tokens = 1, CT2}},
+    {"plain", {.beams = 4, .best = 2, .length_penalty = 0, .min_tokens = 1, CT2}},
+    {"short", {.beams = 3, .best = 2, .length_penalty = 0.2f, .min_tokens = 1, CT2}},
+    {"long", {.beams = 4, .best = 1, .length_penalty = 2, .min_tokens = 5, CT2}},
+    {"ngrams", {.beams = 4, .best = 2, .length_penalty = 1, .min_tokens = 1, .ngram = 2, CT2}},
+};
+enum { SETTINGS = 6, MOST_TOKENS = 24 };
 
 typedef struct {
     const char *name, *search;
+    int32_t hidden_end; // that the golden file leaves out; or -1
     const int32_t *ids, *offsets;
     const float *scores;
     size_t best, next;
@@ -32,10 +43,11 @@ static qn_status receive(void *user, const qn_hypothesis *h) {
     size_t k = h->index * e->best + h->rank;
     assert_int_equal(k, e->next++);
     assert_int_equal(h->last, h->rank + 1 == e->best);
-    size_t count = (size_t)(e->offsets[k + 1] - e->offsets[k]);
-    if (h->count != count || memcmp(h->ids, e->ids + e->offsets[k], count * sizeof *h->ids) != 0)
+    size_t count = (size_t)(e->offsets[k + 1] - e->offsets[k]), own = h->count;
+    if (own > 0 && h->ids[own - 1] == e->hidden_end) own--;
+    if (own != count || memcmp(h->ids, e->ids + e->offsets[k], count * sizeof *h->ids) != 0)
         fail_msg("%s, %s: text %zu of source %zu has %zu tokens (expected %zu), or others", e->name, e->search, h->rank,
-                 h->index, h->count, count);
+                 h->index, own, count);
     if (!(fabsf(h->score - e->scores[k]) <= 1e-4f))
         fail_msg("%s, %s: text %zu of source %zu scores %g (expected %g)", e->name, e->search, h->rank, h->index,
                  h->score, e->scores[k]);
@@ -52,8 +64,10 @@ static size_t special(const qn_network *n, const char *key, int32_t *tokens) {
 
 static void search_case(const char *name, int threads, size_t batch_tokens) {
     char folder[512], file[600], key[100];
+    bool ct2 = !strncmp(name, "ct2", 3);
+    const setting *settings = ct2 ? ctranslate2 : transformers;
     snprintf(folder, sizeof folder, "%s/tests/golden/%s", QN_SOURCE_DIR, name);
-    snprintf(file, sizeof file, "%s/golden.safetensors", folder);
+    snprintf(file, sizeof file, "%s/%s.safetensors", folder, ct2 ? "search" : "golden");
     qn_model_config config;
     qn_network *network;
     qn_weights *golden;
@@ -75,17 +89,22 @@ static void search_case(const char *name, int threads, size_t batch_tokens) {
         for (int32_t t = offsets[i]; t < offsets[i + 1]; t++) assert_ok(qn_sequences_put(&sources, ids[t]));
         assert_ok(qn_sequences_close(&sources, offsets[i + 1] - offsets[i]));
     }
-    int32_t ends[8], last = -1, start = network->config.pad_id;
-    size_t end_count = special(network, "eos_token_id", ends);
+    int32_t ends[8], last = -1, start = network->config.pad_id, *end = golden_i32(golden, "end", NULL);
+    size_t end_count = special(network, "eos_token_id", ends), banned_count = 0;
     special(network, "forced_eos_token_id", &last);
-    if (!special(network, "decoder_start_token_id", &start)) start = 0; // mBART's: <s> in generate()
+    if (!special(network, "decoder_start_token_id", &start)) start = ct2 ? 2 : 0; // mBART's: <s>
+    if (end) ends[0] = *end, end_count = 1;
+    const json_t *words = json_object_get(network->config.json, "bad_words_ids"); // Marian's padding
+    int32_t padding = (int32_t)json_integer_value(json_array_get(json_array_get(words, 0), 0));
+    if (ct2) banned_count = json_array_size(words);
     for (size_t i = 0; i < SETTINGS; i++) {
         qn_search s = settings[i].search;
         s.max_tokens = MOST_TOKENS;
         s.start = start;
         s.last = last;
         s.ends = ends, s.end_count = end_count;
-        expected e = {.name = name, .search = settings[i].name, .best = s.best};
+        if (banned_count) s.banned = &padding, s.banned_count = banned_count;
+        expected e = {.name = name, .search = settings[i].name, .hidden_end = end ? *end : -1, .best = s.best};
         snprintf(key, sizeof key, "search.%s.ids", e.search);
         int32_t *texts = golden_i32(golden, key, NULL);
         snprintf(key, sizeof key, "search.%s.offsets", e.search);
@@ -101,7 +120,7 @@ static void search_case(const char *name, int threads, size_t batch_tokens) {
     qn_encoder_unpack(&network->decoder_stack, c.backend);
     qn_model_close(m);
     qn_sequences_free(&sources);
-    free(ids), free(offsets);
+    free(ids), free(offsets), free(end);
     qn_weights_close(golden);
     qn_network_free(network);
     qn_backend_destroy(c.backend);
@@ -115,9 +134,11 @@ static void test_case(void **state) {
     search_case(*state, 3, 60);
 }
 
-static const char *const cases[] = {"seq2seq/marian", "seq2seq/marian-two-vocabularies",
-                                    "seq2seq/bart",   "seq2seq/mbart",
-                                    "seq2seq/t5",     "seq2seq/t5-gated"};
+static const char *const cases[] = {"seq2seq/marian",    "seq2seq/marian-two-vocabularies",
+                                    "seq2seq/bart",      "seq2seq/mbart",
+                                    "seq2seq/t5",        "seq2seq/t5-gated",
+                                    "ct2_models/marian", "ct2_models/bart",
+                                    "ct2_models/mbart",  "ct2_models/t5"};
 
 int main(void) {
     enum { CASES = sizeof cases / sizeof *cases };
