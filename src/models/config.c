@@ -77,19 +77,54 @@ static qn_status read_sharing(qn_model_config *config) {
     return QN_OK;
 }
 
+static qn_status read_llama3(const json_t *json, const char *file, qn_rotary_config *rotary) {
+    QN_TRY(qn_json_real(json, file, "low_freq_factor", true, 1e-3, 1e6, &rotary->slow));
+    QN_TRY(qn_json_real(json, file, "high_freq_factor", true, 1e-3, 1e6, &rotary->fast));
+    QN_TRY(qn_json_real(json, file, "original_max_position_embeddings", true, 1, 1e9, &rotary->trained));
+    if (rotary->fast > rotary->slow) return QN_OK;
+    return qn_fail(QN_ERROR_FORMAT, "%s: \"high_freq_factor\" is %g (expected more than \"low_freq_factor\", %g)", file,
+                   rotary->fast, rotary->slow);
+}
+
+// By how much YaRN makes scores larger, for a factor of positions.
+static double yarn_stretch(double factor, double scale) {
+    return 0.1 * scale * log(factor) + 1;
+}
+
+static qn_status read_yarn(const json_t *json, const char *file, qn_rotary_config *rotary) {
+    double scale = 0, scale_all = 0;
+    rotary->fast = 32, rotary->slow = 1;
+    rotary->whole_pairs = true;
+    QN_TRY(qn_json_real(json, file, "beta_fast", false, 1e-3, 1e6, &rotary->fast));
+    QN_TRY(qn_json_real(json, file, "beta_slow", false, 1e-3, 1e6, &rotary->slow));
+    QN_TRY(qn_json_real(json, file, "original_max_position_embeddings", true, 1, 1e9, &rotary->trained));
+    QN_TRY(qn_json_bool(json, file, "truncate", false, &rotary->whole_pairs));
+    QN_TRY(qn_json_real(json, file, "mscale", false, 0, 1e3, &scale));
+    QN_TRY(qn_json_real(json, file, "mscale_all_dim", false, 0, 1e3, &scale_all));
+    rotary->stretch = yarn_stretch(rotary->factor, 1);
+    if (scale > 0 && scale_all > 0)
+        rotary->stretch = yarn_stretch(rotary->factor, scale) / yarn_stretch(rotary->factor, scale_all);
+    return qn_json_real(json, file, "attention_factor", false, 1e-3, 1e3, &rotary->stretch);
+}
+
 // A scaling of rotary positions. "dynamic" changes angles only beyond max_position_embeddings, which is refused here.
 static qn_status read_scaling(const json_t *json, const char *file, qn_rotary_config *rotary) {
     static const choice kinds[] = {{"default", QN_ROTARY_PLAIN},
                                    {"dynamic", QN_ROTARY_PLAIN},
                                    {"linear", QN_ROTARY_LINEAR},
                                    {"ntk", QN_ROTARY_NTK},
+                                   {"llama3", QN_ROTARY_LLAMA3},
+                                   {"yarn", QN_ROTARY_YARN},
                                    {NULL, 0}};
     int kind = (int)rotary->scaling;
     QN_TRY(choose(json, file, "type", kinds, &kind));
     QN_TRY(choose(json, file, "rope_type", kinds, &kind));
     rotary->scaling = (qn_rotary_scaling)kind;
     QN_TRY(qn_json_real(json, file, "rope_theta", false, 1, 1e12, &rotary->theta));
-    return qn_json_real(json, file, "factor", kind != QN_ROTARY_PLAIN, 1, 1e6, &rotary->factor);
+    QN_TRY(qn_json_real(json, file, "factor", kind != QN_ROTARY_PLAIN, 1, 1e6, &rotary->factor));
+    return kind == QN_ROTARY_LLAMA3 ? read_llama3(json, file, rotary)
+           : kind == QN_ROTARY_YARN ? read_yarn(json, file, rotary)
+                                    : QN_OK;
 }
 
 // The part of a head that turns.

@@ -101,9 +101,9 @@ static void read_rotary(config *c) {
     set(c, "rope_theta", json_real(real(c, "rope.freq_base", 1, 1e12, &(double){10000})));
     if (c->status == QN_OK && qn_gguf_value_of(c->file, key_of(c, "rope.scaling.type", full)))
         c->status = qn_gguf_read_string(c->file, full, &kind, &size);
-    bool linear = size == 6 && memcmp(kind, "linear", 6) == 0;
-    if (c->status == QN_OK && !linear && (size != 4 || memcmp(kind, "none", 4) != 0))
-        c->status = qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"%s\" is \"%.*s\" (expected none or linear)",
+    bool linear = size == 6 && memcmp(kind, "linear", 6) == 0, yarn = size == 4 && memcmp(kind, "yarn", 4) == 0;
+    if (c->status == QN_OK && !linear && !yarn && (size != 4 || memcmp(kind, "none", 4) != 0))
+        c->status = qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"%s\" is \"%.*s\" (expected none, linear or yarn)",
                             qn_gguf_path(c->file), full, size < 60 ? (int)size : 60, kind);
     if (c->status == QN_OK && qn_gguf_find(c->file, "rope_freqs.weight"))
         c->status =
@@ -112,6 +112,13 @@ static void read_rotary(config *c) {
     if (linear)
         set(c, "rope_scaling",
             json_pack("{s:s, s:f}", "rope_type", "linear", "factor", real(c, "rope.scaling.factor", 1, 1e6, NULL)));
+    if (yarn) {
+        double factor = real(c, "rope.scaling.factor", 1, 1e6, NULL);
+        int64_t trained = integer(c, "rope.scaling.original_context_length", 1, MOST_TOKENS, NULL);
+        set(c, "rope_scaling",
+            json_pack("{s:s, s:f, s:I}", "rope_type", "yarn", "factor", factor, "original_max_position_embeddings",
+                      (json_int_t)trained));
+    }
 }
 
 static bool has(const config *c, const char *tensor) {

@@ -22,6 +22,24 @@ qn_status qn_make_sinusoid(size_t rows, size_t d, bool halves, qn_tensor *out) {
 
 // ---- Rotary tables
 
+// The pair that turns so many times within the length of training, as a number between pairs.
+static double pair_of(const qn_rotary_config *f, double turns, size_t width) {
+    return (double)width * log(f->trained / (turns * 2 * M_PI)) / (2 * log(f->theta));
+}
+
+// How much of a frequency is divided by `factor`, 0 to 1.
+static float divided_part(const qn_rotary_config *f, size_t i, size_t width, float frequency) {
+    if (f->scaling == QN_ROTARY_LLAMA3) {
+        double turns = f->trained * (double)frequency / (2 * M_PI);
+        return turns < f->slow ? 1 : turns > f->fast ? 0 : (float)((f->fast - turns) / (f->fast - f->slow));
+    }
+    double low = pair_of(f, f->fast, width), high = pair_of(f, f->slow, width);
+    if (f->whole_pairs) low = floor(low), high = ceil(high);
+    low = fmax(low, 0), high = fmin(high, (double)width - 1);
+    double part = ((double)i - low) / (high <= low && high >= low ? 0.001 : high - low);
+    return (float)fmin(fmax(part, 0), 1);
+}
+
 qn_status qn_rotary_create(const qn_rotary_config *config, size_t width, size_t positions, qn_rotary_tables *out) {
     *out = (qn_rotary_tables){.config = *config, .width = width, .positions = positions};
     size_t half = width / 2, count = positions * half;
@@ -38,6 +56,10 @@ qn_status qn_rotary_create(const qn_rotary_config *config, size_t width, size_t 
         float f = 1.0f / powf(theta, (float)(2 * i) / (float)width);
         if (linear) f /= (float)config->factor;
         if (ntk) f /= powf((float)config->factor, 2.0f / (float)width);
+        if (config->scaling == QN_ROTARY_LLAMA3 || config->scaling == QN_ROTARY_YARN) {
+            float part = divided_part(config, i, width, f);
+            f = f / (float)config->factor * part + f * (1 - part);
+        }
         out->frequency[i] = f;
     }
     return QN_OK;
@@ -45,12 +67,13 @@ qn_status qn_rotary_create(const qn_rotary_config *config, size_t width, size_t 
 
 void qn_rotary_extend(qn_rotary_tables *t, size_t positions) {
     size_t half = t->rotary.half;
+    double length = t->config.stretch > 0 ? t->config.stretch : 1;
     if (positions > t->positions) positions = t->positions;
     for (; t->filled < positions; t->filled++)
         for (size_t i = 0; i < half; i++) {
             double angle = (float)t->filled * t->frequency[i];
-            t->cosine[t->filled * half + i] = (float)cos(angle);
-            t->sine[t->filled * half + i] = (float)sin(angle);
+            t->cosine[t->filled * half + i] = (float)(cos(angle) * length);
+            t->sine[t->filled * half + i] = (float)(sin(angle) * length);
         }
 }
 

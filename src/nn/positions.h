@@ -9,10 +9,17 @@ qn_status qn_make_sinusoid(size_t rows, size_t d, bool halves, qn_tensor *out); 
 
 // Rotary positions: the angle of pair i at position p is p f_i, f_i = theta^(-2 i / width). Longer texts than a model
 // was trained on: LINEAR divides positions by `factor`; NTK takes theta factor and divides f by factor^(2 / width).
-typedef enum { QN_ROTARY_PLAIN, QN_ROTARY_LINEAR, QN_ROTARY_NTK } qn_rotary_scaling;
+// LLAMA3 and YARN (Peng et al. 2023) leave f as it is where it turns often within the length of training, divide it by
+// `factor` where it turns rarely, and go from one to the other between: Llama 3.1 by the number of turns, from `slow`
+// to `fast`; YaRN by the pair, from that which turns `fast` times to that which turns `slow` times. YaRN's cosines and
+// sines are longer by `stretch`.
+typedef enum { QN_ROTARY_PLAIN, QN_ROTARY_LINEAR, QN_ROTARY_NTK, QN_ROTARY_LLAMA3, QN_ROTARY_YARN } qn_rotary_scaling;
 typedef struct {
     double theta, factor;
     qn_rotary_scaling scaling;
+    double slow, fast, trained; // turns; positions of training
+    double stretch;             // 0: 1
+    bool whole_pairs;           // YaRN's ramp begins and ends at whole pairs
 } qn_rotary_config;
 
 typedef struct {

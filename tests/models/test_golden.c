@@ -348,6 +348,8 @@ static void test_bias_alone(void **state) {
 static const char *const cases[] = {
     "families/llama-causal",
     "families/llama-wide-causal",
+    "families/llama-scaled-causal",
+    "families/qwen2-yarn-causal",
     "families/qwen2-causal",
     "families/gpt2-causal",
     "bert/mlm-gelu-w8",
