@@ -147,11 +147,13 @@ static void put_special_names(const qn_tokenizer *t, qn_buffer *out) {
         put_string(out, token_of(t, t->special[i]), strlen(token_of(t, t->special[i])));
         first = false;
     }
-    // What generation looks for: the same tokens under other names, as in RoBERTa.
-    static const struct {
+    // What generation looks for: the same tokens under other names, as in RoBERTa. Without a token in front of texts the
+    // end's stands for it, as in GPT-2: CTranslate2 opens no folder without one.
+    const struct {
         const char *key;
         qn_special_token token;
-    } other[] = {{"bos_token", QN_TOKEN_CLS}, {"eos_token", QN_TOKEN_SEP}};
+    } other[] = {{"bos_token", t->special[QN_TOKEN_CLS] < 0 ? QN_TOKEN_SEP : QN_TOKEN_CLS},
+                 {"eos_token", QN_TOKEN_SEP}};
     for (size_t i = 0; i < 2 && !t->bert; i++) {
         int32_t id = t->special[other[i].token];
         if (id < 0) continue;
