@@ -606,7 +606,7 @@ typedef struct {
     const char *output;        /* run folder; made. A finished or other run there is refused unless `overwrite` */
     bool overwrite;
     const char *resume;        /* "": the last checkpoint of `output` if there is one; a checkpoint's folder; NULL: begin */
-    const char *task;          /* finetune: "classify", "regress", "tag", "answer", "rerank" or "embed"; pretrain's objective: "mlm" of an
+    const char *task;          /* finetune: "classify", "few-shot", "regress", "tag", "answer", "rerank", "embed" or "translate"; pretrain's objective: "mlm" of an
                                 * encoder, "clm" of a decoder; NULL: by the model */
     const char *const *train;  /* data files */
     size_t train_count;
@@ -633,6 +633,7 @@ typedef struct {
     double label_smoothing, layer_decay, dropout; /* dropout < 0: as config.json says */
     bool label_all_tokens;     /* tag: every token of a word is trained, not its first alone */
     bool balanced;             /* class weights n / (labels * count) */
+    int64_t pairs;             /* few-shot: pairs with texts of its class that each text begins, in an epoch */
     int64_t freeze_layers;     /* the first so many layers and the embeddings stay as they are; -1: nothing is frozen */
     qn_embed_training embed;   /* embed */
     int64_t lora_rank;         /* above 0: the weights stay as they are, and only factors of this rank that are added to them and the

@@ -523,20 +523,27 @@ qn_tensor *qn_network_pooled(qn_context *c, qn_network *n, qn_tensor *hidden, qn
     return n->pooler_norm.weight ? norm(c, n, x, &n->pooler_norm) : x;
 }
 
-qn_tensor *qn_network_classify(qn_context *c, qn_network *n, qn_tensor *hidden, qn_ragged batch) {
-    qn_tensor *pooled = qn_network_pooled(c, n, hidden, batch);
-    pooled = qn_drop(c, pooled, n->config.classifier_dropout);
-    return qn_linear(c, pooled, n->classifier.weight, n->classifier.bias, QN_ACTIVATION_NONE);
+static qn_tensor *classify(qn_context *c, qn_network *n, qn_tensor *values) {
+    qn_tensor *kept = qn_drop(c, values, n->config.classifier_dropout);
+    return qn_linear(c, kept, n->classifier.weight, n->classifier.bias, QN_ACTIVATION_NONE);
 }
 
-qn_tensor *qn_network_classify_tokens(qn_context *c, qn_network *n, const qn_tokens *tokens) {
+qn_tensor *qn_network_classify(qn_context *c, qn_network *n, qn_tensor *hidden, qn_ragged batch) {
+    return classify(c, n, qn_network_pooled(c, n, hidden, batch));
+}
+
+qn_tensor *qn_network_class_values(qn_context *c, qn_network *n, const qn_tokens *tokens) {
     qn_ragged batch = tokens->ragged;
-    if (n->config.classifier_mean) return qn_network_classify(c, n, qn_encoder_forward(c, &n->encoder, tokens), batch);
+    if (n->config.classifier_mean) return qn_network_pooled(c, n, qn_encoder_forward(c, &n->encoder, tokens), batch);
     int32_t *one_each = qn_arena_alloc(c->records, batch.sequences + 1, sizeof *one_each);
     if (!one_each) return qn_fail_operation(c, QN_ERROR_MEMORY);
     for (size_t i = 0; i <= batch.sequences; i++) one_each[i] = (int32_t)i;
     qn_tensor *first = qn_encoder_forward_rows(c, &n->encoder, tokens, (qn_rows_read){batch.sequences, batch.offsets});
-    return qn_network_classify(c, n, first, (qn_ragged){batch.sequences, one_each});
+    return qn_network_pooled(c, n, first, (qn_ragged){batch.sequences, one_each});
+}
+
+qn_tensor *qn_network_classify_tokens(qn_context *c, qn_network *n, const qn_tokens *tokens) {
+    return classify(c, n, qn_network_class_values(c, n, tokens));
 }
 
 // What the language model's last product reads.

@@ -194,8 +194,10 @@ qn_status qn_quantized_write(qn_network *network, const qn_exact *exact, const c
 qn_tensor *qn_network_pooled(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch); // [n, d]
 qn_tensor *qn_network_classify(qn_context *c, qn_network *network, qn_tensor *hidden,
                                qn_ragged batch); // logits [n, labels]
-// The same from tokens; the encoder's last layer computes only the rows that the head reads.
+// The same from tokens; the encoder's last layer computes only the rows that the head reads. And what the classifier's
+// last product reads, without its dropout: [n, d]
 qn_tensor *qn_network_classify_tokens(qn_context *c, qn_network *network, const qn_tokens *tokens);
+qn_tensor *qn_network_class_values(qn_context *c, qn_network *network, const qn_tokens *tokens);
 // The stack whose hidden states the output projection reads: the decoder where there is one.
 static inline qn_encoder *qn_network_last_stack(qn_network *n) {
     return n->config.encoder_decoder ? &n->decoder_stack : &n->encoder;

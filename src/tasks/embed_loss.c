@@ -78,8 +78,11 @@ static qn_status distill(const qn_embed_job *j, qn_context *c, qn_tensor *vector
 // Each text shall find those of its own class among all texts of the batch (Khosla et al. 2020).
 static qn_status classes(const qn_embed_job *j, qn_context *c, qn_tensor *vectors, const qn_batch *batch,
                          double *loss) {
-    return qn_class_contrastive_loss(c, qn_similarities(c, vectors, texts_of(c, vectors, 1, 0, 0), j->scale),
-                                     batch->classes, loss);
+    int32_t *own = qn_arena_alloc(c->records, batch->sequences + 1, sizeof *own);
+    if (!own) return QN_ERROR_MEMORY;
+    for (size_t i = 0; i < batch->sequences; i++) own[i] = batch->classes[i / batch->width];
+    qn_tensor *scores = qn_similarities(c, vectors, texts_of(c, vectors, 1, 0, 0), j->scale);
+    return qn_class_contrastive_loss(c, scores, own, loss);
 }
 
 static const qn_embed_loss losses[] = {

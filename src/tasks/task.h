@@ -62,6 +62,8 @@ struct qn_task {
     qn_status (*configure)(qn_job *job, qn_model_config *config);
     // Forward pass of a batch; puts the loss's gradient (scaled by c->loss_scale) on the tape's ends.
     qn_status (*loss)(const qn_job *job, qn_network *network, qn_context *c, const qn_batch *batch, double *loss);
+    // Sets what the loss does not train, from the training data, before the model is measured or saved. May be NULL.
+    qn_status (*settle)(const qn_job *job, qn_model *model);
     // Measures the model. The outcome starts with zeros and is freed by the caller, also after a failure.
     qn_status (*measure)(const qn_job *job, qn_model *model, const qn_dataset *dataset, qn_outcome *out);
     void (*free_own)(qn_job *job); // frees job->own; may be NULL
@@ -73,7 +75,7 @@ qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out);
 // The task that a model's head is for; an error where it has none.
 qn_status qn_task_of(const qn_model *model, const qn_task **out);
 extern const qn_task qn_task_classify, qn_task_multilabel, qn_task_regress, qn_task_tag, qn_task_embed, qn_task_answer,
-    qn_task_rerank, qn_task_translate;
+    qn_task_rerank, qn_task_translate, qn_task_few_shot;
 extern const qn_task qn_task_sts, qn_task_retrieval, qn_task_triplets; // of embeddings, which they only measure
 
 // --- What tasks share

@@ -7,7 +7,7 @@
 
 static const qn_task *const tasks[] = {&qn_task_classify, &qn_task_multilabel, &qn_task_regress,   &qn_task_tag,
                                        &qn_task_embed,    &qn_task_sts,        &qn_task_retrieval, &qn_task_triplets,
-                                       &qn_task_answer,   &qn_task_rerank,     &qn_task_translate};
+                                       &qn_task_answer,   &qn_task_rerank,     &qn_task_translate, &qn_task_few_shot};
 enum { TASKS = sizeof tasks / sizeof *tasks };
 
 qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out) {

@@ -23,12 +23,14 @@ static qn_status loss(qn_trainer *t, qn_context *c, const qn_batch *batch, doubl
     return j->task.task->loss(&j->task, t->network, c, batch, value);
 }
 
+// Settles what the loss does not train, and measures the model on `d`, unless that is NULL.
 static qn_status measure(qn_trainer *t, const qn_dataset *d, qn_outcome *out) {
     const job *j = t->data;
     qn_context c = qn_trainer_inference(t);
     qn_model *model;
     QN_TRY(qn_model_lend(t->network, t->tokenizer, &c, &j->task.encode, &model));
-    qn_status status = j->task.task->measure(&j->task, model, d, out);
+    qn_status status = j->task.task->settle ? j->task.task->settle(&j->task, model) : QN_OK;
+    if (status == QN_OK && d) status = j->task.task->measure(&j->task, model, d, out);
     qn_model_close(model);
     return status;
 }
@@ -125,12 +127,10 @@ static qn_status finish(qn_trainer *t, char **json) {
     char data[512], name[512];
     qn_outcome outcome = {0};
     snprintf(data, sizeof data, "%s, %zu examples", t->options->train[0], qn_dataset_count(&j->train));
-    qn_status status = QN_OK;
-    if (d) {
-        status = measure(t, d, &outcome);
+    qn_status status = measure(t, d, &outcome);
+    if (d)
         snprintf(name, sizeof name, "%s, %zu examples", d == &j->test ? t->options->test : t->options->validation,
                  qn_dataset_count(d));
-    }
     if (status == QN_OK) status = qn_network_save(t->network, t->options->output);
     if (status == QN_OK) status = qn_tokenizer_save(t->tokenizer, t->options->output);
     if (status == QN_OK) status = qn_run_report(t, j->task.task->title, data, d ? name : NULL, d ? &outcome : NULL, d);
@@ -249,6 +249,7 @@ qn_training qn_training_defaults(bool pretraining) {
         .dropout = -1,
         .freeze_layers = -1,
         .mask_probability = 0.15,
+        .pairs = 10,
         .embed = {.query_flops = -1,
                   .document_flops = -1,
                   .margin = -1, .normalize = -1, .no_duplicates = -1},

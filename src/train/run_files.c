@@ -84,9 +84,10 @@ json_t *qn_training_json(const qn_training *o, bool pretraining) {
         FLAG("multi_label", multi_label);
         REAL("label_smoothing_factor", label_smoothing);
         FLAG("balanced", balanced);
+        INTEGER("pairs", pairs);
         FLAG("label_all_tokens", label_all_tokens);
         INTEGER("doc_stride", data.stride);
-        if (o->task && strcmp(o->task, "embed") == 0) {
+        if (o->task && (strcmp(o->task, "embed") == 0 || strcmp(o->task, "few-shot") == 0)) {
             embed_json(&o->embed, json);
             set_text(json, "query_prompt", o->data.query_prompt);
             set_text(json, "document_prompt", o->data.document_prompt);
