@@ -176,6 +176,11 @@ static work run_adamw_idle(const qn_kernels *k) {
     return (work){(double)n, 24.0 * (double)n, 5.0 * UPDATES * (double)n};
 }
 
+static work run_approach(const qn_kernels *k) {
+    k->approach(n, 1e-3f, x, y);
+    return (work){(double)n, 12.0 * (double)n, 3.0 * (double)n};
+}
+
 static work run_to_bf16(const qn_kernels *k) {
     k->to_bf16(n, x, (uint16_t *)(void *)y);
     return (work){(double)n, 6.0 * (double)n, (double)n};

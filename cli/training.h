@@ -67,6 +67,7 @@ typedef struct {
         {"metric-for-best-model", TRAINING(best_metric), "NAME", .help = "metric of the validation data that chooses the best checkpoint", .fallback = "by the task"}, \
         {"early-stopping-patience", TRAINING(patience), "N", .help = "stop after so many evaluations without a better one", .alias = "patience", .fallback = "never"}, \
         {"logging-steps", TRAINING(log_steps), "N", .help = "steps between lines of log.jsonl", .min = 1},             \
+        {"ema", TRAINING(ema), "DECAY", .help = "the model is a running mean of the weights, mean = DECAY mean + (1 - DECAY) weights after each step: 0.999", .max = 0.999999, .fallback = "none"}, \
         {"average-last", TRAINING(average_last), "N", .help = "the model is the mean of the last N checkpoints, not the best one", .fallback = "the best one"}, \
         {"save-total-limit", TRAINING(keep_checkpoints), "N", .help = "newest checkpoints kept, besides the best one", .min = 1}, \
         {"resume", FIELD(training_settings, resume), NULL, .help = "go on from the newest checkpoint in the output folder, if there is one"}, \

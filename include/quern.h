@@ -656,6 +656,7 @@ typedef struct {
     int patience;              /* evaluations without improvement before stopping early; 0: never */
     int64_t log_steps;         /* steps between lines of log.jsonl */
     int keep_checkpoints;      /* last ones kept */
+    double ema;                /* decay of a running mean of the weights, which is what is evaluated and saved: 0.999; 0: none */
     int average_last;          /* the model in the end is the mean of so many last checkpoints' weights; 0: the best or last one */
     const char *command;       /* the command line, for the report */
 

@@ -513,6 +513,7 @@ typedef struct {
     void (*adamw_rows)(qn_backend *b, const qn_adamw *f, const qn_adamw_rows *r, float *gradient); // [rows, d], zeroed
     void (*adamw_idle)(qn_backend *b, const qn_adamw_missed *f, const qn_adamw_rows *r); // the same bits as adamw with
                                                                                          // gradients of zero
+    void (*approach)(qn_backend *b, size_t count, float share, const float *x, float *y); // y += share (x - y)
 } qn_backend_operations;
 
 struct qn_backend {

@@ -18,29 +18,37 @@ static char *numbered(const char *output, const char *prefix, int64_t step) {
 
 enum { NAME_SIZE = 384 };
 
+// Of optimizer.safetensors.
+static const char *const whole_names[] = {"moment1", "moment2", "weights"};
+
 static const char *idle_name(const qn_lazy_table *table, char name[NAME_SIZE]) {
     snprintf(name, NAME_SIZE, "idle.%s", table->parameter->name);
     return name;
 }
 
-// The moments [size], and for each table that trains by rows its rows' updates without a gradient, idle.NAME [rows].
-static qn_status save_optimizer(const char *folder, const qn_optimizer *o) {
+// The moments [size], the weights [size] where the model's file has their mean, and for each table that trains by rows
+// its rows' updates without a gradient, idle.NAME [rows].
+static qn_status save_optimizer(const char *folder, const qn_optimizer *o, const qn_average *average) {
     const int64_t size = (int64_t)o->set->trained;
     size_t rows = 0;
     for (size_t i = 0; i < o->table_count; i++) rows += o->tables[i].parameter->tensor.used->size;
-    qn_st_entry *entries = qn_calloc(2 + o->table_count, sizeof *entries);
+    qn_st_entry *entries = qn_calloc(3 + o->table_count, sizeof *entries);
     char(*names)[NAME_SIZE] = qn_calloc(o->table_count, sizeof *names);
     float *idle = qn_malloc(rows, sizeof *idle), *next = idle;
     char *path = qn_path_join(folder, "optimizer.safetensors");
     qn_status status = entries && names && idle && path ? QN_OK : QN_ERROR_MEMORY;
     if (status == QN_OK) {
-        entries[0] =
-            (qn_st_entry){.name = "moment1", .dtype = QN_ST_F32, .dims = 1, .shape = {size}, .values = o->set->moment1};
-        entries[1] =
-            (qn_st_entry){.name = "moment2", .dtype = QN_ST_F32, .dims = 1, .shape = {size}, .values = o->set->moment2};
+        const float *whole[] = {o->set->moment1, o->set->moment2, average ? average->values : NULL};
+        size_t count = 0;
+        for (; count < 3 && whole[count]; count++)
+            entries[count] = (qn_st_entry){.name = whole_names[count],
+                                           .dtype = QN_ST_F32,
+                                           .dims = 1,
+                                           .shape = {size},
+                                           .values = whole[count]};
         for (size_t i = 0; i < o->table_count; i++) {
             const qn_lazy_table *t = &o->tables[i];
-            entries[2 + i] = (qn_st_entry){.name = idle_name(t, names[i]),
+            entries[count++] = (qn_st_entry){.name = idle_name(t, names[i]),
                                            .dtype = QN_ST_F32,
                                            .dims = 1,
                                            .shape = {(int64_t)t->parameter->tensor.used->size},
@@ -48,7 +56,7 @@ static qn_status save_optimizer(const char *folder, const qn_optimizer *o) {
             qn_optimizer_save_idle(o, i, next);
             next += t->parameter->tensor.used->size;
         }
-        status = qn_safetensors_write(path, entries, 2 + o->table_count, NULL);
+        status = qn_safetensors_write(path, entries, count, NULL);
     }
     free(path);
     free(idle);
@@ -85,13 +93,13 @@ static qn_status save_state(const char *folder, const qn_training_state *state) 
 }
 
 qn_status qn_checkpoint_save(const char *output, qn_network *network, const qn_optimizer *optimizer,
-                             const qn_tokenizer *tokenizer, const qn_training_state *state) {
+                             const qn_average *average, const qn_tokenizer *tokenizer, const qn_training_state *state) {
     char *partial = numbered(output, PARTIAL, state->step), *whole = numbered(output, PREFIX, state->step);
     qn_status status = partial && whole ? qn_remove_tree(partial) : QN_ERROR_MEMORY;
     if (status == QN_OK) status = qn_make_folders(partial);
     if (status == QN_OK) status = qn_network_save(network, partial);
     if (status == QN_OK) status = qn_tokenizer_save(tokenizer, partial);
-    if (status == QN_OK) status = save_optimizer(partial, optimizer);
+    if (status == QN_OK) status = save_optimizer(partial, optimizer, average);
     if (status == QN_OK) status = save_state(partial, state);
     if (status == QN_OK) status = qn_sync_folder(partial);
     if (status == QN_OK) status = qn_rename_folder(partial, whole);
@@ -210,15 +218,28 @@ static qn_status read_idle(qn_weights *moments, qn_optimizer *o, size_t table) {
     return status;
 }
 
-qn_status qn_checkpoint_restore(const char *folder, qn_optimizer *o, qn_training_state *state) {
+// The network has the mean, as it was loaded.
+static qn_status read_weights(qn_weights *file, const char *folder, const int64_t *shape, qn_average *average) {
+    bool there = qn_weights_find(file, whole_names[2]) != NULL;
+    if (there != (average != NULL))
+        return qn_fail(QN_ERROR_ARGUMENT, "%s: was trained with%s a running mean of the weights (expected %s)", folder,
+                       there ? "" : "out", there ? "the same decay" : "none");
+    if (!average) return QN_OK;
+    QN_TRY(qn_weights_read_f32(file, whole_names[2], 1, shape, average->values));
+    qn_average_swap(average);
+    return QN_OK;
+}
+
+qn_status qn_checkpoint_restore(const char *folder, qn_optimizer *o, qn_average *average, qn_training_state *state) {
     *state = (qn_training_state){.best_step = -1};
     QN_TRY(read_state(folder, state));
     const int64_t shape[1] = {(int64_t)o->set->trained};
     char *path = qn_path_join(folder, "optimizer.safetensors");
     qn_weights *moments = NULL;
     qn_status status = path ? qn_weights_open(path, &moments) : QN_ERROR_MEMORY;
-    if (status == QN_OK) status = qn_weights_read_f32(moments, "moment1", 1, shape, o->set->moment1);
-    if (status == QN_OK) status = qn_weights_read_f32(moments, "moment2", 1, shape, o->set->moment2);
+    if (status == QN_OK) status = qn_weights_read_f32(moments, whole_names[0], 1, shape, o->set->moment1);
+    if (status == QN_OK) status = qn_weights_read_f32(moments, whole_names[1], 1, shape, o->set->moment2);
+    if (status == QN_OK) status = read_weights(moments, folder, shape, average);
     qn_optimizer_restore(o, state->updates);
     for (size_t i = 0; status == QN_OK && i < o->table_count; i++) status = read_idle(moments, o, i);
     qn_weights_close(moments);

@@ -4,6 +4,7 @@
 #pragma once
 #include "data/batch.h"
 #include "models/network.h"
+#include "train/average.h"
 #include "train/optimizer.h"
 
 // What trainer_state.json keeps besides the weights.
@@ -22,16 +23,20 @@ typedef struct {
     uint64_t seed;
 } qn_training_state;
 
-// Writes output/checkpoint-STEP with the network, the settled optimizer, the tokenizer and the state.
+// Writes output/checkpoint-STEP with the network, the settled optimizer, the tokenizer and the state. average: NULL, or
+// swapped, so that the network has the mean; the weights themselves are kept beside the moments.
 qn_status qn_checkpoint_save(const char *output, qn_network *network, const qn_optimizer *optimizer,
-                             const qn_tokenizer *tokenizer, const qn_training_state *state);
+                             const qn_average *average, const qn_tokenizer *tokenizer, const qn_training_state *state);
 // The newest checkpoint of a run folder: its path, which the caller frees, or NULL when there is none.
 char *qn_checkpoint_newest(const char *output);
 // The path of the checkpoint of a step; the caller frees it. NULL where memory is short.
 char *qn_checkpoint_path(const char *output, int64_t step);
 // The steps of the checkpoints of a run folder, the newest first; the caller frees them.
 qn_status qn_checkpoint_steps(const char *output, int64_t **steps, size_t *count);
-// Reads state and moments of a checkpoint into the optimizer of a network whose weights have been loaded from it.
-qn_status qn_checkpoint_restore(const char *folder, qn_optimizer *optimizer, qn_training_state *state);
+// Reads state and moments of a checkpoint into the optimizer of a network whose weights have been loaded from it, and
+// with a mean of the weights (or NULL) the weights themselves. A checkpoint that has a mean where none is wanted, or the
+// other way round, is an error.
+qn_status qn_checkpoint_restore(const char *folder, qn_optimizer *optimizer, qn_average *average,
+                                qn_training_state *state);
 // Removes what a killed run left half written, and all but the newest `keep` checkpoints and the one of `best_step`.
 qn_status qn_checkpoint_prune(const char *output, int keep, int64_t best_step);

@@ -74,7 +74,7 @@ static qn_status make_network(const qn_training *o, const char *folder, const ch
     qn_network_options options = {.heads = j->task.task->heads | (j->task.sentence.sparse ? QN_HEAD_MASKED_LM : 0),
                                   .trainable = true,
                                   .seed = o->seed,
-                                  .by_rows = true,
+                                  .by_rows = o->ema == 0, // a mean of the weights reads every row
                                   .frozen = (int)(o->freeze_layers + 1),
                                   .sentence = &j->task.sentence};
     if (qn_training_adapts(o)) {

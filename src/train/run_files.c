@@ -96,6 +96,7 @@ json_t *qn_training_json(const qn_training *o, bool pretraining) {
     INTEGER("eval_steps", eval_steps);
     INTEGER("save_steps", save_steps);
     set_text(json, "metric_for_best_model", o->best_metric);
+    REAL("ema", ema);
     INTEGER("average_last", average_last);
     INTEGER("patience", patience);
     INTEGER("seed", seed);

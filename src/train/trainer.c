@@ -44,6 +44,8 @@ qn_status qn_training_check(const qn_training *o) {
     CHECK(o->accumulation >= 1 && o->accumulation <= 65536,
           "gradient accumulation is out of range (expected 1 to 65536)");
     CHECK(o->average_last >= 0, "the number of checkpoints to average is negative");
+    CHECK(o->ema >= 0 && o->ema < 1, "the decay of the mean of the weights is out of range (expected 0 to below 1)");
+    CHECK(o->ema == 0 || o->average_last == 0, "the mean of the weights and that of the last checkpoints do not go together");
     CHECK(o->label_smoothing >= 0 && o->label_smoothing < 1, "label smoothing is out of range (expected 0 to below 1)");
     CHECK(o->layer_decay > 0 && o->layer_decay <= 1, "layer-wise decay is out of range (expected above 0 to 1)");
     CHECK(o->lora_rank >= 0 && o->lora_rank <= 4096, "LoRA's rank is out of range (expected 0 to 4096)");
@@ -137,8 +139,9 @@ static qn_status begin(qn_trainer *t, const char *checkpoint) {
                                &(qn_optimizer_options){o->beta1, o->beta2, o->epsilon, o->weight_decay, o->layer_decay},
                                &t->optimizer));
     QN_TRY(qn_make_folders(o->output));
+    if (o->ema > 0) QN_TRY(qn_average_create(t->backend, &t->network->parameters, o->ema, &t->average));
     if (checkpoint) {
-        QN_TRY(qn_checkpoint_restore(checkpoint, t->optimizer, &t->state));
+        QN_TRY(qn_checkpoint_restore(checkpoint, t->optimizer, t->average, &t->state));
         if (t->state.seed != o->seed)
             return qn_fail(QN_ERROR_ARGUMENT, "%s: was trained with seed %" PRIu64 ", not %" PRIu64, checkpoint,
                            t->state.seed, o->seed);
@@ -179,7 +182,9 @@ void qn_trainer_free(qn_trainer *t) {
     qn_arena_destroy(t->context.arena);
     qn_arena_destroy(t->context.records);
     qn_optimizer_free(t->optimizer);
+    qn_average_free(t->average);
     t->optimizer = NULL;
+    t->average = NULL;
     qn_runlog_close(t->log);
     if (t->events) qn_tfevents_close(t->events);
     qn_buffer_free(&t->line);
@@ -195,7 +200,11 @@ static qn_status save(qn_trainer *t) {
     QN_TRY(qn_runlog_sync(t->log));
     QN_TRY(qn_tfevents_flush(t->events));
     qn_optimizer_settle(t->optimizer);
-    QN_TRY(qn_checkpoint_save(t->options->output, t->network, t->optimizer, t->tokenizer, &t->state));
+    qn_average_swap(t->average);
+    qn_status status =
+        qn_checkpoint_save(t->options->output, t->network, t->optimizer, t->average, t->tokenizer, &t->state);
+    qn_average_swap(t->average);
+    QN_TRY(status);
     int keep = t->options->keep_checkpoints, average = t->options->average_last;
     return qn_checkpoint_prune(t->options->output, keep > average ? keep : average, t->state.best_step);
 }
@@ -218,7 +227,10 @@ static void say_metrics(qn_trainer *t, bool best) {
 static qn_status evaluate(qn_trainer *t, double epoch) {
     double start = qn_seconds();
     qn_optimizer_settle(t->optimizer);
-    QN_TRY(t->objective->evaluate(t, t->metrics, &t->metric_count));
+    qn_average_swap(t->average);
+    qn_status status = t->objective->evaluate(t, t->metrics, &t->metric_count);
+    qn_average_swap(t->average);
+    QN_TRY(status);
     const qn_metric *chosen = qn_metric_find(t->metrics, t->metric_count, t->best_metric);
     if (!chosen)
         return qn_fail(QN_ERROR_ARGUMENT, "there is no metric \"%s\" to choose the best checkpoint by", t->best_metric);
@@ -348,6 +360,7 @@ static qn_status update(qn_trainer *t, step_result *r, double before) {
     double scale =
         o->max_gradient_norm > 0 && r->norm > o->max_gradient_norm ? o->max_gradient_norm / (r->norm + 1e-6) : 1;
     qn_optimizer_step(t->optimizer, r->rate, scale);
+    if (t->average) qn_average_update(t->average, s->updates == 1);
     return t->backend->status;
 }
 
@@ -452,8 +465,11 @@ qn_status qn_trainer_run(qn_trainer *t, const char *checkpoint) {
     qn_status status = loop(t, prefetch);
     qn_prefetch_stop(prefetch);
     t->state.seconds = elapsed(t);
-    // What follows only reads the weights.
+    // What follows only reads the weights, or rather their mean.
+    qn_average_swap(t->average);
+    qn_average_free(t->average);
     qn_optimizer_free(t->optimizer);
+    t->average = NULL;
     t->optimizer = NULL;
     qn_parameters_free_training(&t->network->parameters);
     qn_arena_trim(t->context.arena);

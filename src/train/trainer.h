@@ -37,6 +37,7 @@ struct qn_trainer {
     qn_context context;
     qn_tape tape;
     qn_optimizer *optimizer;
+    qn_average *average; // of the weights, or NULL
     qn_training_state state;
     qn_schedule schedule;
     qn_runlog *log;

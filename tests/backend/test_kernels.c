@@ -505,6 +505,17 @@ static void check_axpy(const qn_kernels *k) {
     }
 }
 
+static void check_approach(const qn_kernels *k) {
+    for (size_t s = 0; s < SIZES; s++) {
+        size_t n = size_at(s);
+        float *x = random_array(n, -2, 2), *y = random_array(n, -2, 2), *expected = take(n);
+        for (size_t i = 0; i < n; i++) expected[i] = fmaf(0.01f, x[i] - y[i], y[i]);
+        k->approach(n, 0.01f, x, y);
+        assert_same(k->name, "approach", n, y, expected);
+        give_back(k->name, "approach");
+    }
+}
+
 static void check_add_rows(const qn_kernels *k) {
     for (size_t s = 0; s < SIZES; s++) {
         size_t n = size_at(s), row = n + 3, rows = s % 4;

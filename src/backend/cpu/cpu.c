@@ -76,6 +76,7 @@ static const qn_backend_operations operations = {
     .adamw = qn_cpu_adamw,
     .adamw_rows = qn_cpu_adamw_rows,
     .adamw_idle = qn_cpu_adamw_idle,
+    .approach = qn_cpu_approach,
 };
 
 // Twice what is asked for, so that growing lengths do not come here each time; memory that is not used is not taken.

@@ -171,3 +171,4 @@ void qn_cpu_scale(qn_backend *b, size_t count, float factor, const float *x, flo
 double qn_cpu_sum_squares(qn_backend *b, size_t count, const float *x);
 void qn_cpu_adamw(qn_backend *b, const qn_adamw *f, size_t count, float *parameter, float *gradient, float *m,
                   float *v);
+void qn_cpu_approach(qn_backend *b, size_t count, float share, const float *x, float *y);

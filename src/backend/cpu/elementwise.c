@@ -198,3 +198,19 @@ void qn_cpu_adamw(qn_backend *b, const qn_adamw *f, size_t count, float *paramet
                   float *v) {
     qn_cpu_ranges(qn_cpu_of(b), count, GRAIN, adamw, &(adamw_job){f, parameter, gradient, m, v});
 }
+
+typedef struct {
+    float share;
+    const float *x;
+    float *y;
+} approach_job;
+
+static void approach(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)worker;
+    const approach_job *j = arguments;
+    cpu->kernels->approach(last - first, j->share, j->x + first, j->y + first);
+}
+
+void qn_cpu_approach(qn_backend *b, size_t count, float share, const float *x, float *y) {
+    qn_cpu_ranges(qn_cpu_of(b), count, GRAIN, approach, &(approach_job){share, x, y});
+}

@@ -160,7 +160,8 @@ static inline size_t qn_group_panel(size_t groups, bool four) { // bytes
       (const qn_adamw *f, size_t n, float *parameter, float *gradient, float *m,                                       \
        float *v)) /* torch.optim.AdamW; zeroes gradient */                                                             \
     /* `count` updates without a gradient, one after the other; from number `live` on the first moment is zero */      \
-    X(adamw_idle, void, (const qn_adamw *f, size_t count, size_t live, size_t n, float *parameter, float *m, float *v))
+    X(adamw_idle, void, (const qn_adamw *f, size_t count, size_t live, size_t n, float *parameter, float *m, float *v)) \
+    X(approach, void, (size_t n, float share, const float *x, float *y)) /* y += share (x - y) */
 
 // Products in narrow dtypes, which a table has beside the reference only where the CPU has instructions for them.
 #define QN_NARROW_KERNEL_MAP(X)                                                                                        \

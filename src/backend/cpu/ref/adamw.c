@@ -20,3 +20,8 @@ void qn_ref_adamw_idle(const qn_adamw *f, size_t count, size_t live, size_t n, f
             parameter[i] = f[k].decay * parameter[i] - f[k].step * (m[i] / (sqrtf(v[i]) * f[k].correction + f[k].eps));
         }
 }
+
+// One fused step, so that every path has the same bits.
+void qn_ref_approach(size_t n, float share, const float *x, float *y) {
+    for (size_t i = 0; i < n; i++) y[i] = fmaf(share, x[i] - y[i], y[i]);
+}

@@ -53,3 +53,10 @@ void QN_V_NAME(adamw_idle)(const qn_adamw *f, size_t count, size_t live, size_t 
         }
     }
 }
+
+void QN_V_NAME(approach)(size_t n, float share, const float *x, float *y) {
+    V_EACH(n, {
+        v_float y0 = v_get(y + i, w);
+        v_put(y + i, w, v_fma(v_set1(share), v_sub(v_get(x + i, w), y0), y0));
+    });
+}
