@@ -25,6 +25,7 @@ static const option options[] = {
     {"score-column", TRAINING(data.score_column), "NAME", .help = "column of the number to learn",
      .fallback = "by name"},
     TRAINING_LENGTH,
+    {"activation-cache", TRAINING(activation_cache), "MB", .help = "memory for what frozen layers make of the texts, which then run once; more goes to a file; 0: never", .max = 1 << 24},
     TRAINING_LORA,
     {"label-smoothing-factor", TRAINING(label_smoothing), "X", .help = "share of the target spread over all labels",
      .alias = "label-smoothing", .max = 0.999},

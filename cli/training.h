@@ -58,7 +58,8 @@ typedef struct {
         {"max-grad-norm", TRAINING(max_gradient_norm), "X", .help = "gradients are clipped to this norm; 0: never", .min = 0}, \
         {"dropout", TRAINING(dropout), "X", .help = "instead of config.json's", .min = -1, .max = 0.99, .fallback = "config.json's"}, \
         {"layer-decay", TRAINING(layer_decay), "X", .help = "each lower layer's rate is so much smaller", .min = 0.01, .max = 1}, \
-        {"freeze-layers", TRAINING(freeze_layers), "N", .help = "embeddings and the first N layers stay as they are", .unlimited = true, .fallback = "nothing is frozen"}
+        {"freeze-layers", TRAINING(freeze_layers), "N", .help = "embeddings and the first N layers stay as they are", .unlimited = true, .fallback = "nothing is frozen"}, \
+        {"gradient-checkpointing", TRAINING(gradient_checkpointing), NULL, .help = "keep only the input of each layer and run it again in backward: less memory, more time"}
 
 #define TRAINING_RUN                                                                                                   \
     HEADING("The run"),                                                                                                \

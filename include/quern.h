@@ -634,7 +634,12 @@ typedef struct {
     bool label_all_tokens;     /* tag: every token of a word is trained, not its first alone */
     bool balanced;             /* class weights n / (labels * count) */
     int64_t pairs;             /* few-shot: pairs with texts of its class that each text begins, in an epoch */
-    int64_t freeze_layers;     /* the first so many layers and the embeddings stay as they are; -1: nothing is frozen */
+    int64_t freeze_layers;     /* the first so many layers and the embeddings stay as they are, and run without dropout; -1: nothing is
+                                * frozen */
+    size_t activation_cache;   /* finetune: MB of memory for what frozen layers make of the training texts, so that they run once per text;
+                                * what needs more lies in a file of `output` while it trains. 0: they run in each step, to the same bits */
+    bool gradient_checkpointing; /* of each layer only the input is kept, and backward runs it again: less memory, a third more time, the
+                                * same bits (Chen et al. 2016) */
     qn_embed_training embed;   /* embed */
     int64_t lora_rank;         /* above 0: the weights stay as they are, and only factors of this rank that are added to them and the
                                 * task's head are trained (LoRA, Hu et al. 2021). The output is then an adapter's folder, as PEFT's */

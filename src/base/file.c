@@ -41,6 +41,33 @@ qn_status qn_map_file(const char *path, qn_mapping *out) {
     return status;
 }
 
+static qn_status open_unnamed(const char *folder, size_t bytes, int *file) {
+    char *path = qn_path_join(folder, ".scratch-XXXXXX");
+    if (!path) return QN_ERROR_MEMORY;
+    *file = mkstemp(path);
+    if (*file >= 0) unlink(path);
+    free(path);
+    if (*file < 0) return qn_fail_errno(QN_ERROR_IO, "%s: cannot make a file", folder);
+    errno = posix_fallocate(*file, 0, (off_t)bytes); // a full disk is an error now, not a signal later
+    if (errno == 0) return QN_OK;
+    qn_status status = qn_fail_errno(QN_ERROR_IO, "%s: cannot take %zu bytes", folder, bytes);
+    close(*file);
+    return status;
+}
+
+qn_status qn_map_scratch(const char *folder, size_t bytes, void **out) {
+    int file = -1, kind = folder ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    *out = NULL;
+    if (bytes == 0) return QN_OK;
+    if (folder) QN_TRY(open_unnamed(folder, bytes, &file));
+    void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, kind, file, 0);
+    qn_status status =
+        data == MAP_FAILED ? qn_fail_errno(QN_ERROR_MEMORY, "cannot map %zu bytes of memory", bytes) : QN_OK;
+    if (file >= 0) close(file);
+    if (status == QN_OK) *out = data;
+    return status;
+}
+
 void qn_unmap(qn_mapping *mapping) {
     if (mapping->data != NULL) munmap((void *)(uintptr_t)mapping->data, mapping->size);
     *mapping = (qn_mapping){0};

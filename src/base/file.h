@@ -9,6 +9,9 @@ typedef struct {
 
 qn_status qn_map_file(const char *path, qn_mapping *out); // read-only; refuses folders, devices and pipes
 void qn_unmap(qn_mapping *mapping);
+// Memory of `bytes` zeros, which takes room as it is written to. folder: it lies in a file there that has no name, whose
+// room is taken at once (QN_ERROR_IO where there is none); NULL: in no file. Given back by qn_unmap.
+qn_status qn_map_scratch(const char *folder, size_t bytes, void **out);
 // Gives back the memory of a part of a mapping, for what was read and will not be read again soon; then it is read from
 // the file again.
 void qn_forget_pages(const void *data, size_t size);

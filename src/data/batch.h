@@ -51,7 +51,7 @@ typedef struct {
 
 // What the encoder reads of it.
 static inline qn_tokens qn_batch_tokens(const qn_batch *b) {
-    return (qn_tokens){b->tokens, b->ids, b->types, b->positions, {b->sequences, b->offsets}, NULL};
+    return (qn_tokens){b->tokens, b->ids, b->types, b->positions, {b->sequences, b->offsets}, NULL, b->examples};
 }
 
 void qn_batch_free(qn_batch *batch);

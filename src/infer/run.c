@@ -117,7 +117,7 @@ static qn_status gather(qn_model *m, const qn_sequences *s, size_t first, qn_tok
         }
         m->offsets[i - first + 1] = t;
     }
-    *tokens = (qn_tokens){total, m->ids, m->types, m->positions, {last - first, m->offsets}, NULL};
+    *tokens = (qn_tokens){total, m->ids, m->types, m->positions, {last - first, m->offsets}, NULL, NULL};
     *count = last - first;
     return QN_OK;
 }
@@ -152,7 +152,7 @@ qn_status qn_infer_find_exact(qn_model *m, qn_exact **out) {
     if (!places) return QN_ERROR_MEMORY;
     for (size_t i = 0; i < count; i++) places[i] = (int32_t)i, places[count + i] = 0;
     qn_tokens tokens = {count,  m->encoding.count ? m->encoding.ids : &none, places + count,
-                        places, {1, (const int32_t[]){0, (int32_t)count}},   NULL};
+                        places, {1, (const int32_t[]){0, (int32_t)count}},   NULL, NULL};
     qn_arena_reset(m->arena);
     qn_arena_reset(m->records);
     qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};

@@ -148,6 +148,7 @@ static qn_status finish(qn_network *n, const qn_network_options *options) {
     for (size_t i = 0; i < n->parameters.count; i++)
         if (!options->trainable || n->parameters.items[i]->frozen) n->parameters.items[i]->tensor.requires_grad = false;
     QN_TRY(qn_encoder_bind(&n->encoder, &n->parameters));
+    if (options->trainable && !options->lora) n->encoder.frozen = qn_encoder_frozen_depth(&n->encoder);
     return n->config.encoder_decoder ? qn_encoder_bind(&n->decoder_stack, &n->parameters) : QN_OK;
 }
 

@@ -116,6 +116,8 @@ typedef struct {
     qn_tensor *distance_rows; // of the forward pass that runs: the table, normed
     qn_encoder_layer *layers; // [sets of parameters]: one for each layer, or fewer that several layers share
     qn_compute compute;       // of the packed weights
+    size_t frozen; // while recording: 0, or 1 for embeddings that do not train and 1 for each first layer that does not
+    struct qn_frozen_cache *cache; // of what these make of texts (frozen.h), somebody else's; or NULL
 } qn_encoder;
 
 // What cross-attention reads: an encoder's result [S, d], and where its sequences begin. Sequence i of a decoder's
@@ -132,6 +134,7 @@ typedef struct {
     const int32_t *ids, *types, *positions;
     qn_ragged ragged;
     const qn_encoded *source; // of a decoder with cross-attention; it must stand until backward
+    const uint32_t *texts;    // [sequences] numbers of the texts that they are, for the encoder's cache; NULL: unknown
 } qn_tokens;
 
 // Adds a dense layer [out, in] or a norm (in 0) "name.weight", "name.bias" to the set.
@@ -162,6 +165,8 @@ qn_status qn_encoder_find_exact(qn_context *c, qn_encoder *encoder, const qn_tok
 qn_status qn_encoder_pack(qn_encoder *encoder, qn_backend *backend, qn_compute compute, const qn_exact *exact);
 void qn_encoder_unpack(qn_encoder *encoder, qn_backend *backend);
 void qn_encoder_free(qn_encoder *encoder);
+// What of it does not train, as `frozen` counts, by its parameters.
+size_t qn_encoder_frozen_depth(qn_encoder *encoder);
 // Puts what a model from scratch begins with in place of random values: sinusoids where the configuration wants them.
 void qn_encoder_initialize(qn_encoder *encoder);
 // What decoding keeps of a batch's sequences: their keys and values in all layers. Each sequence has memory of its own,

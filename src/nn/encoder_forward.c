@@ -275,9 +275,8 @@ static bool source_fits(qn_context *c, const qn_tokens *tokens) {
     return qn_fail_operation(c, QN_ERROR_ARGUMENT);
 }
 
-// One layer on every row. *sub: see last_layer.
-static qn_tensor *layer(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, qn_tensor **sub,
-                        const qn_tokens *tokens) {
+qn_tensor *qn_encoder_layer_forward(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, qn_tensor **sub,
+                                    const qn_tokens *tokens) {
     qn_encoder_layer *l = qn_layer_at(e, i);
     float drop = e->config.hidden_dropout, drop_result = result_dropout(e);
     if (e->config.pre_norm) {
@@ -299,6 +298,24 @@ static qn_tensor *layer(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, qn
     return qn_encoder_norm(c, e, x, feed_forward(c, e, l, x), &l->feed_forward_norm, drop_result, NULL);
 }
 
+qn_tensor *qn_encoder_run(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor **sub, const qn_tokens *tokens,
+                          size_t first, size_t last) {
+    bool recorded = qn_taping(c);
+    qn_tensor *carry = e->config.pre_norm && !recorded && x ? qn_new_tensor(c, x->rank, x->shape, false) : NULL;
+    for (size_t i = first; x && i < last; i++) {
+        qn_arena_mark mark = qn_arena_save(c->arena);
+        x = (recorded && c->recompute ? qn_encoder_layer_again : qn_encoder_layer_forward)(c, e, i, x, sub, tokens);
+        if (recorded || c->keep) continue;
+        // Without a tape the norms wrote into x's own memory: what the block used beyond it is free again.
+        if (carry && *sub) {
+            memcpy(carry->data, (*sub)->data, qn_count(*sub) * sizeof(float));
+            *sub = carry;
+        }
+        qn_arena_restore(c->arena, mark);
+    }
+    return x;
+}
+
 qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens *tokens, qn_rows_read rows) {
     bool pre = e->config.pre_norm, cross = e->config.cross;
     size_t whole = e->config.layers; // layers that compute every row
@@ -306,26 +323,19 @@ qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens
     if (cross && !source_fits(c, tokens)) return NULL;
     if (e->config.positions >= QN_POSITIONS_ROTARY && too_long(c, e, tokens->ragged)) return NULL;
     extend_rotary(e, tokens->ragged);
-    qn_tensor *x = qn_encoder_start(c, e, tokens);
     e->distance_rows = e->distance_table;
     if (e->distance_norm.weight)
         e->distance_rows = qn_add_norm(c, e->distance_table, NULL, e->distance_norm.weight, e->distance_norm.bias,
                                        e->config.norm_eps, 0, NULL);
     qn_tensor *sub = NULL; // pre-norm: the previous feed-forward's output, not yet added
+    size_t frozen = qn_taping(c) && e->frozen ? e->frozen - 1 : 0;
+    if (frozen > whole) whole = frozen;
+    qn_tensor *x = qn_taping(c) && e->frozen ? qn_encoder_frozen(c, e, tokens, frozen) : qn_encoder_start(c, e, tokens);
     bool packed = whole > 0 && !qn_taping(c) && !c->dropout && e->layers[0].qkv_weight.packed;
-    if (x && packed) qn_encoder_infer(c, e, x, tokens, whole, NULL, &sub);
-    qn_tensor *carry = pre && !qn_taping(c) && !packed && x ? qn_new_tensor(c, x->rank, x->shape, false) : NULL;
-    for (size_t i = 0; x && !packed && i < whole; i++) {
-        qn_arena_mark mark = qn_arena_save(c->arena);
-        x = layer(c, e, i, x, &sub, tokens);
-        if (qn_taping(c) || c->keep) continue;
-        // Without a tape the norms wrote into x's own memory: what the block used beyond it is free again.
-        if (carry && sub) {
-            memcpy(carry->data, sub->data, qn_count(sub) * sizeof(float));
-            sub = carry;
-        }
-        qn_arena_restore(c->arena, mark);
-    }
+    if (x && packed)
+        qn_encoder_infer(c, e, x, tokens, whole, NULL, &sub);
+    else
+        x = qn_encoder_run(c, e, x, &sub, tokens, frozen, whole);
     if (x && whole < e->config.layers)
         x = last_layer(c, e, x, &sub, tokens, rows);
     else if (rows.index && x) {

@@ -21,6 +21,19 @@ static inline qn_tensor *qn_present(qn_tensor *t) {
 
 qn_encoder_layer *qn_layer_at(qn_encoder *e, size_t i); // the parameters that layer i uses
 
+// One layer on every row. *sub, pre-norm: the previous feed-forward's result, which is not yet added to x; NULL at the
+// beginning; afterwards this layer's own.
+qn_tensor *qn_encoder_layer_forward(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, qn_tensor **sub,
+                                    const qn_tokens *tokens);
+// The same while recording, of which only x and *sub are kept until backward computes the layer again (again.c).
+qn_tensor *qn_encoder_layer_again(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, qn_tensor **sub,
+                                  const qn_tokens *tokens);
+// Layers first .. last-1.
+qn_tensor *qn_encoder_run(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor **sub, const qn_tokens *tokens,
+                          size_t first, size_t last);
+// Embeddings and the first `layers` layers, none of which trains: nothing is recorded (frozen.c).
+qn_tensor *qn_encoder_frozen(qn_context *c, qn_encoder *e, const qn_tokens *tokens, size_t layers);
+
 // How layer i attends, but for its distances.
 qn_attention_form qn_encoder_form(const qn_encoder *e, size_t i);
 // What layer i says of distances, where it does: the table's rows through its queries' and keys' products. False after

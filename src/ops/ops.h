@@ -16,6 +16,7 @@ struct qn_context { // qn_context is quern.h's
     qn_tape *tape;      // NULL: inference, nothing is recorded or kept
     qn_compute compute; // of products with weights that are not packed, forward and backward
     bool dropout;       // dropout is on (training)
+    bool recompute;     // an encoder's layers keep only their inputs and run again in backward
     uint64_t seed;      // of this step's dropout
     uint64_t stream;    // next dropout's stream; an operation takes one, so that the order of operations decides
     float loss_scale;   // gradients of losses are multiplied by it (gradient accumulation); 1 normally

@@ -165,7 +165,8 @@ static qn_tensor *encode(const qn_embed_job *j, qn_network *network, qn_context 
     if (!offsets) return qn_fail_operation(c, QN_ERROR_MEMORY);
     for (size_t i = 0; i <= n; i++) offsets[i] = batch->offsets[first + i] - begin;
     qn_tokens tokens = {
-        (size_t)offsets[n], batch->ids + begin, batch->types + begin, batch->positions + begin, {n, offsets}, NULL};
+        (size_t)offsets[n], batch->ids + begin, batch->types + begin, batch->positions + begin, {n, offsets}, NULL,
+        batch->examples + first};
     int32_t *skip = NULL;
     if (j->prompt_tokens[0] || j->prompt_tokens[1]) {
         skip = qn_arena_alloc(c->records, n, sizeof *skip);

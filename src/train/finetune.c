@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "data/loader.h"
 #include "models/gguf_model.h"
+#include "nn/frozen.h"
 #include "train/adapters.h"
 #include "train/run_files.h"
 #include <inttypes.h>
@@ -16,6 +17,7 @@ typedef struct {
     qn_dataset train, validation, test;
     qn_sampler *sampler;
     qn_loader loader;
+    qn_frozen_cache *cache;
 } job;
 
 static qn_status loss(qn_trainer *t, qn_context *c, const qn_batch *batch, double *value) {
@@ -88,6 +90,22 @@ static qn_status make_network(const qn_training *o, const char *folder, const ch
                                       : qn_network_create(&config, &options, out);
     qn_lora_free(&lora);
     return status;
+}
+
+// Layers that do not train run once for each text.
+static qn_status keep_frozen(qn_trainer *t, job *j) {
+    const qn_training *o = t->options;
+    qn_encoder *e = &t->network->encoder;
+    if (!e->frozen || o->activation_cache == 0 || t->network->config.encoder_decoder) return QN_OK;
+    const qn_sequences *texts = &j->train.sequences;
+    QN_TRY(qn_make_folders(o->output));
+    QN_TRY(qn_frozen_cache_create(texts->count, texts->offsets, e->config.hidden, o->activation_cache << 20, o->output,
+                                  &j->cache));
+    e->cache = j->cache;
+    qn_trainer_say(t, "embeddings and %zu layers are frozen and run once per text; what they give takes %.0f MB %s",
+                   e->frozen - 1, (double)qn_frozen_cache_bytes(j->cache) / 1e6,
+                   qn_frozen_cache_in_file(j->cache) ? "in a file" : "of memory");
+    return QN_OK;
 }
 
 static qn_status plan(const qn_training *o, job *j, qn_trainer *t) {
@@ -204,7 +222,7 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
                                            : j->task.task->best_metric;
     QN_TRY(plan(o, j, t));
     say_start(t, *checkpoint);
-    return QN_OK;
+    return keep_frozen(t, j);
 }
 
 qn_status qn_finetune(const qn_training *training, char **json) {
@@ -220,6 +238,7 @@ qn_status qn_finetune(const qn_training *training, char **json) {
     qn_network_free(t.network);
     qn_backend_destroy(t.backend);
     qn_sampler_free(j.sampler);
+    qn_frozen_cache_free(j.cache);
     qn_dataset_free(&j.train);
     qn_dataset_free(&j.validation);
     qn_dataset_free(&j.test);
@@ -248,6 +267,7 @@ qn_training qn_training_defaults(bool pretraining) {
         .layer_decay = 1,
         .dropout = -1,
         .freeze_layers = -1,
+        .activation_cache = 1024,
         .mask_probability = 0.15,
         .pairs = 10,
         .embed = {.query_flops = -1,

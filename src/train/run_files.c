@@ -70,6 +70,7 @@ json_t *qn_training_json(const qn_training *o, bool pretraining) {
     REAL("layer_decay", layer_decay);
     REAL("dropout", dropout);
     INTEGER("freeze_layers", freeze_layers);
+    FLAG("gradient_checkpointing", gradient_checkpointing);
     if (pretraining) {
         REAL("mlm_probability", mask_probability);
         FLAG("whole_word", whole_word);
@@ -84,6 +85,7 @@ json_t *qn_training_json(const qn_training *o, bool pretraining) {
         FLAG("multi_label", multi_label);
         REAL("label_smoothing_factor", label_smoothing);
         FLAG("balanced", balanced);
+        INTEGER("activation_cache", activation_cache);
         INTEGER("pairs", pairs);
         FLAG("label_all_tokens", label_all_tokens);
         INTEGER("doc_stride", data.stride);

@@ -167,6 +167,7 @@ static qn_status begin(qn_trainer *t, const char *checkpoint) {
         return qn_fail(QN_ERROR_UNSUPPORTED, "dtype %s: this CPU has no products in it (expected f32)", o->dtype);
     t->context = (qn_context){.backend = t->backend,
                               .compute = compute,
+                              .recompute = o->gradient_checkpointing,
                               .arena = qn_arena_create(1 << 22),
                               .records = qn_arena_create(1 << 16),
                               .loss_scale = 1.0f / (float)o->accumulation};
