@@ -50,6 +50,7 @@
     X(tokenizer)                                                                                                       \
     X(pretrain)                                                                                                        \
     X(finetune)                                                                                                        \
+    X(tune)                                                                                                            \
     X(merge)                                                                                                           \
     X(eval)                                                                                                            \
     X(predict)                                                                                                         \

@@ -35,7 +35,7 @@ static void on_step(void *user, const qn_training_step *step) {
     fflush(stderr);
 }
 
-static void on_message(void *user, const char *message) {
+void print_line(void *user, const char *message) {
     screen *s = user;
     fprintf(stderr, "%s%s\n", s->open ? "\r\033[K" : "", message);
     s->open = false;
@@ -76,7 +76,7 @@ int run_training(const training_settings *settings, qn_status (*train)(const qn_
     t.user = &s;
     if (!settings->quiet) {
         t.on_step = on_step;
-        t.on_message = on_message;
+        t.on_message = print_line;
         t.progress_width = s.width;
         t.progress_unicode = unicode();
     }

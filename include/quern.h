@@ -681,6 +681,40 @@ QN_API qn_training qn_training_defaults(bool pretraining);
 QN_API qn_status qn_finetune(const qn_training *training, char **json);
 QN_API qn_status qn_pretrain(const qn_training *training, char **json);
 
+/* ---- A search for settings ------------------------------------------------------------------------------------------- */
+
+/* A training of a search, with the settings that were searched. */
+typedef struct {
+    int64_t number;            /* from 1 */
+    const char *stage;         /* "first", "halving", "near the best" */
+    double learning_rate, epochs;
+    size_t batch_size;
+    int64_t freeze_layers;     /* as in qn_training */
+    size_t layers;             /* of the model */
+    const char *metric;        /* of the validation file, by which trials are compared */
+    double value;              /* NaN: the training diverged */
+    bool lower_is_better, best; /* best: of all trials so far */
+    double seconds;
+} qn_trial;
+
+typedef struct {
+    qn_training training;      /* of all trials. output is the search's folder; learning_rate and batch_size are where it begins, epochs is the
+                                * longest training; a validation file is needed */
+    double minutes;            /* of the whole search, resumes included */
+    double least_rate, most_rate;
+    size_t least_batch, most_batch; /* examples; equal bounds settle a setting */
+    bool search_depth;         /* how many of the first layers are frozen; not with freeze_layers from 0 on, nor with LoRA */
+    size_t most_trials;        /* 0: as many as there is time for */
+    void (*on_trial)(void *user, const qn_trial *trial); /* after each one, with training.user; may be NULL */
+} qn_tuning;
+
+QN_API qn_tuning qn_tuning_defaults(void);
+/* Searches learning rate, batch size, epochs and depth of a fine-tuning: successive halving over random settings (Jamieson & Talwalkar
+ * 2016), then settings near the best. The folder then holds best/ (the best trial's model), trials.jsonl and report.html. With
+ * training.resume "" a search goes on that was stopped, or whose time was over, if it gets more. *json (free() it; NULL is allowed) has the
+ * best settings, and with a test file its measures. */
+QN_API qn_status qn_tune(const qn_tuning *tuning, char **json);
+
 /* ---- Tensors and operations (advanced) -------------------------------------------------------------------------------
  *
  * The pieces that models are made of, for layers built by hand (examples/layer.c). They are the functions that the library

@@ -5,6 +5,7 @@
 #include "models/gguf_model.h"
 #include "nn/frozen.h"
 #include "train/adapters.h"
+#include "train/finetune.h"
 #include "train/run_files.h"
 #include <inttypes.h>
 #include <math.h>
@@ -225,7 +226,22 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
     return keep_frozen(t, j);
 }
 
-qn_status qn_finetune(const qn_training *training, char **json) {
+static qn_status finish_trial(qn_trainer *t, qn_run_result *result) {
+    const job *j = t->data;
+    const qn_metric *chosen = qn_metric_find(t->metrics, t->metric_count, t->best_metric);
+    if (!chosen) return qn_fail(QN_ERROR_ARGUMENT, "a trial was not measured (expected a validation file)");
+    *result = (qn_run_result){.value = t->state.best_value,
+                              .lower_is_better = chosen->lower_is_better,
+                              .passes = t->state.tokens / (double)j->train.sequences.tokens,
+                              .evaluation = t->evaluating};
+    snprintf(result->metric, sizeof result->metric, "%s", t->best_metric);
+    QN_TRY(qn_trainer_take_final(t)); // settled when it was measured
+    QN_TRY(qn_network_save(t->network, t->options->output));
+    return qn_tokenizer_save(t->tokenizer, t->options->output);
+}
+
+// json or result: NULL.
+static qn_status finetune(const qn_training *training, char **json, qn_run_result *result) {
     job j = {0};
     qn_trainer t = {.options = training, .pretraining = false, .data = &j};
     qn_tokenizer *tokenizer = NULL;
@@ -233,7 +249,7 @@ qn_status qn_finetune(const qn_training *training, char **json) {
     if (json) *json = NULL;
     qn_status status = prepare(&t, &j, &tokenizer, &checkpoint);
     if (status == QN_OK) status = qn_trainer_run(&t, checkpoint);
-    if (status == QN_OK) status = finish(&t, json);
+    if (status == QN_OK) status = result ? finish_trial(&t, result) : finish(&t, json);
     qn_trainer_free(&t);
     qn_network_free(t.network);
     qn_backend_destroy(t.backend);
@@ -246,6 +262,14 @@ qn_status qn_finetune(const qn_training *training, char **json) {
     qn_tokenizer_free(tokenizer);
     free(checkpoint);
     return status;
+}
+
+qn_status qn_finetune(const qn_training *training, char **json) {
+    return finetune(training, json, NULL);
+}
+
+qn_status qn_finetune_trial(const qn_training *training, qn_run_result *result) {
+    return finetune(training, NULL, result);
 }
 
 qn_training qn_training_defaults(bool pretraining) {

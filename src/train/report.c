@@ -143,35 +143,50 @@ void qn_report_metric_value(const char *name, double value, qn_buffer *out) {
 
 // ---- head and summary ---------------------------------------------------------------------------
 
-static void put_head(const qn_report *report, qn_buffer *out) {
+static void put_head(const char *title, qn_buffer *out) {
     qn_buffer_text(
         out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\n"
              "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"/>\n"
              // Nothing may be loaded from anywhere, and no text of the run can become more than text.
              "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';style-src 'unsafe-inline';"
              "script-src 'unsafe-inline'\"/>\n<meta name=\"generator\" content=\"Quern\"/>\n<title>");
-    qn_report_text(report->title ? report->title : "Run", out);
+    qn_report_text(title, out);
     qn_buffer_text(out, " \u00b7 Quern</title>\n<style>\n");
     for (int i = 0; qn_plot_css[i]; i++) qn_buffer_text(out, qn_plot_css[i]);
     for (int i = 0; qn_report_css[i]; i++) qn_buffer_text(out, qn_report_css[i]);
     qn_buffer_text(out, "</style></head>\n<body><main>\n");
 }
 
-static void put_title(const qn_report *report, qn_buffer *out) {
+void qn_report_begin(const char *title, const char *task, const char *date, qn_buffer *out) {
+    const char *const over[] = {task, date};
+    put_head(title, out);
     qn_buffer_text(out, "<header><p class=\"over\">Quern");
-    if (report->task) {
+    for (int i = 0; i < 2; i++) {
+        if (!over[i]) continue;
         qn_buffer_text(out, "<span>");
-        qn_report_text(report->task, out);
-        qn_buffer_text(out, "</span>");
-    }
-    if (report->date) {
-        qn_buffer_text(out, "<span>");
-        qn_report_text(report->date, out);
+        qn_report_text(over[i], out);
         qn_buffer_text(out, "</span>");
     }
     qn_buffer_text(out, "</p>\n<h1>");
-    qn_report_text(report->title ? report->title : "Run", out);
+    qn_report_text(title, out);
     qn_buffer_text(out, "</h1>\n");
+}
+
+void qn_report_end(const char *version, const char *numbers, qn_buffer *out) {
+    qn_buffer_text(out, "<footer>Made by Quern");
+    if (version) {
+        qn_buffer_char(out, ' ');
+        qn_report_text(version, out);
+    }
+    qn_buffer_printf(out, ". The numbers behind the curves are in %s beside this file.</footer>\n</main>\n<script>\n",
+                     numbers);
+    for (int i = 0; qn_plot_js[i]; i++) qn_buffer_text(out, qn_plot_js[i]);
+    for (int i = 0; qn_report_js[i]; i++) qn_buffer_text(out, qn_report_js[i]);
+    qn_buffer_text(out, "</script></body></html>\n");
+}
+
+static void put_title(const qn_report *report, qn_buffer *out) {
+    qn_report_begin(report->title ? report->title : "Run", report->task, report->date, out);
     const char *const lines[] = {report->model, report->data};
     for (int i = 0; i < 2; i++) {
         if (!lines[i]) continue;
@@ -335,7 +350,6 @@ static void put_cards(const qn_report *report, qn_buffer *out) {
 
 qn_status qn_report_html(const qn_report *report, qn_buffer *out) {
     bool results = qn_report_has_results(report), warnings = qn_report_has_warnings(report);
-    put_head(report, out);
     put_title(report, out);
     qn_buffer_text(out, "<nav>");
     put_link("training", "Training", report->history && report->history->rows > 0, out);
@@ -353,16 +367,7 @@ qn_status qn_report_html(const qn_report *report, qn_buffer *out) {
     qn_report_speed(report, !speed_placed, out);
     qn_report_warnings(report, out);
     qn_report_arguments(report, out);
-    qn_buffer_text(out, "<footer>Made by Quern");
-    if (report->version) {
-        qn_buffer_char(out, ' ');
-        qn_report_text(report->version, out);
-    }
-    qn_buffer_text(out,
-                   ". The numbers behind the curves are in log.jsonl beside this file.</footer>\n</main>\n<script>\n");
-    for (int i = 0; qn_plot_js[i]; i++) qn_buffer_text(out, qn_plot_js[i]);
-    for (int i = 0; qn_report_js[i]; i++) qn_buffer_text(out, qn_report_js[i]);
-    qn_buffer_text(out, "</script></body></html>\n");
+    qn_report_end(report->version, "log.jsonl", out);
     return qn_buffer_status(out);
 }
 

@@ -17,7 +17,10 @@ void qn_report_arguments(const qn_report *report, qn_buffer *out);
 bool qn_report_has_results(const qn_report *report);
 bool qn_report_has_warnings(const qn_report *report);
 
-// Pieces of HTML.
+// Pieces of HTML. A page begins with its title, over which stand `task` and `date`, and ends with the file's name that
+// has the numbers.
+void qn_report_begin(const char *title, const char *task, const char *date, qn_buffer *out);
+void qn_report_end(const char *version, const char *numbers, qn_buffer *out);
 void qn_report_text(const char *text, qn_buffer *out);                                       // escaped; NULL is nothing
 void qn_report_section(const char *id, const char *title, const char *note, qn_buffer *out); // opens <section>
 double qn_report_last_step(const qn_history *history);                                       // 0 when there is none

@@ -242,6 +242,7 @@ static qn_status evaluate(qn_trainer *t, double epoch) {
         t->state.evaluations_without_improvement = 0;
     } else
         t->state.evaluations_without_improvement++;
+    t->evaluating += qn_seconds() - start;
     qn_runlog_begin(t->log, "eval", t->state.step);
     qn_runlog_real(t->log, "epoch", epoch);
     qn_runlog_metrics(t->log, t->metrics, t->metric_count);
