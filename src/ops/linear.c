@@ -30,6 +30,10 @@ static void backward(void *context, void *content) {
         c->backend->ops->activation_narrow_backward(c->backend, r->f, qn_count(r->y), r->pre_narrow, dz, dz);
     else if (r->f != QN_ACTIVATION_NONE)
         c->backend->ops->activation_backward(c->backend, r->f, qn_count(r->y), r->pre, dz, dz);
+    if (!c->keep) { // nobody reads y again
+        qn_arena_recycle(c->arena, r->pre, qn_count(r->y), sizeof *r->pre);
+        qn_arena_recycle(c->arena, r->pre_narrow, qn_count(r->y), sizeof *r->pre_narrow);
+    }
     if (!qn_value(c, r->x)) return;
     bool accumulate = false;
     float *dx = qn_gradient(c, r->x, &accumulate);

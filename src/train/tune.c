@@ -269,6 +269,7 @@ static qn_status try(search *s, qn_trial settings, const char *stage, double mos
     double needed = s->fixed + t.epochs * s->per_epoch;
     if (!known && elapsed(s) + (most_minutes > 0 ? 0 : needed) > 60 * s->o->minutes) s->ended = true;
     if (s->ended) return QN_OK;
+    if (!known && asked_to_stop(s)) return say_interrupted(s, 0);
     QN_TRY(qn_grow((void **)&s->trials, &s->capacity, s->count + 1, sizeof *s->trials));
     t.number = (int64_t)s->count + 1;
     if (known) {

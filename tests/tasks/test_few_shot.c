@@ -65,6 +65,7 @@ static void losses_of_scores_train_too(void **state) {
     char *json;
     qn_training t = training("cosine");
     t.embed.loss = "cosine";
+    t.epochs = 6;
     assert_ok(qn_finetune(&t, &json));
     assert_non_null(strstr(json, "\"accuracy\": 1"));
     free(json);
