@@ -2,7 +2,7 @@
 batches, with the same schedule. Prints a JSON object with the time, tokens and loss of each step, and writes the model to --output.
 
     peer_translate.py MODEL TRAIN.tsv --threads N --max-steps N --batch-tokens N [--output DIR] [--learning-rate X] [--warmup-steps N]
-        [--label-smoothing X] [--dropout X] [--max-length N] [--seed N] [--grouped]
+        [--label-smoothing X] [--dropout X] [--max-length N] [--seed N] [--grouped] [--bf16]
 
 MODEL is a folder that Quern wrote: with --learning-rate 0 --max-steps 1 one with the weights that every run begins with. The order of pairs is
 drawn as Quern draws it (src/data/sampler.c): Philox numbers of seed and epoch, and batches of as many pairs as fit the tokens of both sides.
@@ -113,6 +113,7 @@ def main():
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--grouped", action="store_true")
+    parser.add_argument("--bf16", action="store_true")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
     torch.set_flush_denormal(True)
@@ -135,7 +136,8 @@ def main():
             group["lr"] = a.learning_rate * rate
         x, y = [sides[0][i] for i in batch], [sides[1][i] for i in batch]
         ids, inputs, labels = padded(x, pad), padded([[start] + row[:-1] for row in y], pad), padded(y, -100)
-        logits = model(input_ids=ids, attention_mask=(ids != pad).long(), decoder_input_ids=inputs).logits
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=a.bf16):
+            logits = model(input_ids=ids, attention_mask=(ids != pad).long(), decoder_input_ids=inputs).logits.float()
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, label_smoothing=a.label_smoothing)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -7,6 +7,17 @@ static float *place(qn_context *c, qn_tensor *x) {
     return qn_taping(c) ? qn_gradient_to_write(c, x) : NULL;
 }
 
+// A product without an activation keeps a record but never reads its result again, and neither does anybody else: the
+// gradient takes its place. The logits of a vocabulary are the largest values of a training.
+static float *place_of_logits(qn_context *c, qn_tensor *logits) {
+    bool spent = logits->record && !logits->again && !logits->has_grad;
+    if (!qn_taping(c) || c->keep || !spent) return place(c, logits);
+    logits->grad = logits->data;
+    logits->data = NULL;
+    logits->has_grad = true;
+    return logits->grad;
+}
+
 qn_status qn_cross_entropy(qn_context *c, qn_tensor *logits, const int32_t *targets, const float *class_weights,
                            float smoothing, double *loss) {
     *loss = 0;
@@ -29,8 +40,8 @@ qn_status qn_cross_entropy(qn_context *c, qn_tensor *logits, const int32_t *targ
                                   .class_weights = class_weights,
                                   .smoothing = smoothing,
                                   .total_weight = total / c->loss_scale,
-                                  .loss = loss,
-                                  .dlogits = place(c, logits)};
+                                  .loss = loss};
+    args.dlogits = place_of_logits(c, logits);
     if (c->status != QN_OK) return c->status;
     c->backend->ops->cross_entropy(c->backend, &args);
     qn_gradient_written(c, logits, args.dlogits);

@@ -5,8 +5,9 @@
 
 typedef struct {
     const qn_cross_entropy_args *a;
-    double *losses;   // [T]
-    float weight_sum; // sum of class weights (or C)
+    double *losses;       // [T]
+    const float *weights; // [C] the class weights, or ones; NULL without smoothing
+    float weight_sum;     // their sum
 } cross_entropy_job;
 
 // With p = softmax(z), class weights w, smoothing e, target y and W = the batch's sum of w_y
@@ -30,16 +31,15 @@ static void cross_entropy_rows(qn_cpu *cpu, const void *arguments, size_t first,
             continue;
         }
         float target = (1 - a->smoothing) * (w ? w[y] : 1), top = k->max(classes, z), zy = z[y], smooth = 0;
-        if (share > 0) // sum_c w_c z_c, before dlogits may overwrite the logits
-            for (size_t c = 0; c < classes; c++) smooth += (w ? w[c] : 1) * (z[c] - top);
+        if (share > 0) // sum_c w_c (z_c - top), before dlogits may overwrite the logits
+            smooth = k->dot(classes, job->weights, z) - job->weight_sum * top;
         float sum = k->exp_sum(classes, z, 1.0f, top, dz), log_sum = logf(sum);
         job->losses[i] =
             (double)target * (log_sum - (zy - top)) + (double)share * ((double)job->weight_sum * log_sum - smooth);
         if (!a->dlogits) continue;
         float factor = (float)(1 / a->total_weight);
         k->scale(classes, (target + share * job->weight_sum) * factor / sum, dz, dz);
-        if (share > 0)
-            for (size_t c = 0; c < classes; c++) dz[c] -= share * (w ? w[c] : 1) * factor;
+        if (share > 0) k->axpy(classes, -share * factor, job->weights, dz);
         dz[y] -= target * factor;
     }
 }
@@ -52,10 +52,18 @@ static double in_order(const double *values, size_t count) {
 
 void qn_cpu_cross_entropy(qn_backend *b, const qn_cross_entropy_args *a) {
     qn_cpu *cpu = qn_cpu_of(b);
-    cross_entropy_job job = {.a = a, .losses = (double *)(void *)qn_cpu_shared_scratch(cpu, 2 * a->rows)};
+    size_t ones = a->smoothing > 0 && !a->class_weights ? a->classes : 0;
+    cross_entropy_job job = {.a = a, .losses = (double *)(void *)qn_cpu_shared_scratch(cpu, 2 * a->rows + ones)};
     *a->loss = 0;
     if (!job.losses || !qn_cpu_worker_scratch(cpu, a->classes)) return;
-    for (size_t c = 0; c < a->classes; c++) job.weight_sum += a->class_weights ? a->class_weights[c] : 1;
+    float *one = (float *)(void *)(job.losses + a->rows);
+    for (size_t c = 0; c < ones; c++) one[c] = 1;
+    job.weights = ones ? one : a->class_weights;
+    job.weight_sum = (float)a->classes;
+    if (a->class_weights) {
+        job.weight_sum = 0;
+        for (size_t c = 0; c < a->classes; c++) job.weight_sum += a->class_weights[c];
+    }
     qn_cpu_ranges(cpu, a->rows, 8, cross_entropy_rows, &job);
     if (a->total_weight > 0) *a->loss = in_order(job.losses, a->rows) / a->total_weight;
 }

@@ -2,7 +2,7 @@
 // Words pair what is summed over: outputs for dx, tokens for dW.
 #include "backend/cpu/cpu.h"
 
-enum { TOKENS = 64 }; // of a task that rounds; even
+enum { TOKENS = 64, OUTS = 1024 }; // of a task that rounds, even; outputs that stay in the cache until both are made
 
 typedef struct {
     qn_cpu *cpu;
@@ -22,14 +22,17 @@ static void round_tokens(const job_t *job, size_t index) {
     const qn_cpu *cpu = job->cpu;
     size_t in = a->weight.in, out = a->weight.out, width = cpu->kernels->panel_width, first = index * TOKENS;
     size_t tokens = qn_smaller(TOKENS, a->rows - first), last = first + tokens;
-    for (size_t t = first; t < last && job->dy; t++) {
-        qn_word *row = job->dy + t * job->out_pairs;
-        row[job->out_pairs - 1] = 0;
-        cpu->kernels->to_bf16(out, a->dy + t * out, (uint16_t *)(void *)row);
+    for (size_t t = first; t < last && job->dy; t++) job->dy[t * job->out_pairs + job->out_pairs - 1] = 0;
+    for (size_t o = 0; o < out; o += OUTS) {
+        size_t outs = qn_smaller(OUTS, out - o);
+        for (size_t t = first; t < last && job->dy; t++)
+            cpu->kernels->to_bf16(outs, a->dy + t * out + o,
+                                  (uint16_t *)(void *)(job->dy + t * job->out_pairs + o / 2));
+        if (job->x_by_token)
+            cpu->kernels->narrow_pairs(tokens, outs, a->dy + first * out + o, out,
+                                       job->dy_by_token + first / 2 * job->outs + o, job->outs);
     }
     if (!job->x_by_token) return;
-    cpu->kernels->narrow_pairs(tokens, out, a->dy + first * out, out, job->dy_by_token + first / 2 * job->outs,
-                               job->outs);
     for (size_t column = 0; column < in; column += width) {
         size_t columns = qn_smaller(width, in - column), from = first * in + column;
         qn_word *words = job->x_by_token + column * job->token_pairs + first / 2 * width;
