@@ -844,6 +844,11 @@ QN_API qn_tensor *qn_similarities(qn_context *context, qn_tensor *a, qn_tensor *
  * [n, width - 1] */
 QN_API qn_tensor *qn_group_scores(qn_context *context, qn_tensor *x, size_t width, bool distance);
 
+/* Draws from normal variables of which each row x [T, 2 n] has the means, then the logarithms of the variances: mean + exp(log variance
+ * / 2) noise -> [T, n], through which gradients pass (the reparameterization of Kingma & Welling 2013). The noise is a function of
+ * qn_context_dropout's seed, the number of the operation since that call and the element's place. */
+QN_API qn_tensor *qn_reparameterize(qn_context *context, qn_tensor *x);
+
 /* Losses: the mean over the batch in *loss; while recording, the gradient of their input too. They return the context's status. */
 
 /* Softmax cross-entropy of logits [T, C]: targets [T], one class per row, negative for none; class_weights [C] or NULL; smoothing is
@@ -859,6 +864,10 @@ QN_API qn_status qn_span_cross_entropy(qn_context *context, qn_tensor *logits, q
 QN_API qn_status qn_binary_cross_entropy(qn_context *context, qn_tensor *logits, const float *targets, double *loss);
 /* predictions, targets [n, C] */
 QN_API qn_status qn_mean_squared_error(qn_context *context, qn_tensor *predictions, const float *targets, double *loss);
+
+/* How far such variables x [T, 2 n] are from standard normal ones: the mean over rows of KL(N(mean, variance) || N(0, 1)), in nats. The
+ * gradient is that of weight times it; *loss is without the weight. */
+QN_API qn_status qn_gaussian_divergence(qn_context *context, qn_tensor *x, float weight, double *loss);
 
 /* Of similarities or distances of texts, which examples have one or more of: */
 /* CoSENT, log(1 + sum over pairs i, j with targets_i > targets_j of exp(scale (s_j - s_i))): scores [n, 1], targets [n] */

@@ -363,6 +363,28 @@ typedef struct {
     float *dx;               // written; NULL: loss alone
 } qn_elementwise_loss_args;
 
+// Rows of independent normal variables: of each row x [T, 2 n] has the means, then the logarithms of the variances.
+typedef struct {
+    size_t rows, n;
+    const float *x;        // [T, 2 n]
+    uint64_t seed, stream; // of the noise, which is also a function of row and column: backward draws it again
+    float *y;              // [T, n] mean + exp(log variance / 2) noise
+    // backward only
+    const float *dy; // [T, n]
+    float *dx;       // [T, 2 n]
+    bool accumulate;
+} qn_gaussian_args;
+
+// How far they are from standard normal ones: the sum over rows of KL(N(mean, variance) || N(0, 1)).
+typedef struct {
+    size_t rows, n;
+    const float *x; // [T, 2 n]
+    double divisor; // of the sum
+    double weight;  // of the gradient
+    double *loss;   // host
+    float *dx;      // [T, 2 n] written; NULL: loss alone
+} qn_gaussian_divergence_args;
+
 typedef struct {
     size_t sequences;
     const int32_t *offsets; // [n+1], host
@@ -504,6 +526,9 @@ typedef struct {
     void (*span_cross_entropy)(qn_backend *b, const qn_span_cross_entropy_args *a);
     void (*binary_cross_entropy)(qn_backend *b, const qn_elementwise_loss_args *a); // on logits
     void (*mean_squared_error)(qn_backend *b, const qn_elementwise_loss_args *a);
+    void (*gaussian_forward)(qn_backend *b, const qn_gaussian_args *a);
+    void (*gaussian_backward)(qn_backend *b, const qn_gaussian_args *a);
+    void (*gaussian_divergence)(qn_backend *b, const qn_gaussian_divergence_args *a);
     void (*add)(qn_backend *b, size_t count, const float *x, float *y); // y += x
     void (*scale)(qn_backend *b, size_t count, float factor, const float *x, float *y,
                   bool accumulate); // y (+)= factor x; y may be x

@@ -399,6 +399,22 @@ static void test_losses(void **state) {
     }
 }
 
+static double gaussian(qn_context *c, qn_tensor **p) {
+    double loss, j = weighed(c, qn_reparameterize(c, p[0]));
+    assert_ok(qn_gaussian_divergence(c, p[0], 0.7f, &loss));
+    return j + 0.7 * loss + weighed(c, qn_reparameterize(c, p[0]));
+}
+
+// Draws from normal variables, and their distance from standard ones.
+static void test_gaussian(void **state) {
+    (void)state;
+    static const size_t rows[] = {0, 1, 21}, widths[] = {3, 1, 5};
+    for (size_t i = 0; i < 3; i++) {
+        qn_tensor *p[] = {random_matrix(rows[i], 2 * widths[i], 6)};
+        check_gradients("reparameterization and divergence", gaussian, p, 1, TOLERANCE);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear),        cmocka_unit_test(test_activation),
@@ -411,6 +427,7 @@ int main(void) {
         cmocka_unit_test(test_gated_and_rms), cmocka_unit_test(test_span_loss),
         cmocka_unit_test(test_disentangled),
         cmocka_unit_test(test_adapters),
+        cmocka_unit_test(test_gaussian),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -155,6 +155,10 @@ void qn_cpu_cross_entropy(qn_backend *b, const qn_cross_entropy_args *a);
 void qn_cpu_span_cross_entropy(qn_backend *b, const qn_span_cross_entropy_args *a);
 void qn_cpu_binary_cross_entropy(qn_backend *b, const qn_elementwise_loss_args *a);
 void qn_cpu_mean_squared_error(qn_backend *b, const qn_elementwise_loss_args *a);
+// gaussian.c
+void qn_cpu_gaussian_forward(qn_backend *b, const qn_gaussian_args *a);
+void qn_cpu_gaussian_backward(qn_backend *b, const qn_gaussian_args *a);
+void qn_cpu_gaussian_divergence(qn_backend *b, const qn_gaussian_divergence_args *a);
 // elementwise.c
 void qn_cpu_activation_forward(qn_backend *b, qn_activation f, size_t count, const float *x, float *y);
 void qn_cpu_activation_backward(qn_backend *b, qn_activation f, size_t count, const float *x, const float *dy,
