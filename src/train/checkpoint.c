@@ -1,6 +1,7 @@
 // See checkpoint.h. A checkpoint is written under a name that starts with a dot, synced, and renamed.
 #include "train/checkpoint.h"
 #include "base/file.h"
+#include "formats/weights.h"
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -92,13 +93,13 @@ static qn_status save_state(const char *folder, const qn_training_state *state) 
     return status;
 }
 
-qn_status qn_checkpoint_save(const char *output, qn_network *network, const qn_optimizer *optimizer,
-                             const qn_average *average, const qn_tokenizer *tokenizer, const qn_training_state *state) {
+qn_status qn_checkpoint_save(const char *output, qn_status (*model)(void *user, const char *folder), void *user,
+                             const qn_optimizer *optimizer, const qn_average *average,
+                             const qn_training_state *state) {
     char *partial = numbered(output, PARTIAL, state->step), *whole = numbered(output, PREFIX, state->step);
     qn_status status = partial && whole ? qn_remove_tree(partial) : QN_ERROR_MEMORY;
     if (status == QN_OK) status = qn_make_folders(partial);
-    if (status == QN_OK) status = qn_network_save(network, partial);
-    if (status == QN_OK) status = qn_tokenizer_save(tokenizer, partial);
+    if (status == QN_OK) status = model(user, partial);
     if (status == QN_OK) status = save_optimizer(partial, optimizer, average);
     if (status == QN_OK) status = save_state(partial, state);
     if (status == QN_OK) status = qn_sync_folder(partial);

@@ -3,7 +3,6 @@
 // by a rename.
 #pragma once
 #include "data/batch.h"
-#include "models/network.h"
 #include "train/average.h"
 #include "train/optimizer.h"
 
@@ -23,10 +22,11 @@ typedef struct {
     uint64_t seed;
 } qn_training_state;
 
-// Writes output/checkpoint-STEP with the network, the settled optimizer, the tokenizer and the state. average: NULL, or
-// swapped, so that the network has the mean; the weights themselves are kept beside the moments.
-qn_status qn_checkpoint_save(const char *output, qn_network *network, const qn_optimizer *optimizer,
-                             const qn_average *average, const qn_tokenizer *tokenizer, const qn_training_state *state);
+// Writes output/checkpoint-STEP with what `model` writes of the model, the settled optimizer and the state. average: NULL,
+// or swapped, so that the model has the mean; the weights themselves are kept beside the moments.
+qn_status qn_checkpoint_save(const char *output, qn_status (*model)(void *user, const char *folder), void *user,
+                             const qn_optimizer *optimizer, const qn_average *average,
+                             const qn_training_state *state);
 // The newest checkpoint of a run folder: its path, which the caller frees, or NULL when there is none.
 char *qn_checkpoint_newest(const char *output);
 // The path of the checkpoint of a step; the caller frees it. NULL where memory is short.

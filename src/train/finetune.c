@@ -51,7 +51,8 @@ static qn_status seek(qn_trainer *t, const qn_data_position *position) {
     return qn_loader_seek(&((job *)t->data)->loader, position);
 }
 
-static const qn_objective with_validation = {loss, evaluate, seek}, without_validation = {loss, NULL, seek};
+static const qn_objective with_validation = {.loss = loss, .evaluate = evaluate, .seek = seek},
+                          without_validation = {.loss = loss, .seek = seek};
 
 // --- Preparation
 

@@ -92,7 +92,8 @@ static qn_status seek(qn_trainer *t, const qn_data_position *position) {
     return qn_corpus_seek(((job *)t->data)->train, position);
 }
 
-static const qn_objective with_validation = {loss, evaluate, seek}, without_validation = {loss, NULL, seek};
+static const qn_objective with_validation = {.loss = loss, .evaluate = evaluate, .seek = seek},
+                          without_validation = {.loss = loss, .seek = seek};
 
 static qn_status open_corpora(const qn_training *o, const qn_tokenizer *tokenizer, size_t max_length, bool causal,
                               job *j) {

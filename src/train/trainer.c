@@ -135,11 +135,11 @@ static qn_status remove_earlier(const char *output) {
 static qn_status begin(qn_trainer *t, const char *checkpoint) {
     const qn_training *o = t->options;
     t->state = (qn_training_state){.best_step = -1, .best_value = NAN, .seed = o->seed};
-    QN_TRY(qn_optimizer_create(t->backend, &t->network->parameters,
+    QN_TRY(qn_optimizer_create(t->backend, t->parameters,
                                &(qn_optimizer_options){o->beta1, o->beta2, o->epsilon, o->weight_decay, o->layer_decay},
                                &t->optimizer));
     QN_TRY(qn_make_folders(o->output));
-    if (o->ema > 0) QN_TRY(qn_average_create(t->backend, &t->network->parameters, o->ema, &t->average));
+    if (o->ema > 0) QN_TRY(qn_average_create(t->backend, t->parameters, o->ema, &t->average));
     if (checkpoint) {
         QN_TRY(qn_checkpoint_restore(checkpoint, t->optimizer, t->average, &t->state));
         if (t->state.seed != o->seed)
@@ -174,7 +174,7 @@ static qn_status begin(qn_trainer *t, const char *checkpoint) {
     if (!t->context.arena || !t->context.records) return QN_ERROR_MEMORY;
     t->seconds_before = t->state.seconds;
     t->began = qn_seconds();
-    qn_progress_start(&t->progress, t->total_steps, o->max_steps > 0 ? 0 : o->epochs, "tok", t->seconds_before,
+    qn_progress_start(&t->progress, t->total_steps, o->max_steps > 0 ? 0 : o->epochs, t->unit ? t->unit : "tok", t->seconds_before,
                       t->began);
     return QN_OK;
 }
@@ -196,6 +196,13 @@ void qn_trainer_free(qn_trainer *t) {
 
 // --- Evaluation and checkpoints
 
+static qn_status write_model(void *trainer, const char *folder) {
+    qn_trainer *t = trainer;
+    if (t->objective->save) return t->objective->save(t, folder);
+    QN_TRY(qn_network_save(t->network, folder));
+    return qn_tokenizer_save(t->tokenizer, folder);
+}
+
 static qn_status save(qn_trainer *t) {
     t->state.seconds = elapsed(t);
     QN_TRY(qn_runlog_sync(t->log));
@@ -203,7 +210,7 @@ static qn_status save(qn_trainer *t) {
     qn_optimizer_settle(t->optimizer);
     qn_average_swap(t->average);
     qn_status status =
-        qn_checkpoint_save(t->options->output, t->network, t->optimizer, t->average, t->tokenizer, &t->state);
+        qn_checkpoint_save(t->options->output, write_model, t, t->optimizer, t->average, &t->state);
     qn_average_swap(t->average);
     QN_TRY(status);
     int keep = t->options->keep_checkpoints, average = t->options->average_last;
@@ -272,7 +279,7 @@ static qn_status run_micro_batch(qn_trainer *t, const qn_batch *batch, double *l
     t->tape = (qn_tape){0};
     c->tape = &t->tape;
     c->dropout = true;
-    QN_TRY(qn_optimizer_use(t->optimizer, t->network->encoder.word, batch->tokens, batch->ids));
+    if (t->network) QN_TRY(qn_optimizer_use(t->optimizer, t->network->encoder.word, batch->tokens, batch->ids));
     QN_TRY(t->objective->loss(t, c, batch, loss));
     QN_TRY(c->status);
     return qn_backward(c);
@@ -462,6 +469,7 @@ static qn_status loop(qn_trainer *t, qn_prefetch *prefetch) {
 
 qn_status qn_trainer_run(qn_trainer *t, const char *checkpoint) {
     qn_prefetch *prefetch = NULL;
+    if (!t->parameters) t->parameters = &t->network->parameters;
     QN_TRY(begin(t, checkpoint));
     QN_TRY(qn_prefetch_start(t->source, PREFETCH, &prefetch));
     qn_status status = loop(t, prefetch);
@@ -473,7 +481,7 @@ qn_status qn_trainer_run(qn_trainer *t, const char *checkpoint) {
     qn_optimizer_free(t->optimizer);
     t->average = NULL;
     t->optimizer = NULL;
-    qn_parameters_free_training(&t->network->parameters);
+    qn_parameters_free_training(t->parameters);
     qn_arena_trim(t->context.arena);
     return status;
 }
@@ -482,14 +490,16 @@ qn_status qn_trainer_run(qn_trainer *t, const char *checkpoint) {
 
 static qn_status take_checkpoint(qn_trainer *t, int64_t step) {
     char *folder = qn_checkpoint_path(t->options->output, step);
-    qn_status status = folder ? qn_network_read_trained(t->network, folder) : QN_ERROR_MEMORY;
+    qn_status status = !folder              ? QN_ERROR_MEMORY
+                       : t->objective->read ? t->objective->read(t, folder)
+                                            : qn_network_read_trained(t->network, folder);
     free(folder);
     return status;
 }
 
 // The mean of the last checkpoints' weights (as fairseq's average_checkpoints).
 static qn_status take_average(qn_trainer *t) {
-    qn_parameters *set = &t->network->parameters;
+    qn_parameters *set = t->parameters;
     int64_t *steps = NULL;
     size_t count = 0;
     QN_TRY(qn_checkpoint_steps(t->options->output, &steps, &count));

@@ -20,6 +20,10 @@ typedef struct {
     qn_status (*evaluate)(qn_trainer *t, qn_metric metrics[QN_METRICS_MAX], size_t *count);
     // Goes to a position of the data, before the prefetcher starts.
     qn_status (*seek)(qn_trainer *t, const qn_data_position *position);
+    // Writes the model into a folder, and reads the weights that train from one that was written so; NULL: those of
+    // t->network.
+    qn_status (*save)(qn_trainer *t, const char *folder);
+    qn_status (*read)(qn_trainer *t, const char *folder);
 } qn_objective;
 
 struct qn_trainer {
@@ -27,7 +31,9 @@ struct qn_trainer {
     bool pretraining;
     const qn_objective *objective;
     void *data; // the objective's own
-    qn_network *network;
+    qn_network *network;       // NULL where something else is trained, whose
+    qn_parameters *parameters; // these are; NULL: the network's
+    const char *unit;          // of what a batch has so many of; NULL: tokens
     const qn_tokenizer *tokenizer;
     qn_backend *backend;
     qn_source source;
