@@ -498,6 +498,55 @@ QN_API qn_status qn_texts_open(const char *const *paths, size_t count, const qn_
 QN_API qn_status qn_texts_next(qn_texts *texts, qn_text *text);
 QN_API void qn_texts_close(qn_texts *texts); /* NULL is allowed */
 
+/* ---- Autoencoders of numbers ------------------------------------------------------------------------------------------
+ *
+ * A model that encodes a row of numbers as a short, latent vector and decodes it back (docs/autoencoders.md); qn_pretrain trains it.
+ * The variational kind encodes to normal variables, and functions here take their means. One model serves one thread at a time; a row's
+ * results do not depend on the rows beside it. */
+
+/* Rows of numbers, perhaps with labels, in memory. Read-only: any number of threads may use it. */
+typedef struct qn_numbers qn_numbers;
+/* Reads files one after another: TSV and CSV of numbers with a column of labels or without, JSON lines (lists, or objects with one), .npy,
+ * safetensors and IDX (MNIST), of which text and IDX may be gzipped. data NULL: the defaults; its label_column names the column, key or tensor
+ * of labels, text_column the key or tensor of numbers. Every row has as many numbers. Caller frees *out with qn_numbers_free. */
+QN_API qn_status qn_numbers_read(const char *const *paths, size_t count, const qn_data_options *data, qn_numbers **out);
+QN_API void qn_numbers_free(qn_numbers *numbers); /* NULL is allowed */
+QN_API size_t qn_numbers_rows(const qn_numbers *numbers);
+QN_API size_t qn_numbers_columns(const qn_numbers *numbers);
+QN_API const float *qn_numbers_values(const qn_numbers *numbers); /* [rows, columns] */
+QN_API const char *qn_numbers_label_of(const qn_numbers *numbers, size_t row); /* NULL where it has none */
+/* Height, width and channels where the file says that a row is a picture; zeros otherwise. */
+QN_API void qn_numbers_picture(const qn_numbers *numbers, size_t picture[3]);
+
+typedef struct qn_autoencoder qn_autoencoder;
+/* Whether a folder, or a config.json, is one of an autoencoder of numbers; false for what cannot be read. */
+QN_API bool qn_is_autoencoder(const char *path);
+QN_API qn_status qn_autoencoder_open(const char *folder, int threads, qn_autoencoder **out); /* threads 0: all processors */
+QN_API void qn_autoencoder_close(qn_autoencoder *model);                                     /* NULL is allowed */
+QN_API size_t qn_autoencoder_columns(const qn_autoencoder *model);      /* numbers of a row */
+QN_API size_t qn_autoencoder_latent_width(const qn_autoencoder *model); /* numbers of a latent vector */
+QN_API bool qn_autoencoder_is_variational(const qn_autoencoder *model);
+QN_API void qn_autoencoder_picture(const qn_autoencoder *model, size_t picture[3]); /* as qn_numbers_picture */
+/* numbers [rows, columns] and latent [rows, latent width], as they are in the data: the model scales. */
+QN_API qn_status qn_autoencoder_encode(qn_autoencoder *model, const float *numbers, size_t rows, float *latent);
+QN_API qn_status qn_autoencoder_decode(qn_autoencoder *model, const float *latent, size_t rows, float *numbers);
+/* outputs [rows, columns]: encoded and decoded. */
+QN_API qn_status qn_autoencoder_reconstruct(qn_autoencoder *model, const float *numbers, size_t rows, float *outputs);
+/* Rows [rows, columns] decoded from standard normal vectors; row r is a function of the seed and r. Variational models only. */
+QN_API qn_status qn_autoencoder_sample(qn_autoencoder *model, uint64_t seed, size_t rows, float *numbers);
+/* Measures it on a file: "loss", "mse" and "r2" (of scaled numbers), "bce", "kl" as one JSON object, which the caller frees with free(). */
+QN_API qn_status qn_autoencoder_evaluate(qn_autoencoder *model, const char *path, const qn_data_options *data, char **json);
+QN_API qn_status qn_autoencoder_describe(const qn_autoencoder *model, char **json); /* its configuration, parameters, threads */
+
+/* Small pictures, `across` of them in a line, with gray between. */
+typedef struct {
+    const float *values; /* [count, height, width, channels] */
+    size_t count, across, height, width, channels; /* channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha */
+    float low, high;     /* the numbers that are black and white */
+    size_t scale;        /* pixels of a number's side; 0: such that a picture is seen */
+} qn_picture_sheet;
+QN_API qn_status qn_pictures_write(const char *path, const qn_picture_sheet *sheet); /* .png, .pgm or .ppm, by its name */
+
 /* Measures a model on labelled data: metrics as one JSON object (docs/metrics in the report's words), which the caller frees with
  * free(). A label that the model does not know is an error that names file and line. */
 QN_API qn_status qn_evaluate(qn_model *model, const char *path, const qn_data_options *data, char **json);

@@ -160,3 +160,16 @@ qn_status qn_buffer_status(const qn_buffer *buffer) {
     if (!buffer->failed) return QN_OK;
     return qn_fail(QN_ERROR_MEMORY, "out of memory (a text of more than %zu bytes)", buffer->size);
 }
+
+void qn_buffer_base64(qn_buffer *buffer, const void *data, size_t size) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const uint8_t *bytes = data;
+    for (size_t i = 0; i < size; i += 3) {
+        size_t left = size - i;
+        uint32_t three =
+            (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) | (left > 2 ? bytes[i + 2] : 0);
+        char text[4] = {digits[three >> 18], digits[three >> 12 & 63], digits[three >> 6 & 63], digits[three & 63]};
+        for (size_t k = left + 1; k < 4; k++) text[k] = '=';
+        qn_buffer_append(buffer, text, sizeof text);
+    }
+}

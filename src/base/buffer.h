@@ -21,4 +21,6 @@ void qn_buffer_json_string(qn_buffer *buffer, const char *text, size_t size);
 void qn_buffer_json_number(qn_buffer *buffer, double value, int digits);
 // HTML text, good in elements and in quoted attributes: & < > " ' escaped; control characters and bytes that are not UTF-8 become U+FFFD.
 void qn_buffer_html(qn_buffer *buffer, const char *text, size_t size);
+// Base64 (RFC 4648) with padding.
+void qn_buffer_base64(qn_buffer *buffer, const void *data, size_t size);
 qn_status qn_buffer_status(const qn_buffer *buffer); // QN_OK, or QN_ERROR_MEMORY with the last error set

@@ -20,6 +20,7 @@ void qn_batch_free(qn_batch *b) {
     free(b->classes);
     free(b->scores);
     free(b->multi);
+    free(b->numbers);
     free(b->tags);
     for (int k = 0; k < 2; k++) free(b->answers[k]);
     free(b->masked_rows);
@@ -82,6 +83,17 @@ qn_status qn_batch_append(qn_batch *b, const qn_sequences *sequences, uint32_t i
     return QN_OK;
 }
 
+// Takes memory for as many rows as the batch may have sequences, so that a full batch finds it there.
+static qn_status copy_numbers(qn_batch *b, const qn_dataset *d, const uint32_t *examples, size_t count) {
+    void *numbers = b->numbers;
+    qn_status status = qn_grow(&numbers, &b->number_capacity, b->sequence_capacity * d->columns, sizeof *b->numbers);
+    b->numbers = numbers;
+    b->columns = d->columns;
+    for (size_t i = 0; i < count && status == QN_OK; i++)
+        memcpy(b->numbers + i * d->columns, d->numbers + examples[i] * d->columns, d->columns * sizeof *b->numbers);
+    return status;
+}
+
 qn_status qn_batch_fill(qn_batch *b, const qn_dataset *d, const uint32_t *examples, size_t count) {
     qn_batch_clear(b);
     b->width = d->width;
@@ -111,7 +123,7 @@ qn_status qn_batch_fill(qn_batch *b, const qn_dataset *d, const uint32_t *exampl
         for (size_t l = 0; b->has_multi && l < d->labels; l++)
             b->multi[i * d->labels + l] = d->multi[example * d->labels + l];
     }
-    return QN_OK;
+    return d->numbers ? copy_numbers(b, d, examples, count) : QN_OK;
 }
 
 // --- Masking

@@ -36,6 +36,8 @@ typedef struct {
     float *multi;     // [n / width, labels] 0 or 1
     size_t labels;
     int32_t *tags;               // [T] a label, -1 for none
+    float *numbers; // [n, columns] of rows of numbers; NULL where there never were any
+    size_t columns;
     int32_t *answers[2];         // [n] the answer's first and last token, counted from the sequence's first
     // Language modelling: rows of T, and the ids that stood there (masked) or follow.
     size_t masked;
@@ -46,7 +48,7 @@ typedef struct {
     bool ends_epoch;
     double progress; // share of the epoch that is done after this batch, 0 to 1; an estimate where the source streams
     qn_data_position after; // where the source goes on
-    size_t token_capacity, sequence_capacity, multi_capacity;
+    size_t token_capacity, sequence_capacity, multi_capacity, number_capacity;
 } qn_batch;
 
 // What the encoder reads of it.

@@ -54,6 +54,8 @@ typedef struct {
                             // for other tokens. NULL unless keep_texts
     char *gold;             // answers: all right ones of each document, each followed by a NUL, and one NUL more
     int64_t *gold_offsets;  // [documents]
+    const float *numbers;  // [n, columns] of rows of numbers, whose sequences are one token each; somebody else's, or NULL
+    size_t columns;
     uint64_t fingerprint;  // of tokens and targets: the same data gives the same number
 } qn_dataset;
 

@@ -58,6 +58,20 @@ static bool is_header(qn_reader *reader, qn_span line, char delimiter, bool labe
            (!labelled || column[QN_ROLE_LABEL] >= 0 || column[QN_ROLE_SCORE] >= 0);
 }
 
+// The same of numbers: objects and lists, or cells.
+static qn_status format_of_numbers(qn_reader *reader, qn_format *out) {
+    qn_span line;
+    QN_TRY(qn_input_peek(reader->input, 64 << 10, &line));
+    const char *newline = line.size > 0 ? memchr(line.data, '\n', line.size) : NULL;
+    if (newline) line.size = (size_t)(newline - line.data);
+    line = qn_span_trim(line);
+    bool json = line.size > 0 && (line.data[0] == '{' || line.data[0] == '[');
+    *out = json                                                     ? QN_FORMAT_JSONL
+           : line.size > 0 && memchr(line.data, '\t', line.size) ? QN_FORMAT_TSV
+                                                                    : QN_FORMAT_CSV;
+    return QN_OK;
+}
+
 // A look at the first line. Plain text is the answer unless something else is plain to see.
 static qn_status format_by_content(qn_reader *reader, bool name_says_text, qn_format *out) {
     qn_span line;
@@ -103,14 +117,17 @@ static qn_status open_reader(qn_reader *reader, const char *path, const qn_reade
     if (reader->format == QN_FORMAT_AUTO)
         reader->format = strcmp(path, "-") == 0 ? QN_FORMAT_AUTO : format_by_name(path);
     bool says_text = reader->format == QN_FORMAT_TEXT && reader->options.format == QN_FORMAT_AUTO;
-    if (reader->format == QN_FORMAT_AUTO || says_text) QN_TRY(format_by_content(reader, says_text, &reader->format));
+    bool numbers = reader->options.cells;
+    if (reader->format == QN_FORMAT_AUTO || says_text)
+        QN_TRY(numbers ? format_of_numbers(reader, &reader->format)
+                       : format_by_content(reader, says_text, &reader->format));
     switch (reader->format) {
     case QN_FORMAT_TSV:
     case QN_FORMAT_CSV:
         reader->methods = &qn_reader_delimited;
         break;
     case QN_FORMAT_JSONL:
-        reader->methods = &qn_reader_jsonl;
+        reader->methods = numbers ? &qn_reader_lines : &qn_reader_jsonl;
         break;
     default:
         reader->methods = &qn_reader_lines;

@@ -35,6 +35,8 @@ typedef struct {
     bool multi_label; // a label cell of TSV and CSV may hold several: a JSON array, or separated by '|', else by ','
     bool need_label;  // a file without labels and scores is an error
     bool texts_only;  // labels and scores are not looked at, whatever is in them
+    bool cells; // of numbers: each row of TSV and CSV is a record of its cells, the header among them, and each line of
+                // JSON lines a text
     bool keep_blank_lines; // plain text: an empty line is a record with an empty text, so that output lines match input
                            // lines
 } qn_reader_options;
@@ -44,6 +46,8 @@ typedef struct {
     qn_span text, pair; // pair.data is NULL where there is none
     const qn_span *texts; // [text_count] of a group: all of them, `text` first; NULL where the format has only one
     size_t text_count;
+    const qn_span *cells; // [cell_count] with the option `cells`, of TSV and CSV
+    size_t cell_count;
     const qn_span
         *labels; // [label_count]; without the white space around them; several only if multi-label or from a JSON array
     size_t label_count;

@@ -136,7 +136,7 @@ static qn_status start(qn_reader *reader) {
     qn_span text;
     QN_TRY(qn_input_peek(reader->input, 64 << 10, &text));
     if (!reader->delimiter) reader->delimiter = guess_delimiter(text);
-    if (text.size == 0) return QN_OK; // an empty file: whoever needs records says so
+    if (text.size == 0 || reader->options.cells) return QN_OK; // an empty file: whoever needs records says so
     if (reader->options.columns) return start_without_header(reader);
     qn_record header = {0};
     bool end;
@@ -153,9 +153,15 @@ static qn_status next(qn_reader *reader, qn_record *record, bool *end) {
     QN_TRY(next_row(reader, record, &count, end));
     if (*end) return QN_OK;
     const char *file = qn_input_name(reader->input);
+    if (reader->options.cells && reader->cells == 0) reader->cells = count;
     if (count != reader->cells)
         return qn_fail(QN_ERROR_FORMAT, "%s:%lld: %zu column%s (expected %zu, as in the first line)", file,
                        (long long)record->line, count, count == 1 ? "" : "s", reader->cells);
+    if (reader->options.cells) {
+        record->cells = reader->cell;
+        record->cell_count = count;
+        return QN_OK;
+    }
     const ptrdiff_t *column = reader->column;
     record->text = reader->cell[column[QN_ROLE_TEXT]];
     if (column[QN_ROLE_PAIR] >= 0) record->pair = reader->cell[column[QN_ROLE_PAIR]];

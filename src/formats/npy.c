@@ -144,17 +144,17 @@ static qn_status read_shape(cursor *c, qn_npy *out) {
 
 static qn_status read_dtype(cursor *c, qn_npy *out) {
     static const char *const names[] = {
-        [QN_NPY_F4] = "<f4", [QN_NPY_F8] = "<f8", [QN_NPY_I4] = "<i4", [QN_NPY_I8] = "<i8"};
+        [QN_NPY_F4] = "<f4", [QN_NPY_F8] = "<f8", [QN_NPY_I4] = "<i4", [QN_NPY_I8] = "<i8", [QN_NPY_U1] = "|u1"};
     char text[16];
     if (accept(c, "["))
-        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: an array of records (expected '<f4', '<f8', '<i4' or '<i8')",
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: an array of records (expected '<f4', '<f8', '<i4', '<i8' or '|u1')",
                        c->source);
     QN_TRY(read_string(c, text, sizeof text));
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         out->dtype = (qn_npy_dtype)i;
         if (!strcmp(text, names[i])) return QN_OK;
     }
-    return qn_fail(QN_ERROR_UNSUPPORTED, "%s: an array of '%s' (expected '<f4', '<f8', '<i4' or '<i8')", c->source,
+    return qn_fail(QN_ERROR_UNSUPPORTED, "%s: an array of '%s' (expected '<f4', '<f8', '<i4', '<i8' or '|u1')", c->source,
                    text);
 }
 
@@ -190,7 +190,7 @@ static qn_status read_dictionary(cursor *c, qn_npy *out) {
 }
 
 static size_t item_size(qn_npy_dtype dtype) {
-    return dtype == QN_NPY_F4 || dtype == QN_NPY_I4 ? 4 : 8;
+    return dtype == QN_NPY_U1 ? 1 : dtype == QN_NPY_F4 || dtype == QN_NPY_I4 ? 4 : 8;
 }
 
 static qn_status check_size(const cursor *c, qn_npy *out, size_t have) {
@@ -270,6 +270,9 @@ void qn_npy_to_f32(const qn_npy *array, size_t first, size_t count, float *out) 
         case QN_NPY_I8:
             memcpy(&i8, from, 8);
             out[i] = (float)i8;
+            break;
+        case QN_NPY_U1:
+            out[i] = (float)*from;
             break;
         }
     }

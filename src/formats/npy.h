@@ -4,7 +4,7 @@
 
 enum { QN_NPY_MAX_DIMS = 8 };
 
-typedef enum { QN_NPY_F4, QN_NPY_F8, QN_NPY_I4, QN_NPY_I8 } qn_npy_dtype; // '<f4' '<f8' '<i4' '<i8'
+typedef enum { QN_NPY_F4, QN_NPY_F8, QN_NPY_I4, QN_NPY_I8, QN_NPY_U1 } qn_npy_dtype; // '<f4' '<f8' '<i4' '<i8' '|u1'
 
 // Writing, format 1.0, is public: qn_npy_writer_open and its kin in quern.h.
 

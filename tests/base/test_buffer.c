@@ -135,6 +135,19 @@ static void test_html(void **state) {
     qn_buffer_free(&b);
 }
 
+// RFC 4648's examples.
+static void test_base64(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {{"", ""},         {"f", "Zg=="},         {"fo", "Zm8="},    {"foo", "Zm9v"},
+                                           {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"\xff\xfe\xfd", "//79"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        qn_buffer b = {0};
+        qn_buffer_base64(&b, cases[i][0], strlen(cases[i][0]));
+        assert_string_equal(b.data ? b.data : "", cases[i][1]);
+        qn_buffer_free(&b);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_append_and_print),
@@ -144,6 +157,7 @@ int main(void) {
         cmocka_unit_test(test_json_string_of_all_bytes),
         cmocka_unit_test(test_json_number),
         cmocka_unit_test(test_html),
+        cmocka_unit_test(test_base64),
     };
     return cmocka_run_group_tests_name("base_buffer", tests, NULL, NULL);
 }

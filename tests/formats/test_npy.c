@@ -89,7 +89,7 @@ static void test_refuses_hostile_headers(void **state) {
         {"\1", "{'descr':'<f4','descr':'<f4'}", 4, QN_ERROR_FORMAT, "x.npy: header key \"descr\" is repeated"},
         {"\1", "{'eval':'<f4'}", 4, QN_ERROR_FORMAT, "x.npy: header key \"eval\" is unknown"},
         {"\1", "{'descr':'<f2','fortran_order':False,'shape':(2,)}", 4, QN_ERROR_UNSUPPORTED,
-         "x.npy: an array of '<f2' (expected '<f4', '<f8', '<i4' or '<i8')"},
+         "x.npy: an array of '<f2' (expected '<f4', '<f8', '<i4', '<i8' or '|u1')"},
         {"\1", "{'descr':[('x','<f4')],'fortran_order':False,'shape':(1,)}", 4, QN_ERROR_UNSUPPORTED,
          "x.npy: an array of records"},
         {"\1", "{'descr':'<f4','fortran_order':maybe,'shape':(1,)}", 4, QN_ERROR_FORMAT,
