@@ -656,7 +656,7 @@ typedef struct {
     bool overwrite;
     const char *resume;        /* "": the last checkpoint of `output` if there is one; a checkpoint's folder; NULL: begin */
     const char *task;          /* finetune: "classify", "few-shot", "regress", "tag", "answer", "rerank", "embed" or "translate"; pretrain's objective: "mlm" of an
-                                * encoder, "clm" of a decoder; NULL: by the model */
+                                * encoder, "clm" of a decoder, "autoencode" of an autoencoder of numbers; NULL: by the model */
     const char *const *train;  /* data files */
     size_t train_count;
     const char *validation;    /* file; NULL: none */

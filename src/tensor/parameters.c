@@ -124,9 +124,10 @@ void qn_parameter_initialize(qn_parameter *p, uint64_t seed, double deviation) {
     size_t count = qn_count(&p->tensor);
     qn_rng rng = {.seed = seed, .stream = hash(p->name)};
     for (size_t i = 0; i < count; i++)
-        p->tensor.data[i] = p->init == QN_INIT_ZEROS  ? 0.0f
-                            : p->init == QN_INIT_ONES ? 1.0f
-                                                      : (float)(deviation * qn_rng_normal(&rng));
+        p->tensor.data[i] = p->init == QN_INIT_ZEROS     ? 0.0f
+                            : p->init == QN_INIT_ONES    ? 1.0f
+                            : p->init == QN_INIT_UNIFORM ? (float)(deviation * (2 * qn_rng_real(&rng) - 1))
+                                                         : (float)(deviation * qn_rng_normal(&rng));
 }
 
 void qn_parameters_initialize(qn_parameters *set, uint64_t seed, double deviation) {

@@ -5,7 +5,7 @@
 #include "tensor/tensor.h"
 #include "tensor/used_rows.h"
 
-typedef enum { QN_INIT_ZEROS, QN_INIT_ONES, QN_INIT_NORMAL } qn_init;
+typedef enum { QN_INIT_ZEROS, QN_INIT_ONES, QN_INIT_NORMAL, QN_INIT_UNIFORM } qn_init;
 
 typedef struct {
     char *name; // as in Hugging Face files, for example "encoder.layer.0.attention.self.query.weight"
@@ -52,7 +52,7 @@ qn_status qn_parameters_allocate_training(qn_parameters *set);
 // Where entry i ends in the flat buffer, the padding before the next one included.
 size_t qn_parameters_end(const qn_parameters *set, size_t i);
 void qn_parameters_free_training(qn_parameters *set); // from now on for inference alone
-// Draws values: normal entries with mean 0 and deviation `deviation`, each from its own stream of `seed`, named by the
+// Draws values: normal entries with mean 0 and deviation `deviation`, uniform ones between -deviation and deviation, each from its own stream of `seed`, named by the
 // entry, so that the same name gets the same values whatever else the model has.
 void qn_parameters_initialize(qn_parameters *set, uint64_t seed, double deviation);
 void qn_parameter_initialize(qn_parameter *parameter, uint64_t seed, double deviation);

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "train/progress.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@
 // A line of more points than this is thinned; it is more than a screen has columns for it.
 #define LINE_POINTS 600
 #define SCATTER_POINTS 2000
+#define GROUP_COLORS 10
 
 typedef struct {
     double x0, x1, y0, y1; // ranges; y in log10 when log_y
@@ -556,9 +558,17 @@ static bool scatter_scale(const qn_scatter_plot *plot, scale *s, double *largest
     return true;
 }
 
+// Groups have the colours behind the four of lines; there are ten.
+static int group_color(int32_t group) {
+    return group < 0 ? 1 : 10 + group % GROUP_COLORS;
+}
+
 void qn_plot_scatter(const qn_scatter_plot *plot, qn_buffer *out) {
     qn_plot_open("scatter", plot->title, plot->note, out);
-    qn_buffer_text(out, "</figcaption>");
+    qn_buffer_text(out, "<span class=\"legend\">");
+    for (size_t g = 0; g < plot->group_count && plot->group_count <= GROUP_COLORS; g++)
+        put_legend(plot->groups[g], group_color((int32_t)g), "dotted", out);
+    qn_buffer_text(out, "</span></figcaption>");
     open_svg(plot->title, out);
     scale s;
     double largest;
@@ -598,8 +608,13 @@ void qn_plot_scatter(const qn_scatter_plot *plot, qn_buffer *out) {
         if (!plottable(plot->x[i]) || !plottable(plot->y[i])) continue;
         double share = plot->size && largest > 0 && plottable(plot->size[i]) ? fmax(plot->size[i], 0) / largest : 1;
         double radius = plot->size ? 2.5 + 5.5 * sqrt(share) : shown > 500 ? 2 : 3;
-        put_dot(place_x(&s, plot->x[i]), place_y(&s, plot->y[i]), radius, plot->size ? "bubble c1" : "point c1",
-                plot->text ? plot->text[i] : NULL, out);
+        char class[32];
+        snprintf(class, sizeof class, "%s c%d", plot->size ? "bubble" : "point",
+                 plot->group ? group_color(plot->group[i]) : 1);
+        const char *tip = plot->text                                                            ? plot->text[i]
+                          : plot->group && plot->group[i] >= 0 ? plot->groups[plot->group[i]]
+                                                               : NULL;
+        put_dot(place_x(&s, plot->x[i]), place_y(&s, plot->y[i]), radius, class, tip, out);
     }
     qn_buffer_text(out, "</svg></figure>\n");
 }

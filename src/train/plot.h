@@ -65,6 +65,9 @@ typedef struct {
     const double *x, *y;
     const double *size;      // [n] or NULL
     const char *const *text; // [n] tooltips, or NULL
+    const int32_t *group;    // [n] which of `groups` a point belongs to, by its colour; negative for none; or NULL
+    const char *const *groups; // [group_count]; their names, which are a legend while they are few
+    size_t group_count;
     size_t n;                // at most 2,000 points, evenly chosen, are drawn
     bool diagonal;
     bool connect; // dots are joined by a line

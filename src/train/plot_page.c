@@ -10,6 +10,10 @@ const char *const qn_plot_css[] = {
     "@media screen and (prefers-color-scheme:dark){:root{--paper:#151413;--card:#1d1c1a;--ink:#ece8e1;--soft:#c5c0b6;"
     "--muted:#989287;--line:#35322d;--grid:#2a2824;--c1:#6ba6ea;--c2:#ee9a58;--c3:#67bf93;--c4:#b794e0;--good:#67bf93;"
     "--bad:#ec7c70;--on:#14120f;--pale:.5}}\n"
+    // Groups of points.
+    ":root{--c10:#3b6fb6;--c11:#d9772b;--c12:#3f9a5c;--c13:#c44b4b;--c14:#8260b0;--c15:#8a6248;--c16:#cf6fae;--c17:#70706c;--c18:#9d9a28;--c19:#2f9fb5}\n"
+    "@media screen and (prefers-color-scheme:dark){:root{--c10:#7fb0ec;--c11:#f0a868;--c12:#7cc795;--c13:#ec8a84;--c14:#b79ae0;--c15:#c29f86;--c16:#e7a3d0;--c17:#b3b3ae;--c18:#cfcb62;--c19:#71cbdc}}\n"
+    ".c10{--c:var(--c10)}.c11{--c:var(--c11)}.c12{--c:var(--c12)}.c13{--c:var(--c13)}.c14{--c:var(--c14)}.c15{--c:var(--c15)}.c16{--c:var(--c16)}.c17{--c:var(--c17)}.c18{--c:var(--c18)}.c19{--c:var(--c19)}\n",
     "@media print{:root{--paper:#fff}}\n"
     ".c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}\n",
     ".plot{margin:0;min-width:0;break-inside:avoid}\n"

@@ -5,6 +5,7 @@
 #include "formats/model_folder.h"
 #include "models/gguf_model.h"
 #include "train/adapters.h"
+#include "train/autoencode.h"
 #include "train/run_files.h"
 #include <math.h>
 #include <stdio.h>
@@ -252,6 +253,7 @@ static qn_status finish(qn_trainer *t, char **json) {
 }
 
 qn_status qn_pretrain(const qn_training *training, char **json) {
+    if (training->model && qn_is_autoencoder(training->model)) return qn_train_autoencoder(training, json);
     job j = {0};
     qn_trainer t = {.options = training, .pretraining = true, .data = &j};
     qn_tokenizer *tokenizer = NULL;

@@ -75,6 +75,8 @@ static const struct {
     {"pearson", "Pearson", false},
     {"spearman", "Spearman", false},
     {"mse", "MSE", false},
+    {"bce", "Cross-entropy", false},
+    {"kl", "KL divergence, nats", false},
     {"rmse", "RMSE", false},
     {"mae", "MAE", false},
     {"r2", "R\u00b2", false},
@@ -148,7 +150,7 @@ static void put_head(const char *title, qn_buffer *out) {
         out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\n"
              "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"/>\n"
              // Nothing may be loaded from anywhere, and no text of the run can become more than text.
-             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';style-src 'unsafe-inline';"
+             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';img-src data:;style-src 'unsafe-inline';"
              "script-src 'unsafe-inline'\"/>\n<meta name=\"generator\" content=\"Quern\"/>\n<title>");
     qn_report_text(title, out);
     qn_buffer_text(out, " \u00b7 Quern</title>\n<style>\n");
@@ -251,7 +253,7 @@ static size_t headline(const qn_report *report, qn_metric *out) {
     size_t n = 0, kept = 0;
     const char *const wanted[] = {
         "f1",      "exact_match", "accuracy", "macro_f1",   "mcc",       "micro_f1",    "mean_average_precision",
-        "pearson", "spearman",    "mae",      "ndcg_at_10", "mrr_at_10", "recall_at_10"};
+        "pearson", "spearman",    "mae", "mse", "r2",     "ndcg_at_10", "mrr_at_10", "recall_at_10"};
     n = report->n_metrics;
     for (size_t i = 0; i < n; i++) all[i] = report->metrics[i];
     if (report->classification) n = qn_classification_scalars(report->classification, all);
@@ -309,8 +311,8 @@ static void put_cost_cards(const qn_report *report, qn_buffer *out) {
     if (isfinite(report->seconds) && report->seconds > 0 && report->tokens > 0) {
         qn_format_count(llround(report->tokens / report->seconds), &value);
         qn_format_short(report->tokens, &note);
-        qn_buffer_text(&note, " real tokens");
-        put_cost("Tokens per second", &value, &note, out);
+        qn_buffer_text(&note, report->autoencoding ? " rows" : " real tokens");
+        put_cost(report->autoencoding ? "Rows per second" : "Tokens per second", &value, &note, out);
     }
     if (report->peak_memory) {
         qn_format_bytes((double)report->peak_memory, &value);
@@ -354,6 +356,7 @@ qn_status qn_report_html(const qn_report *report, qn_buffer *out) {
     qn_buffer_text(out, "<nav>");
     put_link("training", "Training", report->history && report->history->rows > 0, out);
     put_link("results", "Results", results, out);
+    put_link("reconstructions", "Reconstructions", report->autoencoding != NULL, out);
     put_link("errors", "Errors", report->n_errors > 0, out);
     put_link("speed", "Speed and memory", true, out);
     put_link("warnings", "Warnings", warnings, out);
@@ -363,6 +366,7 @@ qn_status qn_report_html(const qn_report *report, qn_buffer *out) {
     bool speed_placed = qn_report_curves(report, out);
     qn_report_evaluations(report, out);
     qn_report_results(report, out);
+    qn_report_autoencoding(report, out);
     qn_report_errors(report, out);
     qn_report_speed(report, !speed_placed, out);
     qn_report_warnings(report, out);

@@ -48,6 +48,7 @@ typedef struct {
     const qn_multilabel *multilabel;
     const qn_regression *regression;
     const qn_tagging *tagging;
+    const struct qn_autoencoding *autoencoding; // of an autoencoder of numbers, whose rows are what tokens are elsewhere
     const qn_metric *metrics; // [n_metrics] of an evaluation that has no more than these
     size_t n_metrics;
     const char *const *labels;     // [classes], for classification and multi-label; [types] for tagging

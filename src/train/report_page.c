@@ -92,6 +92,11 @@ const char *const qn_report_css[] = {
     ".arguments>div{display:flex;justify-content:space-between;gap:1rem;padding:.2rem 0;border-bottom:1px solid var(--grid);"
     "break-inside:avoid}\n"
     ".arguments dd{text-align:right;overflow-wrap:anywhere;min-width:0}\n"
+    ".sheet{margin:0 0 1.1rem;background:var(--card);border:1px solid var(--line);border-radius:10px;padding:.95rem 1.1rem 1rem}\n"
+    ".sheet figcaption{font-size:.875rem;margin:0 0 .6rem}.sheet b{font-weight:600}.sheet span{color:var(--muted);"
+    "font-size:.8125rem;margin-left:.9rem}\n"
+    ".sheet img{display:block;width:100%;height:auto;image-rendering:pixelated;border-radius:3px}\n"
+    ".grid>.sheet{margin:0}\n"
     "footer{margin:3rem 0 0;padding-top:1rem;border-top:1px solid var(--line);font-size:.8125rem;color:var(--muted)}\n",
     "@media screen and (max-width:820px){.grid{grid-template-columns:minmax(0,1fr)}}\n"
     "@media screen and (max-width:560px){main{padding:1.6rem 1rem}.card{flex-basis:calc(50% - 1px);padding:.7rem .85rem}.card strong{font-size:1.3rem}.grid>.plot,.plot.heat,.side,.grid>.facts{padding:.8rem .8rem .6rem}\n"

@@ -36,11 +36,11 @@ static void put_list(fact_list *list, qn_buffer *out) {
 
 static void put_machine(const qn_report *report, qn_buffer *out) {
     fact_list list = {0};
-    bool timed = isfinite(report->seconds) && report->seconds > 0;
+    bool timed = isfinite(report->seconds) && report->seconds > 0, rows = report->autoencoding != NULL;
     if (timed) qn_format_duration(report->seconds, begin_fact(&list, "Time"));
-    if (report->tokens > 0) qn_format_count(llround(report->tokens), begin_fact(&list, "Real tokens"));
+    if (report->tokens > 0) qn_format_count(llround(report->tokens), begin_fact(&list, rows ? "Rows" : "Real tokens"));
     if (report->tokens > 0 && timed)
-        qn_format_count(llround(report->tokens / report->seconds), begin_fact(&list, "Tokens per second"));
+        qn_format_count(llround(report->tokens / report->seconds), begin_fact(&list, rows ? "Rows per second" : "Tokens per second"));
     if (report->tokens > 0 && report->padded_tokens > report->tokens) {
         qn_buffer *value = begin_fact(&list, "Spared by not padding");
         qn_plot_number(100 * (1 - report->tokens / report->padded_tokens), 3, value);
@@ -66,12 +66,12 @@ void qn_report_speed_curve(const qn_report *report, qn_buffer *out) {
         return;
     }
     size_t n = qn_history_series(h, QN_EVENT_TRAIN, "step", "tokens_per_second", x, y);
-    qn_line_plot plot = {.title = "Real tokens per second",
+    qn_line_plot plot = {.title = report->autoencoding ? "Rows per second" : "Real tokens per second",
                          .x_label = "step",
                          .y_from_zero = true,
                          .x_max = qn_report_last_step(h),
                          .n_series = 1};
-    plot.series[0] = (qn_plot_series){"tokens per second", x, y, n, n > 20 ? QN_PLOT_LINE : QN_PLOT_DOTTED, 3};
+    plot.series[0] = (qn_plot_series){report->autoencoding ? "rows per second" : "tokens per second", x, y, n, n > 20 ? QN_PLOT_LINE : QN_PLOT_DOTTED, 3};
     if (n) qn_plot_lines(&plot, out);
     free(x);
 }

@@ -2,6 +2,7 @@
 #include "train/run_files.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "train/autoencoding.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -158,6 +159,12 @@ static void cpu_name(char *name, size_t size) {
     if (file) fclose(file);
 }
 
+static void autoencoder_facts(const qn_autoencoding *a, fact_list *list) {
+    add_fact(list, "numbers of a row", (double)a->columns);
+    add_fact(list, "hidden layers", (double)(2 * a->layers));
+    add_fact(list, "latent width", (double)a->latent);
+}
+
 static void fill_report(qn_trainer *t, qn_report *r, const char *task, const qn_outcome *o, const qn_dataset *d) {
     const qn_training *options = t->options;
     r->task = task;
@@ -166,11 +173,9 @@ static void fill_report(qn_trainer *t, qn_report *r, const char *task, const qn_
     r->model = options->model;
     r->command = options->command;
     r->version = qn_version();
-    r->parameters = (int64_t)qn_parameters_total(&t->network->parameters);
-    r->trained_parameters = 0;
-    for (size_t i = 0; i < t->network->parameters.count; i++)
-        if (!t->network->parameters.items[i]->frozen)
-            r->trained_parameters += (int64_t)qn_count(&t->network->parameters.items[i]->tensor);
+    r->parameters = (int64_t)qn_parameters_total(t->parameters);
+    r->trained_parameters = (int64_t)qn_parameters_trained(t->parameters);
+    r->autoencoding = t->autoencoding;
     if (t->state.best_step >= 0) {
         r->best_metric = t->best_metric;
         r->best_value = t->state.best_value;
@@ -184,7 +189,7 @@ static void fill_report(qn_trainer *t, qn_report *r, const char *task, const qn_
     r->threads = qn_backend_threads(t->backend);
     r->dtype = t->context.compute == QN_DTYPE_BF16 ? "bfloat16 products, float32 weights" : "float32";
     if (!o) return;
-    r->labels = (const char *const *)t->network->config.label_names;
+    if (t->network) r->labels = (const char *const *)t->network->config.label_names;
     r->classification = o->classified ? &o->classification : NULL;
     r->multilabel = o->multilabelled ? &o->multilabel : NULL;
     r->regression = o->regressed ? &o->regression : NULL;
@@ -221,7 +226,10 @@ qn_status qn_run_report(qn_trainer *t, const char *task, const char *data, const
         fact_list facts = {0};
         cpu_name(cpu, sizeof cpu);
         strftime(date, sizeof date, "%Y-%m-%d %H:%M", localtime_r(&now, &local));
-        model_facts(t->network, &facts);
+        if (t->network)
+            model_facts(t->network, &facts);
+        else if (t->autoencoding)
+            autoencoder_facts(t->autoencoding, &facts);
         fill_report(t, &r, task, outcome, dataset);
         r.cpu = cpu;
         r.date = date;

@@ -52,6 +52,7 @@ struct qn_trainer {
     qn_buffer line;
     double began, seconds_before;
     double evaluating; // seconds of this process that went into evaluations
+    const struct qn_autoencoding *autoencoding; // for the report, or NULL
     qn_metric metrics[QN_METRICS_MAX]; // of the last evaluation
     size_t metric_count;
     const char *end; // why it ended: "completed", "max_time", "early_stopping", "interrupted"
