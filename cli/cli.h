@@ -61,6 +61,7 @@
     X(rerank)                                                                                                          \
     X(generate)                                                                                                        \
     X(translate)                                                                                                       \
+    X(reconstruct)                                                                                                     \
     X(index)                                                                                                           \
     X(search)                                                                                                          \
     X(info)                                                                                                            \

@@ -1,4 +1,4 @@
-// quern eval: metrics of a model on labelled data, or of a decoder on text.
+// quern eval: metrics of a model on labelled data, of a decoder on text, or of an autoencoder on rows of numbers.
 #include "cli/use.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,11 +166,9 @@ static int measure_decoder(const settings *s, qn_model *model) {
 
 // ---- Labelled data -------------------------------------------------------------------------------------------------
 
-static int measure_labelled(const settings *s, qn_model *model) {
-    char *json = NULL;
+// Takes the JSON.
+static int put_metrics(const settings *s, char *json) {
     output out;
-    if (qn_evaluate_task(model, s->task, s->data ? s->data : s->files.items[0], &s->use.data, &json) != QN_OK)
-        return failed();
     int status = output_open(&out, s->use.output);
     if (!status) {
         output_text(&out, json);
@@ -181,11 +179,30 @@ static int measure_labelled(const settings *s, qn_model *model) {
     return status;
 }
 
+static int measure_labelled(const settings *s, qn_model *model) {
+    char *json = NULL;
+    if (qn_evaluate_task(model, s->task, s->data ? s->data : s->files.items[0], &s->use.data, &json) != QN_OK)
+        return failed();
+    return put_metrics(s, json);
+}
+
+static int measure_autoencoder(const settings *s) {
+    qn_autoencoder *model;
+    char *json = NULL;
+    if (s->task) return wrong_usage("an autoencoder of numbers has no tasks");
+    if (qn_autoencoder_open(s->use.model, s->use.options.threads, &model) != QN_OK) return failed();
+    qn_status status =
+        qn_autoencoder_evaluate(model, s->data ? s->data : s->files.items[0], &s->use.data, &json);
+    qn_autoencoder_close(model);
+    return status == QN_OK ? put_metrics(s, json) : failed();
+}
+
 static int run(const void *memory) {
     const settings *s = memory;
     qn_model *model;
     size_t files = s->files.count + (s->data != NULL);
     if (files == 0) return wrong_usage("--data, or a file, is missing");
+    if (files == 1 && qn_is_autoencoder(s->use.model)) return measure_autoencoder(s);
     if (qn_model_open(s->use.model, &s->use.options, &model) != QN_OK) return failed();
     bool decoder = qn_model_is_decoder(model) && !s->task;
     int status = !decoder && files > 1 ? wrong_usage("unexpected argument \"%s\": several files are for decoders",

@@ -39,15 +39,29 @@ static void print_plain(const char *json) {
     }
 }
 
+static int describe_model(const char *folder, char **json) {
+    qn_model *model;
+    qn_model_options one = qn_model_defaults();
+    if (qn_model_open(folder, &one, &model) != QN_OK) return failed();
+    int status = qn_model_describe(model, json) == QN_OK ? 0 : failed();
+    qn_model_close(model);
+    return status;
+}
+
+static int describe_autoencoder(const char *folder, char **json) {
+    qn_autoencoder *model;
+    if (qn_autoencoder_open(folder, 0, &model) != QN_OK) return failed();
+    int status = qn_autoencoder_describe(model, json) == QN_OK ? 0 : failed();
+    qn_autoencoder_close(model);
+    return status;
+}
+
 static int run(const void *memory) {
     const settings *s = memory;
     if ((s->model != NULL) + s->folders.count != 1) return wrong_usage("which folder? (expected one)");
-    qn_model *model;
+    const char *folder = s->model ? s->model : s->folders.items[0];
     char *json = NULL;
-    qn_model_options one = qn_model_defaults();
-    if (qn_model_open(s->model ? s->model : s->folders.items[0], &one, &model) != QN_OK) return failed();
-    int status = qn_model_describe(model, &json) == QN_OK ? 0 : failed();
-    qn_model_close(model);
+    int status = (qn_is_autoencoder(folder) ? describe_autoencoder : describe_model)(folder, &json);
     if (!status && s->json)
         fputs(json, stdout);
     else if (!status)

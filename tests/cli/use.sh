@@ -211,5 +211,29 @@ expect 1 '5 best of 4 beams' translate --model bart --n-best 5 --beam-size 4 w5
 expect 1 'is no token' translate --model bart --forced-first '>>xx<<' w5
 expect 2 'is not a number' translate --model bart --length-penalty long w5
 
+# --- Autoencoders of numbers
+A=$2/tests/golden/autoencoder/plain V=$2/tests/golden/autoencoder/variational
+printf 'label,a,b,c,d,e,f,g\nx,1,2,3,4,5,6,7\ny,7,6,5,4,3,2,1\n' >rows.csv
+expect 0 '^{"input": \[7, 6, 5, 4, 3, 2, 1\], "output": \[.*\], "error": [0-9.]*, "label": "y"}$' reconstruct --model "$A" --input rows.csv
+expect 0 '^{"latent": \[[^,]*, [^,]*, [^,]*\], "label": "x"}$' reconstruct --model "$A" --input rows.csv --latent --limit 1
+[ "$(wc -l <out)" = 1 ] || fail "reconstruct --limit 1: $(wc -l <out) lines"
+expect 0 '' reconstruct --model "$A" --input rows.csv --interpolate 1 2 --steps 5
+[ "$(wc -l <out)" = 5 ] || fail "reconstruct --interpolate: $(wc -l <out) lines of 5"
+expect 0 '' reconstruct --model "$V" --sample 3 --output samples.csv
+[ "$(wc -l <samples.csv)" = 4 ] || fail "reconstruct --sample 3: $(wc -l <samples.csv) lines of 4"
+expect 0 '' reconstruct --model "$V" --sample 3 --output samples.png
+expect 0 '' reconstruct --model "$V" --input samples.csv --output samples.npy
+expect 0 '"rows": 3, "loss": ' eval --model "$V" --data samples.csv
+expect 0 'latent_size: 2' info "$V"
+expect 1 'rows are no pictures' reconstruct --model "$A" --input rows.csv --output rows.png
+expect 1 'rows of 7 numbers (expected 6' reconstruct --model "$V" --input rows.csv
+expect 1 'row "3" is not in the file (expected 1 to 2)' reconstruct --model "$A" --input rows.csv --interpolate 1 3
+expect 2 'two rows' reconstruct --model "$A" --input rows.csv --interpolate 1
+expect 2 'exclude each other' reconstruct --model "$V" --sample 1 --latent
+expect 1 'samples are of a variational' reconstruct --model "$A" --sample 1
+expect 1 'not an autoencoder' reconstruct --model $M
+printf '1\t2\t3\t4\t5\t6\t7\n' >input
+expect 0 '"input": \[1, 2, 3' reconstruct --model "$A"
+
 [ "$failures" = 0 ] || exit 1
 echo "the command does what its help says"
