@@ -110,12 +110,15 @@ typedef struct {
     const float *x;           // [T, in]
     const uint16_t *x_narrow; // in place of x, as in forward
     qn_weight weight;
-    qn_compute compute; // float32 or bf16
-    const float *dy;    // [T, out] gradient before the activation
-    float *dx;          // [T, in] or NULL
-    bool accumulate;    // of dx
-    float *dweight;     // [out, in] += dy^T x, or NULL
-    float *dbias;       // [out] += sum of dy over T, or NULL
+    qn_compute compute;         // float32 or bf16
+    qn_activation activation;   // as in forward, with what forward put there:
+    const float *pre;           // [T, out], or NULL
+    const uint16_t *pre_narrow; // in place of pre, or NULL
+    float *dy;                  // [T, out] gradient of y; becomes dz, that before the activation
+    float *dx;                  // [T, in] or NULL
+    bool accumulate;            // of dx
+    float *dweight;             // [out, in] += dz^T x, or NULL
+    float *dbias;               // [out] += sum of dz over T, or NULL
 } qn_linear_backward_args;
 
 // A low-rank addition to a linear layer (Hu et al. 2021): y += scale x A^T B^T, in float32. The rows of y may be parts of
@@ -494,8 +497,6 @@ typedef struct {
     void (*rotate)(qn_backend *b, const qn_rotate_args *a);
     // The same of values in bf16.
     void (*activation_narrow_forward)(qn_backend *b, qn_activation f, size_t count, const uint16_t *x, uint16_t *y);
-    void (*activation_narrow_backward)(qn_backend *b, qn_activation f, size_t count, const uint16_t *x, const float *dy,
-                                       float *dx);
     void (*attention_forward)(qn_backend *b, const qn_attention_args *a);
     void (*attention_backward)(qn_backend *b, const qn_attention_args *a);
     size_t (*cache_floats)(const qn_backend *b, size_t capacity, size_t key_heads, size_t head_width);

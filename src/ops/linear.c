@@ -26,14 +26,6 @@ static void backward(void *context, void *content) {
     if (!r->y->has_grad) return;
     size_t rows = qn_rows(r->x);
     float *dz = r->y->grad; // y's gradient is complete and nobody reads it again: it becomes dz
-    if (r->pre_narrow)
-        c->backend->ops->activation_narrow_backward(c->backend, r->f, qn_count(r->y), r->pre_narrow, dz, dz);
-    else if (r->f != QN_ACTIVATION_NONE)
-        c->backend->ops->activation_backward(c->backend, r->f, qn_count(r->y), r->pre, dz, dz);
-    if (!c->keep) { // nobody reads y again
-        qn_arena_recycle(c->arena, r->pre, qn_count(r->y), sizeof *r->pre);
-        qn_arena_recycle(c->arena, r->pre_narrow, qn_count(r->y), sizeof *r->pre_narrow);
-    }
     if (!qn_value(c, r->x)) return;
     bool accumulate = false;
     float *dx = qn_gradient(c, r->x, &accumulate);
@@ -44,12 +36,18 @@ static void backward(void *context, void *content) {
                                    .x_narrow = r->x->narrow,
                                    .weight = {r->weight->data, qn_rows(r->weight), qn_width(r->weight), NULL},
                                    .compute = c->compute,
+                                   .activation = r->f,
+                                   .pre = r->pre,
+                                   .pre_narrow = r->pre_narrow,
                                    .dy = dz,
                                    .dx = dx,
                                    .accumulate = accumulate,
                                    .dweight = r->weight->requires_grad ? r->weight->grad : NULL,
                                    .dbias = r->bias && r->bias->requires_grad ? r->bias->grad : NULL});
     qn_adapters_backward(c, r->adapted, r->x, r->weight, dz, dx);
+    if (c->keep) return; // otherwise nobody reads it again
+    qn_arena_recycle(c->arena, r->pre, qn_count(r->y), sizeof *r->pre);
+    qn_arena_recycle(c->arena, r->pre_narrow, qn_count(r->y), sizeof *r->pre_narrow);
 }
 
 // Room for what f is applied to, where backward needs it.

@@ -41,7 +41,6 @@ static const qn_backend_operations operations = {
     .activation_forward = qn_cpu_activation_forward,
     .activation_backward = qn_cpu_activation_backward,
     .activation_narrow_forward = qn_cpu_activation_narrow_forward,
-    .activation_narrow_backward = qn_cpu_activation_narrow_backward,
     .attention_forward = qn_cpu_attention_forward,
     .attention_backward = qn_cpu_attention_backward,
     .cache_floats = qn_cpu_cache_floats,

@@ -167,8 +167,8 @@ void qn_cpu_glu_forward(qn_backend *b, const qn_glu_args *a);
 void qn_cpu_glu_backward(qn_backend *b, const qn_glu_args *a);
 void qn_cpu_rotate(qn_backend *b, const qn_rotate_args *a);
 void qn_cpu_activation_narrow_forward(qn_backend *b, qn_activation f, size_t count, const uint16_t *x, uint16_t *y);
-void qn_cpu_activation_narrow_backward(qn_backend *b, qn_activation f, size_t count, const uint16_t *x, const float *dy,
-                                       float *dx);
+// dy becomes dy f'(x), on this thread.
+void qn_activation_narrow_backward(const qn_kernels *k, qn_activation f, size_t count, const uint16_t *x, float *dy);
 void qn_cpu_dropout(qn_backend *b, qn_dropout f, size_t rows, size_t d, const float *x, float *y, bool accumulate);
 void qn_cpu_add(qn_backend *b, size_t count, const float *x, float *y);
 void qn_cpu_scale(qn_backend *b, size_t count, float factor, const float *x, float *y, bool accumulate);

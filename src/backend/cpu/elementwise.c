@@ -78,37 +78,34 @@ void qn_cpu_rotate(qn_backend *b, const qn_rotate_args *a) {
 typedef struct {
     qn_activation f;
     const uint16_t *x;
-    const float *dy; // NULL: forward
     uint16_t *y;
-    float *dx;
 } narrow_job;
 
-// By pieces that stay in the first-level cache as float32.
+enum { PIECE = 1024 }; // stays in the first-level cache as float32
+
 static void activation_narrow(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
     (void)worker;
-    enum { PIECE = 1024 };
     const narrow_job *j = arguments;
-    const qn_kernels *k = cpu->kernels;
     float piece[PIECE];
     for (size_t at = first; at < last; at += PIECE) {
         size_t n = qn_smaller(PIECE, last - at);
-        k->from_bf16(n, j->x + at, piece);
-        if (j->dy) {
-            k->activation_backward(j->f, n, piece, j->dy + at, j->dx + at);
-        } else {
-            k->activation_forward(j->f, n, piece, piece);
-            k->to_bf16(n, piece, j->y + at);
-        }
+        cpu->kernels->from_bf16(n, j->x + at, piece);
+        cpu->kernels->activation_forward(j->f, n, piece, piece);
+        cpu->kernels->to_bf16(n, piece, j->y + at);
     }
 }
 
 void qn_cpu_activation_narrow_forward(qn_backend *b, qn_activation f, size_t count, const uint16_t *x, uint16_t *y) {
-    qn_cpu_ranges(qn_cpu_of(b), count, GRAIN, activation_narrow, &(narrow_job){f, x, NULL, y, NULL});
+    qn_cpu_ranges(qn_cpu_of(b), count, GRAIN, activation_narrow, &(narrow_job){f, x, y});
 }
 
-void qn_cpu_activation_narrow_backward(qn_backend *b, qn_activation f, size_t count, const uint16_t *x, const float *dy,
-                                       float *dx) {
-    qn_cpu_ranges(qn_cpu_of(b), count, GRAIN, activation_narrow, &(narrow_job){f, x, dy, NULL, dx});
+void qn_activation_narrow_backward(const qn_kernels *k, qn_activation f, size_t count, const uint16_t *x, float *dy) {
+    float piece[PIECE];
+    for (size_t at = 0; at < count; at += PIECE) {
+        size_t n = qn_smaller(PIECE, count - at);
+        k->from_bf16(n, x + at, piece);
+        k->activation_backward(f, n, piece, dy + at, dy + at);
+    }
 }
 
 typedef struct {

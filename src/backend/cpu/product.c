@@ -158,6 +158,8 @@ void qn_cpu_linear_backward(qn_backend *b, const qn_linear_backward_args *a) {
         qn_cpu_bf16_backward(cpu, a);
         return;
     }
+    if (a->activation != QN_ACTIVATION_NONE)
+        qn_cpu_activation_backward(b, a->activation, a->rows * a->weight.out, a->pre, a->dy, a->dy);
     backward_job job = {.cpu = cpu, .a = a};
     if (a->dx) job.input = qn_grid_of(cpu, a->rows, a->weight.in);
     if (a->dweight || a->dbias) job.weight = qn_grid_of(cpu, a->weight.out, a->weight.in);
