@@ -1,7 +1,11 @@
-"""Classifiers and masked LMs of every family that Quern has trained from scratch load in transformers and give the same logits."""
+"""Classifiers and masked LMs of every family that Quern has trained from scratch load in transformers and give the same logits.
+
+usage: families.py [FAMILY ...]        all of them by default; those that this version of transformers lacks are passed over
+"""
 import json
 import os
 import shutil
+import sys
 
 from common import Workplace, check, check_close, finish, json_lines, quern, quern_logits, small_start, wordnet
 
@@ -9,7 +13,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, logging
+from transformers import CONFIG_MAPPING, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, logging
 
 logging.disable_progress_bar()
 logging.set_verbosity_error()
@@ -23,6 +27,15 @@ FAMILIES = {
     "electra": dict(embedding_size=32),
     "albert": dict(embedding_size=32, num_hidden_layers=4, hidden_act="gelu_new"),
     "mpnet": dict(relative_attention_num_buckets=32),
+    "deberta-v2": dict(relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=32, share_att_key=True, norm_rel_ebd="layer_norm",
+                       position_biased_input=False, type_vocab_size=0, max_relative_positions=-1, pooler_dropout=0, pooler_hidden_act="gelu",
+                       pooler_hidden_size=64),
+    "modernbert": dict(hidden_activation="gelu", local_attention=16, global_attn_every_n_layers=2, global_rope_theta=160000.0,
+                       local_rope_theta=10000.0, norm_eps=1e-5, norm_bias=False, attention_bias=False, mlp_bias=False, decoder_bias=True,
+                       classifier_pooling="cls", bos_token_id=2, cls_token_id=2, eos_token_id=3, sep_token_id=3, initializer_cutoff_factor=2.0),
+    "nomic_bert": dict(hidden_act="silu", rope_parameters=dict(rope_theta=1000.0, rope_type="default")),
+    "gte": dict(type_vocab_size=1, rope_parameters=dict(rope_theta=160000.0, rope_type="default")),
+    "jina_embeddings_v3": dict(type_vocab_size=1, layer_norm_eps=1e-5, rope_parameters=dict(rope_theta=20000.0, rope_type="default")),
 }
 LIMIT = 300
 
@@ -50,6 +63,11 @@ with Workplace() as place:
     texts = [t for t, ids in zip(texts, encode(options[3], texts)[0]) if 1 not in ids[0]]
     texts.append(" ".join(texts))  # cut at LIMIT: distances beyond MPNet's last bucket
     for family, extra in FAMILIES.items():
+        if sys.argv[1:] and family not in sys.argv[1:]:
+            continue
+        if family not in CONFIG_MAPPING:
+            print(f"SKIP families: this version of transformers has no {family}")
+            continue
         path = place.file(family + ".json")
         start = json.load(open(options[1]))
         start.update(extra, model_type=family)
