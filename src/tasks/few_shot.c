@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAIRS_STREAM = 0x70616972 };
+enum { PAIRS_STREAM = 0x70616972, STRENGTH = 10 }; // of the head's penalty, as C of scikit-learn
 
 typedef struct {
     qn_dataset texts;    // as they were read: [n] with their classes
@@ -199,7 +199,7 @@ static qn_status settle(const qn_job *j, qn_model *m) {
     if (status == QN_OK) {
         double length = root_mean_length(n, d, values);
         for (size_t k = 0; k < n * d; k++) values[k] = (float)(values[k] / length);
-        qn_logistic problem = {n, d, labels, values, f->texts.classes, 1};
+        qn_logistic problem = {n, d, labels, values, f->texts.classes, STRENGTH};
         status = qn_logistic_fit(&problem, weight->data, m->network->classifier.bias->data);
         for (size_t k = 0; k < labels * d; k++) weight->data[k] = (float)(weight->data[k] / length);
     }
