@@ -9,6 +9,7 @@ typedef struct {
     const char *pooling;
     int normalize;
     size_t top;
+    bool multi, queries;
 } settings;
 
 static void defaults(void *memory) {
@@ -30,6 +31,9 @@ static const option options[] = {
      .help = "scale vectors to length one; --no-normalize", .fallback = "as the folder says"},
     {"sparse", FIELD(settings, use.options.sparse), NULL,
      .help = "the weights of words, by a masked-language head (SPLADE): {\"sparse\": {WORD: WEIGHT, ...}}"},
+    {"multi-vector", FIELD(settings, multi), NULL,
+     .help = "a vector for each token, as a ColBERT's folder has them without this option too: {\"vectors\": [[...], ...]}"},
+    {"queries", FIELD(settings, queries), NULL, .help = "the texts are queries, where the folder tells them from documents"},
     {"top-k", FIELD(settings, top), "N", .help = "sparse: so many of the largest weights", .fallback = "all"},
     USE_OVERFLOW(settings),
     USE_SPEED(settings),
@@ -135,8 +139,7 @@ static int embed_windows(embedder *e, const qn_embed_options *how) {
 typedef struct {
     embedder *e;
     const qn_tokenizer *tokenizer;
-    int64_t *offsets; // [count + 1], for an array
-    size_t count, capacity;
+    text_rows rows; // for an array
 } token_output;
 
 static qn_status write_tokens(void *user, size_t index, const qn_encoding *encoding, const float *vectors) {
@@ -144,16 +147,7 @@ static qn_status write_tokens(void *user, size_t index, const qn_encoding *encod
     token_output *t = user;
     size_t width = qn_model_token_width(t->e->model);
     if (t->e->array) {
-        if (t->count + 2 > t->capacity) {
-            size_t capacity = 2 * t->capacity + 1024;
-            int64_t *offsets = realloc(t->offsets, capacity * sizeof *offsets);
-            if (!offsets) return QN_ERROR_MEMORY;
-            t->offsets = offsets;
-            t->capacity = capacity;
-        }
-        if (t->count == 0) t->offsets[0] = 0;
-        t->offsets[t->count + 1] = t->offsets[t->count] + (int64_t)encoding->count;
-        t->count++;
+        if (!text_rows_add(&t->rows, encoding->count)) return QN_ERROR_MEMORY;
         return qn_npy_writer_rows(t->e->array, vectors, encoding->count);
     }
     output *out = &t->e->lines;
@@ -172,22 +166,6 @@ static qn_status write_tokens(void *user, size_t index, const qn_encoding *encod
     return QN_OK;
 }
 
-// FILE.npy's rows of text i are offsets[i] .. offsets[i+1]-1, an int64 array in FILE.offsets.npy.
-static int write_offsets(const token_output *t, const char *path) {
-    char name[4096], header[118];
-    int size = snprintf(name, sizeof name, "%.*s.offsets.npy", (int)strlen(path) - 4, path);
-    if (size < 0 || (size_t)size >= sizeof name) return fail("%s: the name is too long", path);
-    output out;
-    int status = output_open(&out, name);
-    if (status) return status;
-    int64_t zero = 0;
-    snprintf(header, sizeof header, "{'descr': '<i8', 'fortran_order': False, 'shape': (%zu,), }", t->count + 1);
-    output_bytes(&out, "\x93NUMPY\x01\x00\x76\x00", 10); // version 1.0, a header of 118 bytes: 128 in all
-    output_printf(&out, "%-117s\n", header);
-    output_bytes(&out, t->count ? t->offsets : &zero, (t->count + 1) * sizeof zero);
-    return output_close(&out, 0);
-}
-
 static int embed_tokens(embedder *e, const char *path) {
     token_output t = {.e = e, .tokenizer = qn_model_tokenizer(e->model)};
     int status = 0;
@@ -198,8 +176,42 @@ static int embed_tokens(embedder *e, const char *path) {
         if (!status && output_broken(&e->lines)) status = 1;
         if (status) break;
     }
-    if (!status && e->array) status = write_offsets(&t, path);
-    free(t.offsets);
+    if (!status && e->array) status = text_rows_write(&t.rows, path);
+    free(t.rows.offsets);
+    return status;
+}
+
+// ---- A ColBERT's vectors
+
+static qn_status write_multi(void *user, size_t index, size_t count, const float *vectors) {
+    (void)index;
+    token_output *t = user;
+    size_t width = qn_model_width(t->e->model);
+    if (t->e->array) {
+        if (!text_rows_add(&t->rows, count)) return QN_ERROR_MEMORY;
+        return qn_npy_writer_rows(t->e->array, vectors, count);
+    }
+    output_text(&t->e->lines, "{\"vectors\": [");
+    for (size_t i = 0; i < count; i++) {
+        if (i) output_text(&t->e->lines, ", ");
+        output_vector(&t->e->lines, vectors + i * width, width);
+    }
+    output_text(&t->e->lines, "]}\n");
+    return QN_OK;
+}
+
+static int embed_multi(embedder *e, const char *path) {
+    token_output t = {.e = e};
+    int status = 0;
+    for (;;) {
+        status = window_next(&e->window);
+        if (status || e->window.count == 0) break;
+        if (qn_embed_multi(e->model, e->window.texts, e->window.count, write_multi, &t) != QN_OK) status = failed();
+        if (!status && output_broken(&e->lines)) status = 1;
+        if (status) break;
+    }
+    if (!status && e->array) status = text_rows_write(&t.rows, path);
+    free(t.rows.offsets);
     return status;
 }
 
@@ -209,6 +221,8 @@ static int embed_tokens(embedder *e, const char *path) {
 static int embed(embedder *e, const settings *s) {
     qn_embed_options how = qn_embed_defaults();
     how.normalize = s->normalize;
+    if (qn_model_multi_vector(e->model) && !s->pooling) return embed_multi(e, s->use.output);
+    if (s->multi) return fail("%s: has one vector for a text (expected a ColBERT's folder)", s->use.model);
     if (!s->pooling) return embed_windows(e, &how);
     if (!strcmp(s->pooling, "none")) return embed_tokens(e, s->use.output);
     static const char *const names[] = {
@@ -228,7 +242,9 @@ static int run(const void *memory) {
         return wrong_usage("%s is for pooled vectors, not for --pooling none",
                            s->normalize >= 0 ? "--normalize" : "--dimensions");
     embedder e = {0};
-    int status = use_model(&s->use, &e.model);
+    use_settings use = s->use;
+    if (s->queries) use.options.purpose = QN_FOR_QUERIES;
+    int status = use_model(&use, &e.model);
     if (status) return status;
     size_t width = none ? qn_model_token_width(e.model) : qn_model_width(e.model);
     status = window_open(&e.window, &s->use);

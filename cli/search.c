@@ -42,18 +42,32 @@ typedef struct {
     text_window window;
     qn_npy_writer *vectors;
     output texts, about;
+    text_rows rows; // of a ColBERT's
     size_t count;
 } indexer;
 
-static int index_window(indexer *x) {
+static qn_status index_multi(void *user, size_t index, size_t count, const float *vectors) {
+    (void)index;
+    indexer *x = user;
+    if (!text_rows_add(&x->rows, count)) return QN_ERROR_MEMORY;
+    return qn_npy_writer_rows(x->vectors, vectors, count);
+}
+
+static int index_vectors(indexer *x) {
     size_t n = x->window.count;
+    if (qn_model_multi_vector(x->model))
+        return qn_embed_multi(x->model, x->window.texts, n, index_multi, x) == QN_OK ? 0 : failed();
     float *vectors = malloc(n * qn_model_width(x->model) * sizeof *vectors);
     if (!vectors) return fail("out of memory");
-    int status = 0;
-    if (qn_embed(x->model, x->window.texts, n, NULL, vectors) != QN_OK ||
-        qn_npy_writer_rows(x->vectors, vectors, n) != QN_OK)
-        status = failed();
+    bool done = qn_embed(x->model, x->window.texts, n, NULL, vectors) == QN_OK &&
+                qn_npy_writer_rows(x->vectors, vectors, n) == QN_OK;
     free(vectors);
+    return done ? 0 : failed();
+}
+
+static int index_window(indexer *x) {
+    size_t n = x->window.count;
+    int status = index_vectors(x);
     for (size_t i = 0; i < n && !status; i++) {
         output_text(&x->texts, "{\"text\": ");
         output_quoted(&x->texts, x->window.texts[i].text, x->window.texts[i].size);
@@ -80,8 +94,8 @@ static void describe_index(indexer *x, const index_settings *s) {
     const char *model = realpath(s->use.model, full) ? full : s->use.model;
     output_text(&x->about, "{\"model\": ");
     output_quoted(&x->about, model, strlen(model));
-    output_printf(&x->about, ", \"similarity\": \"%s\", \"count\": %zu, \"width\": %zu}\n", s->similarity, x->count,
-                  qn_model_width(x->model));
+    output_printf(&x->about, ", \"similarity\": \"%s\", \"count\": %zu, \"width\": %zu}\n",
+                  qn_model_multi_vector(x->model) ? "maxsim" : s->similarity, x->count, qn_model_width(x->model));
 }
 
 static int index_run(const void *memory) {
@@ -97,6 +111,12 @@ static int index_run(const void *memory) {
         qn_npy_writer_abort(x.vectors);
     else if (x.vectors && qn_npy_writer_commit(x.vectors) != QN_OK)
         status = failed();
+    if (!status && qn_model_multi_vector(x.model)) {
+        char path[PATH_MAX];
+        status = join(path, s->use.output, "vectors.npy");
+        if (!status) status = text_rows_write(&x.rows, path);
+    }
+    free(x.rows.offsets);
     status = output_close(&x.texts, status);
     status = output_close(&x.about, status);
     if (!status) fprintf(stderr, "%zu texts in %s\n", x.count, s->use.output);
@@ -153,7 +173,7 @@ typedef struct {
     qn_vectors *vectors;
     text_window window;
     output out;
-    bool dot;
+    bool dot, multi;
     qn_match *matches; // [queries, top]
     size_t *found;     // [queries]
     char **texts;      // [queries, top]
@@ -227,22 +247,36 @@ static void write_results(searcher *x, size_t q) {
     if (x->s->json) output_text(&x->out, "]}\n");
 }
 
-static int search_window(searcher *x) {
+static qn_status search_multi(void *user, size_t index, size_t count, const float *vectors) {
+    searcher *x = user;
+    return qn_vectors_search_multi(x->vectors, vectors, count, x->s->top, x->matches + index * x->s->top,
+                                   &x->found[index]);
+}
+
+// Fills in matches and found of all queries.
+static int find_matches(searcher *x) {
     size_t n = x->window.count, top = x->s->top, width = qn_model_width(x->model);
+    if (x->multi) return qn_embed_multi(x->model, x->window.texts, n, search_multi, x) == QN_OK ? 0 : failed();
     float *queries = malloc(n * width * sizeof *queries);
+    if (!queries) return fail("out of memory");
+    bool done = qn_embed(x->model, x->window.texts, n, NULL, queries) == QN_OK;
+    for (size_t q = 0; q < n && done; q++)
+        done = qn_vectors_search(x->vectors, queries + q * width, x->dot, top, x->matches + q * top, &x->found[q]) ==
+               QN_OK;
+    free(queries);
+    return done ? 0 : failed();
+}
+
+static int search_window(searcher *x) {
+    size_t n = x->window.count, top = x->s->top;
     x->matches = malloc(n * top * sizeof *x->matches);
     x->found = calloc(n, sizeof *x->found);
     x->texts = calloc(n * top, sizeof *x->texts);
-    int status = queries && x->matches && x->found && x->texts ? 0 : fail("out of memory");
-    if (!status && qn_embed(x->model, x->window.texts, n, NULL, queries) != QN_OK) status = failed();
-    for (size_t q = 0; q < n && !status; q++)
-        if (qn_vectors_search(x->vectors, queries + q * width, x->dot, top, x->matches + q * top, &x->found[q]) !=
-            QN_OK)
-            status = failed();
+    int status = x->matches && x->found && x->texts ? 0 : fail("out of memory");
+    if (!status) status = find_matches(x);
     if (!status) status = look_up(x);
     for (size_t q = 0; q < n && !status; q++) write_results(x, q);
     for (size_t i = 0; x->texts && i < n * top; i++) free(x->texts[i]);
-    free(queries);
     free(x->matches);
     free(x->found);
     free(x->texts);
@@ -268,7 +302,12 @@ static int open_search(searcher *x) {
         const char *chosen = x->s->use.model ? x->s->use.model : model;
         qn_model_options options = x->s->use.options;
         if (!status) status = join(path, x->s->index, "vectors.npy");
-        if (!status && qn_vectors_open(path, &x->vectors) != QN_OK) status = failed();
+        x->multi = line.pair_size == 6 && !memcmp(line.pair, "maxsim", 6);
+        char offsets[PATH_MAX];
+        if (!status) status = join(offsets, x->s->index, "vectors.offsets.npy");
+        if (!status && (x->multi ? qn_vectors_open_multi(path, offsets, &x->vectors)
+                                 : qn_vectors_open(path, &x->vectors)) != QN_OK)
+            status = failed();
         if (!status) options.dimensions = qn_vectors_width(x->vectors); // the index may have fewer than the model
         if (!model)
             status = fail("out of memory");
@@ -277,6 +316,8 @@ static int open_search(searcher *x) {
         free(model);
     }
     qn_texts_close(about);
+    if (!status && x->multi != qn_model_multi_vector(x->model))
+        status = fail("%s: is an index of vectors of %s (expected a model of such)", path, x->multi ? "tokens" : "texts");
     if (!status && qn_vectors_width(x->vectors) != qn_model_width(x->model))
         status = fail("%s: vectors of %zu values (expected %zu, as the model's)", path, qn_vectors_width(x->vectors),
                       qn_model_width(x->model));

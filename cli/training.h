@@ -80,6 +80,7 @@ typedef struct {
     {"matryoshka-weights", TRAINING(embed.matryoshka_weights), "X,X,X", .help = "of their losses", \
      .fallback = "1 each"}, \
     {"sparse", TRAINING(embed.sparse), NULL, .help = "vectors of words' weights, by the masked-language head (SPLADE)"}, \
+    {"multi-vector", TRAINING(embed.multi_vector), NULL, .help = "a vector for each token (ColBERT), of --dense values (128)"}, \
     {"query-flops", TRAINING(embed.query_flops), "X", .help = "sparse: what words of an example's first text cost", \
      .unlimited = true, .fallback = "5e-5"}, \
     {"document-flops", TRAINING(embed.document_flops), "X", .help = "sparse: what words of its other texts cost", \

@@ -198,3 +198,34 @@ int output_close(output *out, int status) {
     *out = (output){0};
     return status;
 }
+
+bool text_rows_add(text_rows *rows, size_t count) {
+    if (rows->texts + 2 > rows->capacity) {
+        size_t capacity = 2 * rows->capacity + 1024;
+        int64_t *offsets = realloc(rows->offsets, capacity * sizeof *offsets);
+        if (!offsets) return false;
+        rows->offsets = offsets;
+        rows->capacity = capacity;
+    }
+    if (rows->texts == 0) rows->offsets[0] = 0;
+    rows->offsets[rows->texts + 1] = rows->offsets[rows->texts] + (int64_t)count;
+    rows->texts++;
+    return true;
+}
+
+int text_rows_write(text_rows *rows, const char *path) {
+    char name[4096], header[118];
+    int size = snprintf(name, sizeof name, "%.*s.offsets.npy", (int)strlen(path) - 4, path);
+    if (size < 0 || (size_t)size >= sizeof name) return fail("%s: the name is too long", path);
+    output out;
+    int status = output_open(&out, name);
+    if (status) return status;
+    int64_t zero = 0;
+    snprintf(header, sizeof header, "{'descr': '<i8', 'fortran_order': False, 'shape': (%zu,), }", rows->texts + 1);
+    output_bytes(&out, "\x93NUMPY\x01\x00\x76\x00", 10); // version 1.0, a header of 118 bytes: 128 in all
+    output_printf(&out, "%-117s\n", header);
+    output_bytes(&out, rows->texts ? rows->offsets : &zero, (rows->texts + 1) * sizeof zero);
+    free(rows->offsets);
+    *rows = (text_rows){0};
+    return output_close(&out, 0);
+}

@@ -141,3 +141,13 @@ void output_show(const output *out); // what was written to standard output so f
 bool output_broken(const output *out);
 // Completes the file when `status` is 0, else drops it; returns the exit status.
 int output_close(output *out, int status);
+
+// ---- Vectors of tokens in FILE.npy: the rows of text i are offsets[i] .. offsets[i+1]-1
+typedef struct {
+    int64_t *offsets; // [texts + 1]
+    size_t texts, capacity;
+} text_rows;
+
+bool text_rows_add(text_rows *rows, size_t count); // of the next text; false: out of memory
+// FILE.offsets.npy, an int64 array beside FILE.npy; the exit status. Frees the offsets.
+int text_rows_write(text_rows *rows, const char *path);

@@ -246,6 +246,7 @@ QN_API qn_status qn_merge(const char *model, const char *adapter, const char *ou
 QN_API qn_status qn_model_describe(const qn_model *model, char **json);
 QN_API const qn_tokenizer *qn_model_tokenizer(const qn_model *model); /* the model's; do not free */
 QN_API size_t qn_model_width(const qn_model *model);                  /* of a text's vector */
+QN_API bool qn_model_multi_vector(const qn_model *model);             /* whether it has a vector for each token (ColBERT): see qn_embed_multi */
 QN_API bool qn_model_sparse(const qn_model *model);                   /* whether it has a weight for each token of the vocabulary */
 QN_API size_t qn_model_token_width(const qn_model *model);            /* of a token's */
 QN_API size_t qn_model_max_length(const qn_model *model);             /* tokens per text; see qn_overflow for longer ones */
@@ -281,6 +282,12 @@ QN_API qn_embed_options qn_embed_defaults(void);
 
 /* One vector per text: vectors [count, width]. options NULL: the defaults. An empty text is a text (of its special tokens). */
 QN_API qn_status qn_embed(qn_model *model, const qn_text *texts, size_t count, const qn_embed_options *options, float *vectors);
+
+/* ColBERT's vectors of a text's tokens, of length one and compared by the sum of largest similarities (qn_vectors_search_multi): `receive` is
+ * called once per text, in order, with vectors [count, width] that are valid during the call. The model's options say by `purpose` whether
+ * texts are queries; documents are what they are otherwise. */
+typedef qn_status (*qn_multi_vectors)(void *user, size_t index, size_t count, const float *vectors);
+QN_API qn_status qn_embed_multi(qn_model *model, const qn_text *texts, size_t count, qn_multi_vectors receive, void *user);
 
 /* The vector of every token of each text, in the order of the texts: `receive` is called once per text with vectors [tokens, token width]
  * that are valid during the call. Any status but QN_OK from it stops with that status. */
@@ -600,8 +607,10 @@ QN_API qn_status qn_json_quote(const char *text, size_t size, char **quoted);
 /* Vectors [count, width] of a .npy file, mapped. Read-only: any number of threads may search at once. */
 typedef struct qn_vectors qn_vectors;
 QN_API qn_status qn_vectors_open(const char *path, qn_vectors **out);
+/* The same of a ColBERT's vectors, the rows of text i being offsets[i] .. offsets[i+1]-1, as the int64 array of the second file says. */
+QN_API qn_status qn_vectors_open_multi(const char *path, const char *offsets, qn_vectors **out);
 QN_API void qn_vectors_close(qn_vectors *vectors); /* NULL is allowed */
-QN_API size_t qn_vectors_count(const qn_vectors *vectors);
+QN_API size_t qn_vectors_count(const qn_vectors *vectors); /* of a ColBERT's: texts */
 QN_API size_t qn_vectors_width(const qn_vectors *vectors);
 
 /* The `top` vectors nearest to query [width], best first, equal scores in their order: by the cosine, or by the dot product where `dot`
@@ -610,6 +619,9 @@ typedef struct {
     size_t index;
     float score;
 } qn_match;
+/* query [rows, width]: the texts whose sums over the query's rows of the largest dot product with any of their own are largest. */
+QN_API qn_status qn_vectors_search_multi(const qn_vectors *vectors, const float *query, size_t rows, size_t top, qn_match *matches,
+                                         size_t *found);
 QN_API qn_status qn_vectors_search(const qn_vectors *vectors, const float *query, bool dot, size_t top, qn_match *matches, size_t *found);
 
 /* How sentence embeddings are trained (task "embed"). Formulas and papers: docs/mathematics.md. */
@@ -626,6 +638,7 @@ typedef struct {
     const char *matryoshka_dims, *matryoshka_weights; /* "384,128,32": the loss also of the first so many columns; weights NULL: 1 each */
     const char *pooling;    /* "mean", "cls", ... (QN_POOL_MAP), or several that stand side by side, "cls,mean"; NULL: as the folder says, mean
                              * without */
+    bool multi_vector;      /* vectors become ColBERT's: one of `dense` values (0: 128) for each token */
     size_t dense;           /* above 0: a dense layer of that width is put behind the pooling */
     const char *dense_activation; /* of it: "tanh" (NULL), "linear", "gelu", "relu", "silu" */
     int normalize;          /* vectors of length one: 1, 0, or -1: as the folder says */

@@ -53,7 +53,10 @@ typedef struct {
 
 // What the encoder reads of it.
 static inline qn_tokens qn_batch_tokens(const qn_batch *b) {
-    return (qn_tokens){b->tokens, b->ids, b->types, b->positions, {b->sequences, b->offsets}, NULL, b->examples};
+    qn_tokens tokens =
+        qn_tokens_of(b->tokens, b->ids, b->types, b->positions, (qn_ragged){b->sequences, b->offsets});
+    tokens.texts = b->examples;
+    return tokens;
 }
 
 void qn_batch_free(qn_batch *batch);

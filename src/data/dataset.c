@@ -117,7 +117,9 @@ static qn_status add_text(builder *b, qn_span text, qn_span pair) {
     return qn_buffer_status(&b->texts);
 }
 
-static qn_status add_sequence(builder *b, const qn_record *record, const char *prompt, qn_span text, qn_span pair) {
+// side: as a ColBERT counts, where it is one.
+static qn_status add_sequence(builder *b, const qn_record *record, size_t side, const char *prompt, qn_span text,
+                              qn_span pair) {
     QN_TRY(add_text(b, text, pair));
     if (prompt) {
         qn_buffer_clear(&b->prompted);
@@ -126,11 +128,14 @@ static qn_status add_sequence(builder *b, const qn_record *record, const char *p
         QN_TRY(qn_buffer_status(&b->prompted));
         text = (qn_span){b->prompted.data, b->prompted.size};
     }
+    const qn_late *late = b->options->late;
+    qn_encode_options encode = late ? qn_late_encoding(late, side, &b->options->encode) : b->options->encode;
     qn_status status = qn_tokenizer_encode(b->tokenizer, text.data ? text.data : "", text.size, pair.data, pair.size,
-                                           &b->options->encode, &b->encoding);
+                                           &encode, &b->encoding);
     if (status != QN_OK) return qn_fail_prefix(status, "%s:%lld", record->file, (long long)record->line);
     b->out->truncated += b->encoding.truncated;
-    return qn_sequences_append(&b->out->sequences, &b->encoding);
+    return late ? qn_late_append(late, side, &b->encoding, &b->out->sequences)
+                : qn_sequences_append(&b->out->sequences, &b->encoding);
 }
 
 // Each text is a sequence of its own.
@@ -143,8 +148,8 @@ static qn_status add_group(builder *b, const qn_record *record) {
         return qn_fail(QN_ERROR_FORMAT, "%s:%lld: %zu text%s (expected %zu, as in the first example)", record->file,
                        (long long)record->line, count, count == 1 ? "" : "s", b->out->width - twice);
     const char *const *prompts = b->options->prompts;
-    for (size_t k = 0; k < count; k++) QN_TRY(add_sequence(b, record, prompts[k > 0], texts[k], (qn_span){0}));
-    return twice ? add_sequence(b, record, prompts[0], texts[0], (qn_span){0}) : QN_OK;
+    for (size_t k = 0; k < count; k++) QN_TRY(add_sequence(b, record, k > 0, prompts[k > 0], texts[k], (qn_span){0}));
+    return twice ? add_sequence(b, record, 0, prompts[0], texts[0], (qn_span){0}) : QN_OK;
 }
 
 static qn_status add_record(builder *b, const qn_record *record, size_t file) {
@@ -163,7 +168,7 @@ static qn_status add_record(builder *b, const qn_record *record, size_t file) {
     out->lines[n] = record->line;
     out->files[n] = (uint32_t)file;
     return b->options->reader.group ? add_group(b, record)
-                                    : add_sequence(b, record, NULL, record->text, record->pair);
+                                    : add_sequence(b, record, 0, NULL, record->text, record->pair);
 }
 
 // The records of a reader; all have `score` where it is not NULL.

@@ -1,6 +1,7 @@
 // A labelled data set in memory: tokenised once, kept without padding.
 #pragma once
 #include "data/labels.h"
+#include "data/late.h"
 #include "data/reader.h"
 #include "data/sequences.h"
 
@@ -22,6 +23,7 @@ typedef struct {
     bool keep_texts;     // for reports
     bool twice;          // a group of one text becomes two, the second the same
     const char *prompts[2]; // of groups: put before the first text, before the others; NULL: none
+    const qn_late *late;    // of groups: how texts become a ColBERT's queries (the first) and documents; NULL: they do not
     size_t limit;        // examples to read at most; 0: all
     bool triples;        // QN_TARGET_SCORE: a file with the columns query (anchor), positive and negative is pairs with
                          // the scores 1 and 0

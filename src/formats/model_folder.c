@@ -39,6 +39,9 @@ static const struct {
                    {QN_ACTIVATION_SILU, "silu", "torch.nn.modules.activation.SiLU"}};
 enum { ACTIVATIONS = sizeof activations / sizeof *activations };
 static const char *const model_types[] = {"SentenceTransformer", "SparseEncoder"};
+static const char late_class[] = "pylate.models.Dense.Dense", late_similarity[] = "MaxSim";
+static const char *const sides[] = {"query", "document"};
+static const int64_t late_lengths[] = {32, 180}; // PyLate's
 static const char *const similarity_names[] = {"cosine", "dot", "euclidean", "manhattan"};
 
 const char *qn_pool_name(qn_pool pooling) {
@@ -66,6 +69,9 @@ void qn_sbert_free(qn_sbert *config) {
     free(config->pooling_path);
     for (size_t i = 0; i < config->module_count; i++) free(config->modules[i].path);
     free(config->modules);
+    for (int side = 0; side < 2; side++) free(config->late.prefix[side]);
+    for (size_t i = 0; i < config->late.skip_count; i++) free(config->late.skip[i]);
+    free(config->late.skip);
     *config = qn_sbert_defaults();
 }
 
@@ -162,6 +168,34 @@ void qn_sbert_make_sparse(qn_sbert *config) {
     config->similarity = QN_SBERT_DOT;
 }
 
+// What a ColBERT of no other sayings is: punctuation has no vector.
+static qn_status begin_late(qn_sbert *config) {
+    static const char punctuation[] = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
+    qn_sbert_late *l = &config->late;
+    l->on = l->expand = true;
+    memcpy(l->length, late_lengths, sizeof l->length);
+    l->skip = qn_calloc(sizeof punctuation - 1, sizeof *l->skip);
+    if (!l->skip) return QN_ERROR_MEMORY;
+    for (size_t i = 0; i + 1 < sizeof punctuation; i++) {
+        l->skip[i] = qn_strndup(punctuation + i, 1);
+        if (!l->skip[i]) return QN_ERROR_MEMORY;
+        l->skip_count++;
+    }
+    return QN_OK;
+}
+
+qn_status qn_sbert_make_late(qn_sbert *config, size_t width, const char *query, const char *document) {
+    const char *prefixes[] = {query, document};
+    if (config->late.on) return QN_OK;
+    for (size_t i = 0; i < config->module_count; i++) free(config->modules[i].path);
+    config->module_count = 0;
+    config->pooling_count = 1;
+    QN_TRY(begin_late(config));
+    for (int side = 0; side < 2; side++)
+        QN_TRY(replace(&config->late.prefix[side], prefixes[side] ? prefixes[side] : ""));
+    return add_module(config, 0, &(qn_sbert_module){.kind = QN_SBERT_DENSE, .out = width}, "");
+}
+
 size_t qn_sbert_width(const qn_sbert *config, size_t hidden, size_t vocabulary) {
     if (config->sparse) return vocabulary;
     size_t width = hidden * config->pooling_count;
@@ -222,7 +256,12 @@ static qn_status parse_module(const json_t *module, size_t position, const char 
     bool dense = position > 1 && !strcmp(class_name, "Dense"), normalize = position > 1 && !strcmp(class_name, "Normalize");
     bool known = position > 1 ? (dense || normalize) && !out->sparse
                               : !strcmp(class_name, expected[position]) || !strcmp(class_name, sparse[position]);
-    if (strncmp(type, "sentence_transformers.", 22) || !known)
+    if (position > 0 && !strncmp(type, late_class, 7) && !strcmp(class_name, "Dense") &&
+        (position == 1 || out->late.on) && out->module_count < MOST_MODULES && is_inner_path(path)) {
+        if (position == 1) QN_TRY(begin_late(out));
+        return add_module(out, out->module_count, &(qn_sbert_module){.kind = QN_SBERT_DENSE, .bias = true}, path);
+    }
+    if (strncmp(type, "sentence_transformers.", 22) || !known || out->late.on)
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s: module %zu is \"%.100s\" (expected %s)", source, position, type,
                        expected[position < 2 ? position : 2]);
     if (!is_inner_path(path))
@@ -335,12 +374,74 @@ static qn_status copy_prompts(const json_t *prompts, const char *source, qn_sber
     return QN_OK;
 }
 
+// Keys are "query" and "document" with these endings.
+static qn_status read_sides(const json_t *root, const char *source, const char *const *names, const char *prefix_end,
+                            const char *length_end, qn_sbert_late *out) {
+    for (int side = 0; side < 2; side++) {
+        char key[64];
+        const char *prefix = NULL;
+        snprintf(key, sizeof key, "%s%s", names[side], prefix_end);
+        QN_TRY(qn_json_string(root, source, key, false, &prefix));
+        if (prefix) QN_TRY(replace(&out->prefix[side], prefix));
+        snprintf(key, sizeof key, "%s%s", names[side], length_end);
+        QN_TRY(qn_json_int(root, source, key, false, 4, LENGTH_LIMIT, &out->length[side]));
+    }
+    return QN_OK;
+}
+
+static qn_status read_skip(const json_t *words, const char *source, qn_sbert_late *out) {
+    size_t count = json_array_size(words);
+    char **skip = qn_calloc(count + 1, sizeof *skip);
+    qn_status status = skip ? QN_OK : QN_ERROR_MEMORY;
+    for (size_t i = 0; i < out->skip_count; i++) free(out->skip[i]);
+    free(out->skip);
+    out->skip = skip;
+    out->skip_count = 0;
+    for (size_t i = 0; status == QN_OK && i < count; i++) {
+        const char *word = json_string_value(json_array_get(words, i));
+        if (!word) return qn_fail(QN_ERROR_FORMAT, "%s: skiplist_words, place %zu: no string", source, i);
+        skip[i] = qn_strdup(word);
+        if (!skip[i]) return QN_ERROR_MEMORY;
+        out->skip_count++;
+    }
+    return status;
+}
+
+static qn_status read_late(const json_t *root, const char *source, const char *prefix_end, const char *length_end,
+                           qn_sbert_late *out) {
+    json_t *skip = NULL;
+    QN_TRY(read_sides(root, source, sides, prefix_end, length_end, out));
+    QN_TRY(qn_json_bool(root, source, "do_query_expansion", false, &out->expand));
+    QN_TRY(qn_json_bool(root, source, "attend_to_expansion_tokens", false, &out->attend));
+    QN_TRY(qn_json_array(root, source, "skiplist_words", false, &skip));
+    return skip ? read_skip(skip, source, out) : QN_OK;
+}
+
+// artifact.metadata, by which colbert-ir's folders are known. Their projection is "linear.weight" beside the encoder's
+// weights.
+static qn_status parse_artifact(const char *text, size_t size, const char *source, qn_sbert *out) {
+    static const char *const names[] = {"query", "doc"};
+    json_t *root;
+    int64_t width = 128;
+    bool punctuation = true;
+    QN_TRY(parse_object(text, size, source, &root));
+    qn_status status = qn_json_int(root, source, "dim", false, 1, WIDTH_LIMIT, &width);
+    if (status == QN_OK) status = qn_sbert_make_late(out, (size_t)width, "[unused0]", "[unused1]");
+    if (status == QN_OK) status = read_sides(root, source, names, "_token_id", "_maxlen", &out->late);
+    if (status == QN_OK) status = qn_json_bool(root, source, "attend_to_mask_tokens", false, &out->late.attend);
+    if (status == QN_OK) status = qn_json_bool(root, source, "mask_punctuation", false, &punctuation);
+    if (status == QN_OK && !punctuation) status = read_skip(NULL, source, &out->late);
+    if (status == QN_OK) status = replace(&out->modules[0].path, ".");
+    json_decref(root);
+    return status;
+}
+
 static qn_status read_prompts(const json_t *root, const char *source, qn_sbert *out) {
     json_t *prompts = NULL;
     const char *model_type = "SentenceTransformer", *name = NULL, *similarity = "cosine";
     QN_TRY(qn_json_string(root, source, "model_type", false, &model_type));
     const char *expected = model_types[out->sparse];
-    if (strcmp(model_type, expected) && strcmp(model_type, model_types[0]))
+    if (!out->late.on && strcmp(model_type, expected) && strcmp(model_type, model_types[0]))
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s: model_type \"%.50s\" (expected %s)", source, model_type, expected);
     QN_TRY(qn_json_object(root, source, "prompts", false, &prompts));
     QN_TRY(copy_prompts(prompts, source, out));
@@ -352,6 +453,7 @@ static qn_status read_prompts(const json_t *root, const char *source, qn_sbert *
         QN_TRY(replace(&out->default_prompt, name));
     }
     QN_TRY(qn_json_string(root, source, "similarity_fn_name", false, &similarity));
+    if (out->late.on) return read_late(root, source, "_prefix", "_length", &out->late);
     for (int i = 0; i < QN_SBERT_SIMILARITIES; i++) {
         if (strcmp(similarity, similarity_names[i])) continue;
         out->similarity = (qn_sbert_similarity)i;
@@ -375,7 +477,7 @@ static qn_status check_places(const json_t *root, const char *source, const char
     const char *input = "sentence_embedding", *output = "sentence_embedding";
     QN_TRY(qn_json_string(root, source, "module_input_name", false, &input));
     QN_TRY(qn_json_string(root, source, "module_output_name", false, &output));
-    if (strcmp(input, "sentence_embedding") || strcmp(output, "sentence_embedding"))
+    if (strcmp(input, output) || (strcmp(input, "sentence_embedding") && strcmp(input, "token_embeddings")))
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s: %s \"%.50s\" into \"%.50s\" (expected sentence_embedding)", source,
                        does, input, output);
     return QN_OK;
@@ -453,9 +555,9 @@ static qn_status missing(const char *folder, const char *path) {
 static qn_status read_modules(const char *folder, qn_sbert *out) {
     bool found;
     size_t count = out->module_count, width;
-    QN_TRY(read_file(folder, out->pooling_path, "config.json", qn_sbert_parse_pooling, out, &found));
-    if (!found) return missing(folder, out->pooling_path);
-    width = out->sparse ? 0 : (size_t)out->width * out->pooling_count;
+    if (!out->late.on) QN_TRY(read_file(folder, out->pooling_path, "config.json", qn_sbert_parse_pooling, out, &found));
+    if (!out->late.on && !found) return missing(folder, out->pooling_path);
+    width = out->sparse || out->late.on ? 0 : (size_t)out->width * out->pooling_count;
     for (size_t i = 0; i < count; i++) {
         const qn_sbert_module *m = &out->modules[i];
         bool dense = m->kind == QN_SBERT_DENSE;
@@ -487,6 +589,7 @@ static qn_status read_folder(const char *folder, qn_sbert *out) {
     QN_TRY(replace(&out->pooling_path, "1_Pooling"));
     QN_TRY(read_file(folder, "", "modules.json", qn_sbert_parse_modules, out, &found));
     if (out->present) QN_TRY(read_modules(folder, out));
+    if (!out->present) QN_TRY(read_file(folder, "", "artifact.metadata", parse_artifact, out, &found));
     found = false;
     for (size_t i = 0; i < sizeof transformer_files / sizeof *transformer_files && !found; i++)
         QN_TRY(read_file(folder, out->transformer_path, transformer_files[i], qn_sbert_parse_transformer, out, &found));
@@ -516,6 +619,9 @@ static qn_status save(const char *folder, const char *name, json_t *value) {
 }
 
 static json_t *module_json(size_t position, const char *path, const char *class_name) {
+    if (strchr(class_name, '.'))
+        return json_pack("{s:I, s:o, s:s, s:s}", "idx", (json_int_t)position, "name", json_sprintf("%d", (int)position),
+                         "path", path, "type", class_name);
     const char *package = strstr(class_name, "MLM") || strstr(class_name, "Splade") ? "sparse_encoder.models" : "models";
     return json_pack("{s:I, s:o, s:s, s:o}", "idx", (json_int_t)position, "name",
                      json_sprintf("%d", (int)position), "path", path, "type",
@@ -555,18 +661,34 @@ static json_t *dense_json(const qn_sbert_module *m) {
 }
 
 // The module at `position` of modules.json, which lists it; a folder is made for what it has to say.
-static qn_status write_module(const char *folder, qn_sbert_module *m, size_t position, json_t *modules) {
+static qn_status write_module(const char *folder, qn_sbert_module *m, size_t position, bool late, json_t *modules) {
     bool dense = m->kind == QN_SBERT_DENSE;
     char path[64];
     snprintf(path, sizeof path, "%zu_%s", position, dense ? "Dense" : "Normalize");
     QN_TRY(replace(&m->path, path));
-    json_array_append_new(modules, module_json(position, path, dense ? "Dense" : "Normalize"));
+    json_array_append_new(modules, module_json(position, path, late ? late_class : dense ? "Dense" : "Normalize"));
     if (!dense) return QN_OK;
     char *inside = qn_path_join(folder, path);
     qn_status status = inside ? qn_make_folders(inside) : QN_ERROR_MEMORY;
     if (status == QN_OK) status = save(inside, "config.json", dense_json(m));
     free(inside);
     return status;
+}
+
+static void late_json(const qn_sbert_late *l, json_t *root) {
+    json_t *skip = json_array();
+    for (int side = 0; side < 2; side++) {
+        char key[64];
+        snprintf(key, sizeof key, "%s_prefix", sides[side]);
+        json_object_set_new(root, key, json_string(l->prefix[side] ? l->prefix[side] : ""));
+        snprintf(key, sizeof key, "%s_length", sides[side]);
+        json_object_set_new(root, key, json_integer(l->length[side]));
+    }
+    for (size_t i = 0; i < l->skip_count; i++) json_array_append_new(skip, json_string(l->skip[i]));
+    json_object_set_new(root, "skiplist_words", skip);
+    json_object_set_new(root, "do_query_expansion", json_boolean(l->expand));
+    json_object_set_new(root, "attend_to_expansion_tokens", json_boolean(l->attend));
+    json_object_set_new(root, "similarity_fn_name", json_string(late_similarity));
 }
 
 static json_t *prompts_json(const qn_sbert *config) {
@@ -579,14 +701,16 @@ static json_t *prompts_json(const qn_sbert *config) {
     json_t *root = json_pack("{s:o, s:s?, s:s}", "prompts", prompts, "default_prompt_name", config->default_prompt,
                              "similarity_fn_name", similarity_names[config->similarity]);
     if (config->sparse) json_object_set_new(root, "model_type", json_string(model_types[1])); // new with these
+    if (config->late.on) late_json(&config->late, root);
     return root;
 }
 
-qn_status qn_sbert_write(const char *folder, qn_sbert *config) {
-    if (!config->pooling_count || (unsigned)config->similarity >= QN_SBERT_SIMILARITIES || config->width < 1)
-        return qn_fail(QN_ERROR_ARGUMENT, "%s: no pooling, similarity or width of the vectors to write", folder);
-    const char *pooling_name = config->sparse ? "1_SpladePooling" : "1_Pooling";
-    char *pooling = qn_path_join(folder, pooling_name);
+static const char *pooling_folder(const qn_sbert *config) {
+    return config->sparse ? "1_SpladePooling" : "1_Pooling";
+}
+
+static qn_status write_pooling(const char *folder, const qn_sbert *config) {
+    char *pooling = qn_path_join(folder, pooling_folder(config));
     if (!pooling) return QN_ERROR_MEMORY;
     qn_status status = qn_make_folders(pooling);
     if (status == QN_OK)
@@ -595,7 +719,13 @@ qn_status qn_sbert_write(const char *folder, qn_sbert *config) {
                                                  "relu", "word_embedding_dimension", (json_int_t)config->width)
                                      : pooling_json(config));
     free(pooling);
-    QN_TRY(status);
+    return status;
+}
+
+qn_status qn_sbert_write(const char *folder, qn_sbert *config) {
+    if (!config->pooling_count || (unsigned)config->similarity >= QN_SBERT_SIMILARITIES || config->width < 1)
+        return qn_fail(QN_ERROR_ARGUMENT, "%s: no pooling, similarity or width of the vectors to write", folder);
+    if (!config->late.on) QN_TRY(write_pooling(folder, config));
 
     json_t *transformer = json_pack("{s:b}", "do_lower_case", (int)config->do_lower_case);
     if (config->max_seq_length)
@@ -604,12 +734,13 @@ qn_status qn_sbert_write(const char *folder, qn_sbert *config) {
     QN_TRY(save(folder, "config_sentence_transformers.json", prompts_json(config)));
 
     // modules.json is last: with it the folder becomes one of sentence-transformers.
-    json_t *modules = config->sparse ? json_pack("[o, o]", module_json(0, "", "MLMTransformer"),
-                                                 module_json(1, pooling_name, "SpladePooling"))
-                                     : json_pack("[o, o]", module_json(0, "", "Transformer"),
-                                                 module_json(1, pooling_name, "Pooling"));
+    qn_status status = QN_OK;
+    json_t *modules = json_array();
+    json_array_append_new(modules, module_json(0, "", config->sparse ? "MLMTransformer" : "Transformer"));
+    if (!config->late.on)
+        json_array_append_new(modules, module_json(1, pooling_folder(config), pooling_folder(config) + 2));
     for (size_t i = 0; status == QN_OK && i < config->module_count; i++)
-        status = write_module(folder, &config->modules[i], i + 2, modules);
+        status = write_module(folder, &config->modules[i], i + (config->late.on ? 1 : 2), config->late.on, modules);
     if (status == QN_OK) return save(folder, "modules.json", modules);
     json_decref(modules);
     return status;

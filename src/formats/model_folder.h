@@ -27,6 +27,18 @@ typedef struct {
     qn_activation activation;
 } qn_sbert_module;
 
+// ColBERT (Khattab & Zaharia 2020): a vector for each token, in PyLate's files or colbert-ir's. [0] is of queries, [1] of
+// documents.
+typedef struct {
+    bool on;
+    char *prefix[2];   // the second token; "" or NULL: none
+    int64_t length[2]; // in tokens
+    bool expand;       // queries are filled up to their length with masks, whose vectors count too
+    bool attend;       // other tokens attend to these
+    char **skip;       // [skip_count] tokens of documents that have no vector
+    size_t skip_count;
+} qn_sbert_late;
+
 // All strings are on the heap and owned by the struct.
 typedef struct {
     bool present;           // modules.json is there; without it the defaults of sentence-transformers stand below
@@ -34,6 +46,7 @@ typedef struct {
     char *transformer_path; // where config.json and the weights are, relative to the folder; "" for the folder itself
     char *pooling_path;     // "1_Pooling"
     bool sparse;            // SPLADE: a weight for each word of the vocabulary, by the masked-language head
+    qn_sbert_late late;     // then there is no pooling, and the modules work on tokens
     int64_t width;          // of a token's vector, or of a sparse one; 0 when not stated
     qn_pool poolings[QN_POOLS]; // their results stand side by side
     size_t pooling_count;
@@ -60,6 +73,8 @@ qn_status qn_sbert_set_normalize(qn_sbert *config, bool on);
 // A dense layer behind the pooling and others of its kind, before a normalisation. `activation` NULL: "tanh".
 qn_status qn_sbert_add_dense(qn_sbert *config, size_t in, size_t out, const char *activation);
 void qn_sbert_make_sparse(qn_sbert *config); // its vectors are SPLADE's from now on
+// Its vectors are ColBERT's from now on: of tokens, `width` values each. query, document: the prefixes, or NULL.
+qn_status qn_sbert_make_late(qn_sbert *config, size_t width, const char *query, const char *document);
 // The width of a text's vector, from that of a token's and from the vocabulary's size.
 size_t qn_sbert_width(const qn_sbert *config, size_t hidden, size_t vocabulary);
 // The prompt that `prompt` names, or else is; NULL: that of the purpose, or the default. NULL where there is none.

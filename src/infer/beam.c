@@ -153,7 +153,7 @@ static qn_status encode(search *s, size_t first) {
         none[i] = 0, capacity[i] = x->length, memory[i] = x->cache;
     }
     qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};
-    qn_tokens tokens = {total, ids, types, positions, {n, offsets}, NULL, NULL};
+    qn_tokens tokens = qn_tokens_of(total, ids, types, positions, (qn_ragged){n, offsets});
     qn_encoded encoded = {qn_encoder_forward(&c, &m->network->encoder, &tokens), tokens.ragged};
     if (encoded.hidden)
         qn_encoder_keep_source(&c, &m->network->decoder_stack, &encoded,
@@ -277,7 +277,7 @@ static qn_status fill(search *s, batch *b) {
         source_rows[++k] = (int32_t)row;
     }
     b->rows[s->count] = row;
-    b->tokens = (qn_tokens){rows, ids, types, positions, {rows, offsets}, NULL, NULL};
+    b->tokens = qn_tokens_of(rows, ids, types, positions, (qn_ragged){rows, offsets});
     b->kept = (qn_kv_cache){.lengths = lengths, .capacity = capacity, .memory = memory};
     b->cache =
         (qn_kv_cache){.lengths = positions, .tokens = lists, .source = &b->kept, .source_rows = {sources, source_rows}};

@@ -1,5 +1,6 @@
 // Vectors of texts: one per text by pooling, or one per token.
 #include "infer/model.h"
+#include <string.h>
 
 qn_embed_options qn_embed_defaults(void) {
     return (qn_embed_options){.pooling = QN_POOLING_FOLDER, .normalize = -1};
@@ -51,6 +52,8 @@ qn_status qn_embed(qn_model *model, const qn_text *texts, size_t count, const qn
     if (options->pooling > (qn_pooling)QN_POOLS)
         return qn_fail(QN_ERROR_ARGUMENT, "pooling %d is not known", (int)options->pooling);
     const qn_sbert *s = &model->network->sentence;
+    if (s->late.on)
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: has a vector for each token (expected qn_embed_multi)", model->folder);
     if (options->pooling != QN_POOLING_FOLDER && (s->sparse || s->pooling_count > 1 || s->module_count > qn_sbert_normalizes(s)))
         return qn_fail(QN_ERROR_ARGUMENT,
                        "%s: its vectors are made of several poolings or by dense layers (expected the folder's pooling)",
@@ -87,4 +90,57 @@ static qn_status receive_tokens(qn_model *m, qn_context *c, const qn_infer_batch
 
 qn_status qn_embed_tokens(qn_model *model, const qn_text *texts, size_t count, qn_token_vectors receive, void *user) {
     return qn_infer_texts(model, texts, count, true, true, receive_tokens, &(token_receiver){texts, receive, user});
+}
+
+// --- ColBERT: a vector for each token, compared by the largest similarities
+
+typedef struct {
+    size_t side;
+    qn_multi_vectors receive;
+    void *user;
+} multi_receiver;
+
+// The vectors that count of a sequence [length, d], put together at their beginning; how many they are.
+static size_t keep_vectors(const qn_model *m, size_t side, const int32_t *ids, size_t length, float *vectors) {
+    size_t kept = 0, d = qn_model_width(m);
+    for (size_t t = 0; t < length; t++) {
+        if (side == 1 && (size_t)ids[t] < m->late.vocabulary && m->late.skipped[ids[t]]) continue;
+        if (kept < t) memcpy(vectors + kept * d, vectors + t * d, d * sizeof *vectors);
+        kept++;
+    }
+    return kept;
+}
+
+static qn_status receive_multi(qn_model *m, qn_context *c, const qn_infer_batch *batch, void *user) {
+    const multi_receiver *r = user;
+    size_t d = qn_model_width(m);
+    const int32_t *offsets = batch->tokens.ragged.offsets;
+    qn_tensor *y = qn_sentence_tokens(c, m->network, batch->hidden);
+    if (!y) return c->status != QN_OK ? c->status : QN_ERROR_MEMORY;
+    for (size_t i = 0; i < batch->tokens.ragged.sequences; i++) {
+        float *vectors = y->data + (size_t)offsets[i] * d;
+        size_t kept = keep_vectors(m, r->side, batch->tokens.ids + offsets[i], (size_t)(offsets[i + 1] - offsets[i]),
+                                   vectors);
+        QN_TRY(r->receive(r->user, batch->index[i], kept, vectors));
+    }
+    return QN_OK;
+}
+
+static qn_status need_multi(const qn_model *m) {
+    if (m->late.on) return QN_OK;
+    return qn_fail(QN_ERROR_UNSUPPORTED,
+                   "%s: has one vector for a text (expected a ColBERT: modules.json with pylate's Dense, or "
+                   "artifact.metadata)",
+                   m->folder);
+}
+
+qn_status qn_embed_multi(qn_model *model, const qn_text *texts, size_t count, qn_multi_vectors receive, void *user) {
+    QN_TRY(need_multi(model));
+    return qn_infer_texts(model, texts, count, true, true, receive_multi,
+                          &(multi_receiver){model->side, receive, user});
+}
+
+qn_status qn_infer_multi(qn_model *m, const qn_sequences *sequences, size_t side, qn_multi_vectors receive,
+                         void *user) {
+    return qn_infer_sequences(m, sequences, true, receive_multi, &(multi_receiver){side, receive, user});
 }

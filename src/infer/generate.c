@@ -234,7 +234,7 @@ static qn_status fill_batch(generator *g, qn_tokens *tokens, size_t *count) {
         if (s->cached == s->count) g->rows[(*count)++] = (int32_t)used - 1;
     }
     g->offsets[g->active_count] = (int32_t)used;
-    *tokens = (qn_tokens){used, g->ids, g->types, g->positions, {g->active_count, g->offsets}, NULL, NULL};
+    *tokens = qn_tokens_of(used, g->ids, g->types, g->positions, (qn_ragged){g->active_count, g->offsets});
     return QN_OK;
 }
 

@@ -87,6 +87,9 @@ static qn_status choose_prompt(qn_model *m, const qn_model_options *options) {
 
 static qn_status choose_dimensions(qn_model *m, size_t wanted) {
     size_t width = qn_model_width(m);
+    if (m->late.on && wanted && wanted != width)
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: vectors of tokens have %zu dimensions (expected all of them)", m->folder,
+                       width);
     if (wanted > width)
         return qn_fail(QN_ERROR_ARGUMENT, "%s: vectors have %zu dimensions (expected at most that, not %zu)", m->folder,
                        width, wanted);
@@ -137,6 +140,8 @@ static qn_status open_parts(qn_model *m, const char *folder, qn_lora *lora, cons
     m->tokenizer = tokenizer;
     if (qn_ct2_is_folder(m->transformer)) QN_TRY(qn_ct2_model_check(m->transformer, tokenizer));
     QN_TRY(choose_length(m, options->max_length));
+    QN_TRY(qn_late_resolve(&m->network->sentence, tokenizer, &m->late));
+    m->side = options->purpose != QN_FOR_QUERIES;
     QN_TRY(choose_prompt(m, options));
     QN_TRY(choose_dimensions(m, options->dimensions));
     m->arena = qn_arena_create(1 << 20);
@@ -191,8 +196,12 @@ qn_status qn_model_lend(qn_network *network, const qn_tokenizer *tokenizer, cons
                     .lent = true,
                     .packed = true,
                     .head_packed = true};
-    *out = m;
-    return QN_OK;
+    qn_status status = qn_late_resolve(&network->sentence, tokenizer, &m->late);
+    if (status == QN_OK)
+        *out = m;
+    else
+        qn_model_close(m);
+    return status;
 }
 
 static void close_own(qn_model *m) {
@@ -222,6 +231,7 @@ void qn_model_close(qn_model *m) {
     free(m->positions);
     free(m->offsets);
     free(m->text);
+    qn_late_free(&m->late);
     free(m->prompt);
     free(m->folder);
     free(m->transformer);
@@ -236,6 +246,10 @@ size_t qn_model_width(const qn_model *model) {
     const qn_encoder_config *e = &model->network->config.encoder;
     return model->dimensions ? model->dimensions
                              : qn_sbert_width(&model->network->sentence, e->hidden, e->vocabulary);
+}
+
+bool qn_model_multi_vector(const qn_model *model) {
+    return model->network->sentence.late.on;
 }
 
 bool qn_model_sparse(const qn_model *model) {

@@ -1,6 +1,7 @@
 // A model in use: network, tokenizer and backend, and the one loop that turns sequences into batches of hidden states.
 #pragma once
 #include "base/memory.h"
+#include "data/late.h"
 #include "data/windows.h"
 #include "metrics/tagging.h"
 #include "models/sentence.h"
@@ -21,6 +22,8 @@ struct qn_model {
     qn_tag_scheme tags;    // of a tagger's labels; made at first use
     char *prompt;          // put before each text that is embedded; NULL: none
     int32_t prompt_tokens; // not pooled; 0 where they are
+    qn_late late;          // of a ColBERT
+    size_t side;           // of it, that texts are on: 0 queries, 1 documents
     size_t dimensions;     // of a text's vector that are kept; 0: all
 
     // Buffers that are reused, so that a steady batch takes nothing from the heap.
@@ -70,6 +73,9 @@ qn_status qn_infer_sequences(qn_model *model, const qn_sequences *sequences, boo
 qn_status qn_infer_texts(qn_model *model, const qn_text *texts, size_t count, bool embedding, bool in_order,
                          qn_infer_receiver receive, void *user);
 
+// A ColBERT's vectors of each sequence's tokens, which are prepared for `side`, in order.
+qn_status qn_infer_multi(qn_model *model, const qn_sequences *sequences, size_t side, qn_multi_vectors receive,
+                         void *user);
 // A vector per sequence into vectors [count, width], as the model's folder says. skip [count]: tokens of each that are
 // not pooled, as of a prompt, or NULL.
 qn_status qn_infer_vectors(qn_model *model, const qn_sequences *sequences, const int32_t *skip, float *vectors);

@@ -28,7 +28,7 @@ static qn_status forward(measuring *g) {
     qn_arena_reset(m->arena);
     qn_arena_reset(m->records);
     qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};
-    qn_tokens tokens = {g->tokens, g->ids, g->types, g->positions, {g->sequences, g->offsets}, NULL, NULL};
+    qn_tokens tokens = qn_tokens_of(g->tokens, g->ids, g->types, g->positions, (qn_ragged){g->sequences, g->offsets});
     qn_tensor *hidden = qn_encoder_forward(&c, &m->network->encoder, &tokens);
     if (!hidden) return c.status != QN_OK ? c.status : QN_ERROR_MEMORY;
     for (size_t first = 0; first < g->counted; first += HEAD_ROWS) {

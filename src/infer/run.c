@@ -62,7 +62,9 @@ qn_status qn_infer_encode(qn_model *m, const qn_text *text, bool embedding) {
         data = m->text + begin;
         size = used - begin;
     }
-    QN_TRY(qn_tokenizer_encode(m->tokenizer, data ? data : "", size, text->pair, text->pair_size, &m->encode,
+    bool late = embedding && m->late.on;
+    qn_encode_options encode = late ? qn_late_encoding(&m->late, m->side, &m->encode) : m->encode;
+    QN_TRY(qn_tokenizer_encode(m->tokenizer, data ? data : "", size, text->pair, text->pair_size, &encode,
                                &m->encoding));
     if (m->overflow != QN_OVERFLOW_ERROR || !m->encoding.truncated) return QN_OK;
     return qn_fail(QN_ERROR_ARGUMENT, "a text of %zu tokens (expected at most %zu)", m->encoding.total,
@@ -117,7 +119,7 @@ static qn_status gather(qn_model *m, const qn_sequences *s, size_t first, qn_tok
         }
         m->offsets[i - first + 1] = t;
     }
-    *tokens = (qn_tokens){total, m->ids, m->types, m->positions, {last - first, m->offsets}, NULL, NULL};
+    *tokens = qn_tokens_of(total, m->ids, m->types, m->positions, (qn_ragged){last - first, m->offsets});
     *count = last - first;
     return QN_OK;
 }
@@ -127,6 +129,7 @@ static qn_status compute(qn_model *m, const qn_infer_batch *given, qn_infer_rece
     qn_arena_reset(m->arena);
     qn_arena_reset(m->records);
     qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};
+    batch.tokens.seen = qn_late_seen(&m->late, m->records, &batch.tokens);
     batch.hidden = qn_encoder_forward(&c, &m->network->encoder, &batch.tokens);
     if (!batch.hidden) return c.status != QN_OK ? c.status : QN_ERROR_MEMORY;
     QN_TRY(receive(m, &c, &batch, user));
@@ -151,8 +154,8 @@ qn_status qn_infer_find_exact(qn_model *m, qn_exact **out) {
     int32_t *places = qn_malloc(2 * count, sizeof *places);
     if (!places) return QN_ERROR_MEMORY;
     for (size_t i = 0; i < count; i++) places[i] = (int32_t)i, places[count + i] = 0;
-    qn_tokens tokens = {count,  m->encoding.count ? m->encoding.ids : &none, places + count,
-                        places, {1, (const int32_t[]){0, (int32_t)count}},   NULL, NULL};
+    qn_tokens tokens = qn_tokens_of(count,  m->encoding.count ? m->encoding.ids : &none, places + count,
+                        places, (qn_ragged){1, (const int32_t[]){0, (int32_t)count}});
     qn_arena_reset(m->arena);
     qn_arena_reset(m->records);
     qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};
@@ -223,7 +226,8 @@ qn_status qn_infer_texts(qn_model *m, const qn_text *texts, size_t count, bool e
             if (m->window.tokens >= WINDOW_BATCHES * m->batch_tokens) break;
             qn_status status = qn_infer_encode(m, &texts[i], embedding);
             if (status != QN_OK) return qn_fail_prefix(status, "text %zu", i + 1);
-            QN_TRY(qn_sequences_append(&m->window, &m->encoding));
+            QN_TRY(embedding && m->late.on ? qn_late_append(&m->late, m->side, &m->encoding, &m->window)
+                                           : qn_sequences_append(&m->window, &m->encoding));
         }
         QN_TRY(qn_infer_sequences(m, &m->window, in_order, receive_window, &(shifted){receive, user, first}));
     }

@@ -10,6 +10,7 @@ enum { BLOCK_FLOATS = 1 << 14 };
 struct qn_vectors {
     qn_npy array;
     size_t count, width;
+    int64_t *offsets; // [count + 1] of a ColBERT's: where a text's rows begin; NULL: each row is a text
 };
 
 qn_status qn_vectors_open(const char *path, qn_vectors **out) {
@@ -30,8 +31,34 @@ qn_status qn_vectors_open(const char *path, qn_vectors **out) {
     return QN_OK;
 }
 
+// Ascending, from 0 to the number of rows.
+static qn_status take_offsets(qn_vectors *v, const qn_npy *a, const char *path) {
+    if (a->dims != 1 || a->dtype != QN_NPY_I8 || a->count < 1)
+        return qn_fail(QN_ERROR_FORMAT, "%s: no list of offsets (expected int64 [texts + 1])", path);
+    v->offsets = qn_malloc(a->count, sizeof *v->offsets);
+    if (!v->offsets) return QN_ERROR_MEMORY;
+    memcpy(v->offsets, a->data, a->count * sizeof *v->offsets);
+    bool good = v->offsets[0] == 0 && v->offsets[a->count - 1] == (int64_t)v->count;
+    for (size_t i = 1; good && i < a->count; i++) good = v->offsets[i] >= v->offsets[i - 1];
+    v->count = a->count - 1;
+    return good ? QN_OK : qn_fail(QN_ERROR_FORMAT, "%s: offsets that do not fit the vectors (expected ascending ones)", path);
+}
+
+qn_status qn_vectors_open_multi(const char *path, const char *offsets, qn_vectors **out) {
+    qn_npy array = {0};
+    QN_TRY(qn_vectors_open(path, out));
+    qn_status status = qn_npy_open(offsets, &array);
+    if (status == QN_OK) status = take_offsets(*out, &array, offsets);
+    qn_npy_close(&array);
+    if (status == QN_OK) return QN_OK;
+    qn_vectors_close(*out);
+    *out = NULL;
+    return status;
+}
+
 void qn_vectors_close(qn_vectors *v) {
     if (!v) return;
+    free(v->offsets);
     qn_npy_close(&v->array);
     free(v);
 }
@@ -85,5 +112,37 @@ qn_status qn_vectors_search(const qn_vectors *v, const float *query, bool dot, s
         }
     }
     free(block);
+    return QN_OK;
+}
+
+// The sum over the query's rows of the largest product with one of `count` rows.
+static float max_similarity(const float *query, size_t rows, const float *text, size_t count, size_t d) {
+    float sum = 0;
+    for (size_t q = 0; q < rows && count > 0; q++) {
+        float best = -INFINITY;
+        for (size_t t = 0; t < count; t++) best = fmaxf(best, dot_product(query + q * d, text + t * d, d));
+        sum += best;
+    }
+    return sum;
+}
+
+qn_status qn_vectors_search_multi(const qn_vectors *v, const float *query, size_t rows, size_t top, qn_match *matches,
+                                  size_t *found) {
+    *found = 0;
+    if (!v->offsets) return qn_fail(QN_ERROR_ARGUMENT, "vectors of whole texts (expected qn_vectors_open_multi)");
+    size_t longest = 0, d = v->width;
+    for (size_t i = 0; i < v->count; i++) {
+        size_t count = (size_t)(v->offsets[i + 1] - v->offsets[i]);
+        if (count > longest) longest = count;
+    }
+    float *text = qn_malloc(longest, d * sizeof *text);
+    if (!text) return QN_ERROR_MEMORY;
+    for (size_t i = 0; top > 0 && i < v->count; i++) {
+        size_t first = (size_t)v->offsets[i], count = (size_t)v->offsets[i + 1] - first;
+        qn_npy_to_f32(&v->array, first * d, count * d, text);
+        float score = max_similarity(query, rows, text, count, d);
+        insert(matches, found, top, i, isnan(score) ? -INFINITY : score);
+    }
+    free(text);
     return QN_OK;
 }

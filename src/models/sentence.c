@@ -27,6 +27,13 @@ qn_tensor *qn_sentence_pool(qn_context *c, qn_network *n, qn_tensor *hidden, qn_
     return y;
 }
 
+qn_tensor *qn_sentence_tokens(qn_context *c, qn_network *n, qn_tensor *hidden) {
+    for (size_t i = 0; i < n->sentence.module_count; i++)
+        hidden = qn_linear(c, hidden, n->sentence_layers[i].weight, n->sentence_layers[i].bias,
+                           n->sentence.modules[i].activation);
+    return qn_normalize(c, hidden);
+}
+
 qn_tensor *qn_sentence_vectors(qn_context *c, qn_network *n, const qn_tokens *tokens, const int32_t *skip) {
     const qn_sbert *s = &n->sentence;
     bool first_alone = !s->sparse && s->pooling_count == 1 && s->poolings[0] == QN_POOL_CLS && !skip;
@@ -72,6 +79,7 @@ qn_status qn_sentence_add(qn_network *n) {
                        (long long)s->width, n->config.encoder.hidden);
     for (size_t i = 0; i < s->module_count; i++) {
         if (s->modules[i].kind != QN_SBERT_DENSE) continue;
+        if (s->late.on && s->modules[i].in == 0) s->modules[i].in = width; // colbert-ir's files leave it out
         if (s->modules[i].in != width)
             return qn_fail(QN_ERROR_FORMAT, "%s: module %zu takes vectors of %zu values (expected %zu)",
                            s->folder ? s->folder : "", i + 2, s->modules[i].in, width);

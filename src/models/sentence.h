@@ -11,6 +11,9 @@ qn_tensor *qn_sentence_vectors(qn_context *c, qn_network *network, const qn_toke
 qn_tensor *qn_sentence_pool(qn_context *c, qn_network *network, qn_tensor *hidden, qn_ragged batch, const int32_t *skip,
                             size_t modules);
 
+// ColBERT's vectors of tokens, of length one: [T, width] of hidden states [T, d].
+qn_tensor *qn_sentence_tokens(qn_context *c, qn_network *network, qn_tensor *hidden);
+
 // --- For network.c
 // Adds the dense layers' parameters. An error where they do not fit on one another.
 qn_status qn_sentence_add(qn_network *network);

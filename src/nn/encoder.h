@@ -134,8 +134,14 @@ typedef struct {
     const int32_t *ids, *types, *positions;
     qn_ragged ragged;
     const qn_encoded *source; // of a decoder with cross-attention; it must stand until backward
+    const int32_t *seen;      // [sequences] how many of each one's first tokens others attend to; NULL: all
     const uint32_t *texts;    // [sequences] numbers of the texts that they are, for the encoder's cache; NULL: unknown
 } qn_tokens;
+
+static inline qn_tokens qn_tokens_of(size_t tokens, const int32_t *ids, const int32_t *types, const int32_t *positions,
+                                     qn_ragged ragged) {
+    return (qn_tokens){.tokens = tokens, .ids = ids, .types = types, .positions = positions, .ragged = ragged};
+}
 
 // Adds a dense layer [out, in] or a norm (in 0) "name.weight", "name.bias" to the set.
 qn_status qn_dense_add_plain(qn_parameters *set, const char *name, size_t out, size_t in, int layer, bool optional,

@@ -61,7 +61,34 @@ static qn_tensor *dense(qn_context *c, qn_tensor *x, const qn_dense *l) {
     return qn_linear(c, x, l->weight, l->bias, QN_ACTIVATION_NONE);
 }
 
+// Attention where only the first tokens of each sequence are seen: all rows are queries, and those are keys.
+static qn_tensor *attend_seen(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, const qn_tokens *tokens) {
+    qn_encoder_layer *l = qn_layer_at(e, i);
+    qn_attention_form form = qn_encoder_form(e, i);
+    qn_attention_distances distances;
+    size_t n = tokens->ragged.sequences, rows = 0;
+    int32_t *index = qn_arena_alloc(c->records, 2 * tokens->tokens + n + 2, sizeof *index);
+    if (!index) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    int32_t *positions = index + tokens->tokens, *offsets = positions + tokens->tokens;
+    offsets[0] = 0;
+    for (size_t s = 0; s < n; s++) {
+        for (int32_t t = 0; t < tokens->seen[s]; t++, rows++) {
+            index[rows] = tokens->ragged.offsets[s] + t;
+            positions[rows] = tokens->positions[index[rows]];
+        }
+        offsets[s + 1] = (int32_t)rows;
+    }
+    if (!qn_encoder_distances(c, e, i, &distances, &form)) return NULL;
+    qn_tensor *kv = qn_linear(c, qn_gather(c, x, rows, index), &l->kv_weight, qn_present(&l->kv_bias), QN_ACTIVATION_NONE);
+    kv = rotate(c, e, i, kv, form.key_heads, positions);
+    qn_tensor *query = qn_linear(c, x, &l->query_weight, qn_present(&l->query_bias), QN_ACTIVATION_NONE);
+    query = rotate(c, e, i, query, form.heads, tokens->positions);
+    qn_tensor *mixed = qn_attention_of(c, query, tokens->ragged, tokens->positions, kv, (qn_ragged){n, offsets}, &form);
+    return dense(c, mixed, &l->attention_output);
+}
+
 static qn_tensor *attend(qn_context *c, qn_encoder *e, size_t i, qn_tensor *x, const qn_tokens *tokens) {
+    if (tokens->seen) return attend_seen(c, e, i, x, tokens);
     qn_encoder_layer *l = qn_layer_at(e, i);
     qn_attention_form form = qn_encoder_form(e, i);
     qn_attention_distances distances;
@@ -319,7 +346,7 @@ qn_tensor *qn_encoder_run(qn_context *c, qn_encoder *e, qn_tensor *x, qn_tensor 
 qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens *tokens, qn_rows_read rows) {
     bool pre = e->config.pre_norm, cross = e->config.cross;
     size_t whole = e->config.layers; // layers that compute every row
-    if (rows.index && whole > 0 && !cross) whole--;
+    if (rows.index && whole > 0 && !cross && !tokens->seen) whole--;
     if (cross && !source_fits(c, tokens)) return NULL;
     if (e->config.positions >= QN_POSITIONS_ROTARY && too_long(c, e, tokens->ragged)) return NULL;
     extend_rotary(e, tokens->ragged);
@@ -331,7 +358,7 @@ qn_tensor *qn_encoder_forward_rows(qn_context *c, qn_encoder *e, const qn_tokens
     size_t frozen = qn_taping(c) && e->frozen ? e->frozen - 1 : 0;
     if (frozen > whole) whole = frozen;
     qn_tensor *x = qn_taping(c) && e->frozen ? qn_encoder_frozen(c, e, tokens, frozen) : qn_encoder_start(c, e, tokens);
-    bool packed = whole > 0 && !qn_taping(c) && !c->dropout && e->layers[0].qkv_weight.packed;
+    bool packed = whole > 0 && !qn_taping(c) && !c->dropout && !tokens->seen && e->layers[0].qkv_weight.packed;
     if (x && packed)
         qn_encoder_infer(c, e, x, tokens, whole, NULL, &sub);
     else

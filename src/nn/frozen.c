@@ -69,9 +69,10 @@ static size_t length_of(const qn_tokens *tokens, size_t i) {
 static bool gather_unknown(qn_context *c, const qn_frozen_cache *cache, const qn_tokens *tokens, qn_tokens *out,
                            size_t *which) {
     size_t n = tokens->ragged.sequences, used = 0, count = 0;
-    int32_t *ids = qn_arena_alloc(c->records, 3 * tokens->tokens + n + 2, sizeof *ids);
+    int32_t *ids = qn_arena_alloc(c->records, 3 * tokens->tokens + 2 * n + 2, sizeof *ids);
     if (!ids) return qn_fail_operation(c, QN_ERROR_MEMORY);
     int32_t *types = ids + tokens->tokens, *positions = types + tokens->tokens, *offsets = positions + tokens->tokens;
+    int32_t *seen = offsets + n + 1;
     offsets[0] = 0;
     for (size_t i = 0; i < n; i++) {
         size_t from = (size_t)tokens->ragged.offsets[i], length = length_of(tokens, i);
@@ -80,10 +81,12 @@ static bool gather_unknown(qn_context *c, const qn_frozen_cache *cache, const qn
         memcpy(types + used, tokens->types + from, length * sizeof *types);
         memcpy(positions + used, tokens->positions + from, length * sizeof *positions);
         used += length;
+        if (tokens->seen) seen[count] = tokens->seen[i];
         which[count++] = i;
         offsets[count] = (int32_t)used;
     }
-    *out = (qn_tokens){.tokens = used, .ids = ids, .types = types, .positions = positions, .ragged = {count, offsets}};
+    *out = qn_tokens_of(used, ids, types, positions, (qn_ragged){count, offsets});
+    if (tokens->seen) out->seen = seen;
     return true;
 }
 

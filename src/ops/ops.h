@@ -67,6 +67,10 @@ qn_tensor *qn_pool_sequences_after(qn_context *c, qn_tensor *x, qn_ragged batch,
 // Columns of several matrices of T rows side by side: part[i] [T, d_i] -> [T, sum of d_i]; the only one is itself.
 qn_tensor *qn_side_by_side(qn_context *c, qn_tensor *const *part, size_t count);
 
+// ColBERT's scores (late.c): y[i, j] = sum over rows t of query i of the largest q_t . d_s over rows s of document j;
+// q [Tq, d], d [Td, d] -> [n, m]; a document without rows scores 0. Offsets must stand until backward.
+qn_tensor *qn_max_similarities(qn_context *c, qn_tensor *q, qn_ragged queries, qn_tensor *d, qn_ragged documents);
+
 // SPLADE's vectors of texts (lexical.c): for each sequence and row of `weight` [V, d] log(1 + max(0, its largest logit))
 // over the tokens; bias [V] or NULL -> [n, V].
 qn_tensor *qn_lexical(qn_context *c, qn_tensor *x, qn_tensor *weight, qn_tensor *bias, qn_ragged batch);

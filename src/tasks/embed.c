@@ -55,11 +55,22 @@ static qn_status choose_dims(const qn_embed_training *o, qn_embed_job *e) {
     return QN_OK;
 }
 
+// The prefixes are colbert-ir's, where the vocabulary has them.
+static qn_status make_late(const qn_job *j, const qn_embed_training *o, qn_sbert *sentence) {
+    const char *prefixes[] = {"[unused0]", "[unused1]"};
+    bool known = qn_tokenizer_id(j->tokenizer, prefixes[0]) >= 0 && qn_tokenizer_id(j->tokenizer, prefixes[1]) >= 0;
+    return qn_sbert_make_late(sentence, o->dense ? o->dense : 128, known ? prefixes[0] : NULL,
+                              known ? prefixes[1] : NULL);
+}
+
 // What the user asks for on top of what the folder has. A checkpoint has it already.
 static qn_status choose_modules(const qn_job *j, const qn_embed_training *o, qn_sbert *sentence) {
     sentence->present = true;
     if (j->resumes) return QN_OK;
     if (o->sparse) qn_sbert_make_sparse(sentence);
+    if (o->multi_vector) QN_TRY(make_late(j, o, sentence));
+    if (sentence->late.on && (o->pooling || o->normalize >= 0 || o->sparse || o->matryoshka_dims))
+        return qn_fail(QN_ERROR_ARGUMENT, "vectors of tokens have no pooling, Matryoshka dims or choice of normalisation");
     if (sentence->sparse && (o->pooling || o->dense || o->normalize > 0))
         return qn_fail(QN_ERROR_ARGUMENT, "sparse vectors have no pooling, dense layer or normalisation");
     if (o->pooling) QN_TRY(qn_sbert_set_poolings(sentence, o->pooling));
@@ -115,9 +126,12 @@ static qn_status choose_loss(qn_job *j, qn_embed_job *e, const qn_dataset *d) {
         return qn_fail(QN_ERROR_FORMAT, "%s: %zu texts per example (the loss %s expects %zu%s)", d->names[0], d->width,
                        e->loss->name, e->loss->least, e->loss->most ? "" : " or more");
     QN_TRY(choose_similarity(o->similarity, e));
+    if (e->late.on && (!e->loss->in_batch || e->loss->twice || e->symmetric || e->mini_batch))
+        return qn_fail(QN_ERROR_ARGUMENT, "vectors of tokens are trained by the loss multiple-negatives (expected no other, "
+                                          "no symmetric, no mini-batches)");
     if (e->dim_count && e->similarity != QN_SBERT_COSINE)
         return qn_fail(QN_ERROR_ARGUMENT, "Matryoshka dims go with the similarity cosine");
-    e->scale = (float)(o->scale > 0 ? o->scale : e->sparse ? 1 : e->loss->scale); // as sentence-transformers
+    e->scale = (float)(o->scale > 0 ? o->scale : e->sparse || e->late.on ? 1 : e->loss->scale); // as sentence-transformers and PyLate
     e->margin = (float)(o->margin >= 0 ? o->margin : e->loss->margin);
     j->no_duplicates =
         o->no_duplicates < 0 ? e->loss->in_batch && !j->training->group_by_length : o->no_duplicates != 0;
@@ -139,6 +153,7 @@ static qn_status only_measures(const qn_training *o) {
 static void free_own(qn_job *j) {
     qn_embed_job *e = j->own;
     if (e) free(e->teacher);
+    if (e) qn_late_free(&e->late);
     free(e);
     j->own = NULL;
 }
@@ -159,6 +174,7 @@ static qn_status read(qn_job *j, const char *const *paths, size_t count, bool tr
         if (!e) return QN_ERROR_MEMORY;
         if (training) QN_TRY(prepare(j, e));
         QN_TRY(choose_prompts(j, e));
+        if (j->prompts) QN_TRY(qn_late_resolve(j->prompts, j->tokenizer, &e->late));
     }
     qn_dataset_options options = qn_dataset_defaults();
     QN_TRY(qn_job_reader(j, &options.reader));
@@ -169,6 +185,7 @@ static qn_status read(qn_job *j, const char *const *paths, size_t count, bool tr
     options.encode = j->encode;
     options.keep_texts = !training || j->training->embed.teacher;
     options.prompts[0] = e->prompts[0], options.prompts[1] = e->prompts[1];
+    options.late = e->late.on ? &e->late : NULL;
     options.twice = training && e->loss && e->loss->twice;
     QN_TRY(qn_dataset_read(paths, count, j->tokenizer, &options, &j->labels, out));
     qn_status status = training ? choose_loss(j, e, out) : qn_embed_best_metric(j, out, &j->best_metric);
@@ -189,7 +206,7 @@ static qn_status configure(qn_job *j, qn_model_config *config) {
     const qn_embed_job *e = j->own;
     const qn_embed_training *o = &j->training->embed;
     size_t width = qn_sbert_width(&j->sentence, config->encoder.hidden, config->encoder.vocabulary);
-    if (o->dense && !j->resumes) {
+    if (o->dense && !j->resumes && !e->late.on) {
         QN_TRY(qn_sbert_add_dense(&j->sentence, width, o->dense, o->dense_activation));
         width = o->dense;
     }

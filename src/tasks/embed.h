@@ -36,6 +36,7 @@ struct qn_embed_job { // qn_job.own
     size_t dims[QN_MATRYOSHKA_MOST], dim_count; // Matryoshka; 0: the whole vectors alone
     float weights[QN_MATRYOSHKA_MOST];
     bool sparse;
+    qn_late late; // ColBERT
     float flops[2];    // what words of the first texts cost, and of the others
     size_t mini_batch; // texts that are encoded at once; 0: all of a batch
     float *teacher; // [sequences of the training data, teacher_width] of loss->teacher

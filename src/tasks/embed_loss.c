@@ -164,9 +164,9 @@ static qn_tensor *encode(const qn_embed_job *j, qn_network *network, qn_context 
     int32_t *offsets = qn_arena_alloc(c->records, n + 1, sizeof *offsets);
     if (!offsets) return qn_fail_operation(c, QN_ERROR_MEMORY);
     for (size_t i = 0; i <= n; i++) offsets[i] = batch->offsets[first + i] - begin;
-    qn_tokens tokens = {
-        (size_t)offsets[n], batch->ids + begin, batch->types + begin, batch->positions + begin, {n, offsets}, NULL,
-        batch->examples + first};
+    qn_tokens tokens = qn_tokens_of((size_t)offsets[n], batch->ids + begin, batch->types + begin,
+                                    batch->positions + begin, (qn_ragged){n, offsets});
+    tokens.texts = batch->examples + first;
     int32_t *skip = NULL;
     if (j->prompt_tokens[0] || j->prompt_tokens[1]) {
         skip = qn_arena_alloc(c->records, n, sizeof *skip);
@@ -236,9 +236,49 @@ static qn_status cached(const qn_embed_job *j, qn_network *network, qn_context *
     return qn_context_status(c);
 }
 
+// --- ColBERT
+
+// The rows of tokens that count, of texts `first` .. `last` of each example, those of one place side by side.
+static qn_tensor *rows_of(const qn_embed_job *j, qn_context *c, qn_tensor *vectors, const qn_batch *b, size_t first,
+                          size_t last, qn_ragged *ragged) {
+    size_t n = b->sequences / b->width, rows = 0, text = 0;
+    int32_t *index = qn_arena_alloc(c->records, b->tokens + n * (last - first + 1) + 1, sizeof *index);
+    if (!index || !vectors) return index ? NULL : qn_fail_operation(c, QN_ERROR_MEMORY);
+    int32_t *offsets = index + b->tokens;
+    offsets[0] = 0;
+    for (size_t k = first; k <= last; k++)
+        for (size_t i = 0; i < n; i++) {
+            size_t s = i * b->width + k;
+            for (int32_t t = b->offsets[s]; t < b->offsets[s + 1]; t++)
+                if (k == 0 || !j->late.skipped[b->ids[t]]) index[rows++] = t;
+            offsets[++text] = (int32_t)rows;
+        }
+    *ragged = (qn_ragged){text, offsets};
+    return qn_gather(c, vectors, rows, index);
+}
+
+// Each query shall find its own document among those of all examples, by the sum of its tokens' largest similarities
+// (Santhanam et al. 2022, with the negatives of the batch).
+static qn_status late_loss(const qn_embed_job *j, qn_network *network, qn_context *c, const qn_batch *batch,
+                           double *loss) {
+    size_t n = batch->sequences / batch->width;
+    int32_t *own = qn_arena_alloc(c->records, n + 1, sizeof *own);
+    if (!own) return QN_ERROR_MEMORY;
+    for (size_t i = 0; i < n; i++) own[i] = (int32_t)i;
+    qn_tokens tokens = qn_batch_tokens(batch);
+    tokens.seen = qn_late_seen(&j->late, c->records, &tokens);
+    qn_tensor *vectors = qn_sentence_tokens(c, network, qn_encoder_forward(c, &network->encoder, &tokens));
+    qn_ragged queries = {0}, documents = {0};
+    qn_tensor *q = rows_of(j, c, vectors, batch, 0, 0, &queries);
+    qn_tensor *d = rows_of(j, c, vectors, batch, 1, batch->width - 1, &documents);
+    qn_tensor *scores = qn_scale(c, qn_max_similarities(c, q, queries, d, documents), j->scale);
+    return qn_cross_entropy(c, scores, own, NULL, 0, loss);
+}
+
 qn_status qn_embed_batch_loss(const qn_embed_job *j, qn_network *network, qn_context *c, const qn_batch *batch,
                               double *loss) {
     *loss = 0;
+    if (j->late.on) return late_loss(j, network, c, batch, loss);
     if (j->mini_batch > 0 && j->mini_batch < batch->sequences) return cached(j, network, c, batch, loss);
     return qn_embed_loss_of(j, c, encode(j, network, c, batch, 0, batch->sequences), batch, loss);
 }

@@ -19,6 +19,9 @@ qn_status qn_embed_best_metric(const qn_job *j, const qn_dataset *d, const char 
                        triplets                  ? "an anchor, a positive and negatives"
                        : j->task == &qn_task_sts ? "two"
                                                  : "two or more columns of texts");
+    const qn_embed_job *e = j->own;
+    if (e && e->late.on && (pairs || triplets))
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: vectors of tokens are measured by retrieval (expected --task retrieval)", file);
     *metric = pairs ? "spearman" : triplets ? "accuracy" : "ndcg_at_10";
     return QN_OK;
 }

@@ -28,12 +28,36 @@ qn_status qn_embed_vectors(const qn_job *j, qn_model *m, const qn_sequences *seq
     return QN_OK;
 }
 
+// --- Vectors of tokens
+
+typedef struct {
+    qn_embed_texts *texts;
+    size_t width, capacity, done;
+} multi_collector;
+
+static qn_status collect_multi(void *user, size_t index, size_t count, const float *vectors) {
+    multi_collector *x = user;
+    qn_embed_texts *t = x->texts;
+    size_t first = t->rows[index], last = first + count;
+    QN_TRY(qn_grow((void **)&t->vectors, &x->capacity, last * x->width + 1, sizeof *t->vectors));
+    memcpy(t->vectors + first * x->width, vectors, count * x->width * sizeof *vectors);
+    t->rows[index + 1] = last;
+    return QN_OK;
+}
+
+static qn_status multi_vectors(qn_model *m, size_t side, qn_embed_texts *t) {
+    t->rows = qn_calloc(t->count + 1, sizeof *t->rows);
+    if (!t->rows) return QN_ERROR_MEMORY;
+    return qn_infer_multi(m, &t->sequences, side, collect_multi, &(multi_collector){t, qn_model_width(m), 0, 0});
+}
+
 // --- Texts and answers
 
 static void free_texts(qn_embed_texts *t) {
     free(t->first);
     free(t->number);
     free(t->vectors);
+    free(t->rows);
     qn_sequences_free(&t->sequences);
 }
 
@@ -121,14 +145,49 @@ qn_status qn_embed_search_open(const qn_job *j, qn_model *m, const qn_dataset *d
     for (size_t i = 0; i < n; i++)
         s->answers[i] = (qn_embed_answer){s->queries.number[i * d->width], s->documents.number[i * d->width + 1]};
     s->answer_count = sort_answers(s->answers, n);
+    if (qn_model_multi_vector(m)) {
+        QN_TRY(multi_vectors(m, 0, &s->queries));
+        return multi_vectors(m, 1, &s->documents);
+    }
     QN_TRY(qn_embed_vectors(j, m, &s->queries.sequences, 0, 1, &s->queries.vectors));
     return qn_embed_vectors(j, m, &s->documents.sequences, 1, 1, &s->documents.vectors);
 }
 
 // --- The search
 
+// The sums of the largest products, a query at a time: products [its rows, rows of all documents].
+static qn_status score_multi(const qn_embed_search *s, qn_model *m, size_t first, size_t count, float *scores) {
+    const size_t *queries = s->queries.rows + first, *documents = s->documents.rows;
+    size_t d = qn_model_width(m), n = s->documents.count, all = documents[n], longest = 0;
+    for (size_t i = 0; i < count; i++)
+        if (queries[i + 1] - queries[i] > longest) longest = queries[i + 1] - queries[i];
+    float *products = qn_malloc(longest + 1, (all + 1) * sizeof *products);
+    if (!products) return QN_ERROR_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        size_t rows = queries[i + 1] - queries[i];
+        if (rows > 0 && all > 0)
+            m->backend->ops->linear_forward(
+                m->backend, &(qn_linear_forward_args){.rows = rows,
+                                                  .x = s->queries.vectors + queries[i] * d,
+                                                  .weight = {s->documents.vectors, all, d, NULL},
+                                                  .y = products});
+        for (size_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (size_t q = 0; q < rows && documents[j] < documents[j + 1]; q++) {
+                float best = products[q * all + documents[j]];
+                for (size_t t = documents[j] + 1; t < documents[j + 1]; t++) best = fmaxf(best, products[q * all + t]);
+                sum += best;
+            }
+            scores[i * n + j] = (float)sum;
+        }
+    }
+    free(products);
+    return m->backend->status;
+}
+
 static qn_status search_some(const qn_embed_search *s, qn_model *m, size_t first, size_t count, float *scores) {
     size_t d = qn_model_width(m);
+    if (s->documents.rows) return score_multi(s, m, first, count, scores);
     m->backend->ops->linear_forward(
         m->backend, &(qn_linear_forward_args){.rows = count,
                                               .x = s->queries.vectors + first * d,

@@ -8,6 +8,7 @@ typedef struct {
     uint32_t *number;     // [sequences] of the data set: its text's number; UINT32_MAX outside the columns
     qn_sequences sequences;
     float *vectors; // [count, width], of length one
+    size_t *rows;   // [count + 1] of a ColBERT: where each text's vectors begin, [rows[count], width]; NULL: one for each
 } qn_embed_texts;
 
 // A query and a document that answers it.

@@ -64,7 +64,7 @@ static int32_t *copy_side(qn_arena *arena, const qn_batch *b, size_t first, qn_t
         }
     }
     offsets[n] = (int32_t)used;
-    *out = (qn_tokens){.tokens = used, .ids = ids, .types = types, .positions = positions, .ragged = {n, offsets}};
+    *out = qn_tokens_of(used, ids, types, positions, (qn_ragged){n, offsets});
     return ids;
 }
 

@@ -27,6 +27,7 @@ static void embed_json(const qn_embed_training *e, json_t *json) {
     set_text(json, "matryoshka_weights", e->matryoshka_weights);
     set_text(json, "pooling", e->pooling);
     json_object_set_new(json, "sparse", json_boolean(e->sparse));
+    json_object_set_new(json, "multi_vector", json_boolean(e->multi_vector));
     json_object_set_new(json, "query_flops", json_real(e->query_flops));
     json_object_set_new(json, "document_flops", json_real(e->document_flops));
     json_object_set_new(json, "dense", json_integer((json_int_t)e->dense));

@@ -245,8 +245,44 @@ static void test_out_of_memory(void **state) {
     }
 }
 
+// PyLate's files, written and read, and those of colbert-ir.
+static void test_late(void **state) {
+    (void)state;
+    char *folder = test_folder(), *other = test_folder();
+    qn_sbert config = qn_sbert_defaults();
+    assert_ok(qn_sbert_make_late(&config, 48, "[unused0]", ""));
+    config.present = true;
+    config.width = config.modules[0].in = 64;
+    config.late.length[1] = 200;
+    config.late.attend = true;
+    assert_ok(qn_sbert_write(folder, &config));
+    qn_sbert_free(&config);
+    assert_false(qn_is_folder(test_path(folder, "1_Pooling")));
+    assert_ok(qn_sbert_read(folder, &config));
+    assert_true(config.late.on && config.late.expand && config.late.attend && config.module_count == 1);
+    assert_string_equal(config.late.prefix[0], "[unused0]");
+    assert_string_equal(config.late.prefix[1], "");
+    assert_true(config.late.length[0] == 32 && config.late.length[1] == 200 && config.late.skip_count == 32);
+    assert_true(config.modules[0].in == 64 && config.modules[0].out == 48 && !config.modules[0].bias);
+    assert_int_equal(qn_sbert_width(&config, 64, 1000), 48);
+    qn_sbert_free(&config);
+    test_write_text(test_path(other, "artifact.metadata"),
+                    "{\"query_token_id\": \"[unused0]\", \"doc_token_id\": \"[unused1]\", \"query_maxlen\": 24, "
+                    "\"doc_maxlen\": 90, \"mask_punctuation\": false, \"dim\": 96, \"attend_to_mask_tokens\": true}");
+    assert_ok(qn_sbert_read(other, &config));
+    assert_true(config.late.on && config.late.attend && config.late.skip_count == 0);
+    assert_true(config.late.length[0] == 24 && config.late.length[1] == 90 && config.modules[0].out == 96);
+    assert_string_equal(config.modules[0].path, ".");
+    qn_sbert_free(&config);
+    test_write_text(test_path(folder, "config_sentence_transformers.json"), "{\"query_length\": 1}");
+    assert_fails(qn_sbert_read(folder, &config), QN_ERROR_FORMAT, "\"query_length\" is 1");
+    test_write_text(test_path(folder, "config_sentence_transformers.json"), "{\"skiplist_words\": [\"a\", 3]}");
+    assert_fails(qn_sbert_read(folder, &config), QN_ERROR_FORMAT, "skiplist_words, place 1: no string");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_late),
         cmocka_unit_test(test_reads_new_spelling),
         cmocka_unit_test(test_reads_old_spelling),
         cmocka_unit_test(test_reads_plain_folder),

@@ -74,7 +74,7 @@ static char *without_cache(qn_model *m, const char *prompt, size_t most) {
         int32_t offsets[2] = {0, length}, last = length - 1, best = 0;
         qn_arena_reset(m->arena), qn_arena_reset(m->records);
         qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};
-        qn_tokens tokens = {(size_t)length, ids, types, positions, {1, offsets}, NULL, NULL};
+        qn_tokens tokens = qn_tokens_of((size_t)length, ids, types, positions, (qn_ragged){1, offsets});
         qn_tensor *hidden = qn_encoder_forward(&c, &m->network->encoder, &tokens);
         qn_tensor *logits = qn_network_masked_lm(&c, m->network, hidden, 1, &last);
         assert_non_null(logits);

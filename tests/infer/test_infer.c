@@ -105,7 +105,7 @@ static void check_batches(const char *name, size_t batch_tokens) {
     qn_network *n = f.model->network;
     qn_context c = {
         .backend = f.model->backend, .arena = qn_arena_create(1 << 20), .records = qn_arena_create(1 << 16)};
-    qn_tokens tokens = {TOKENS, ids, types, positions, {COUNT, offsets}, NULL, NULL};
+    qn_tokens tokens = qn_tokens_of(TOKENS, ids, types, positions, (qn_ragged){COUNT, offsets});
     qn_tensor *hidden = qn_encoder_forward(&c, &n->encoder, &tokens);
     assert_non_null(hidden);
     comparison r = {.expected = hidden->data, .offsets = offsets};

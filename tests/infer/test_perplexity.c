@@ -25,7 +25,7 @@ static double cost(qn_model *m, const int32_t *ids, size_t begin, size_t at) {
     for (int32_t i = 0; i < 64; i++) positions[i] = i;
     qn_arena_reset(m->arena), qn_arena_reset(m->records);
     qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};
-    qn_tokens tokens = {at - begin, ids + begin, types, positions, {1, offsets}, NULL, NULL};
+    qn_tokens tokens = qn_tokens_of(at - begin, ids + begin, types, positions, (qn_ragged){1, offsets});
     qn_tensor *logits =
         qn_network_masked_lm(&c, m->network, qn_encoder_forward(&c, &m->network->encoder, &tokens), 1, &last);
     double sum = 0;

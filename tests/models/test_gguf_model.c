@@ -67,7 +67,7 @@ static double difference(const char *name, const char *dtype) {
     assert_ok(qn_infer_pack(m));
     assert_ok(qn_infer_pack_head(m));
     qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};
-    qn_tokens tokens = {count, m->encoding.ids, types, positions, {1, offsets}, NULL, NULL};
+    qn_tokens tokens = qn_tokens_of(count, m->encoding.ids, types, positions, (qn_ragged){1, offsets});
     qn_tensor *logits =
         qn_network_masked_lm(&c, m->network, qn_encoder_forward(&c, &m->network->encoder, &tokens), count, positions);
     assert_non_null(logits);

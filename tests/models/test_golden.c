@@ -309,7 +309,7 @@ static void packed_is_near(const char *name, qn_compute compute, double toleranc
                                f.tokens.types + first,
                                f.tokens.positions + first,
                                {1, offsets},
-                               NULL, NULL};
+                               NULL, NULL, NULL};
             qn_tensor *y = qn_encoder_forward(&c, e, &alone);
             assert_non_null(y);
             assert_memory_equal(y->data, x->data + (size_t)first * qn_width(x), qn_count(y) * sizeof *y->data);

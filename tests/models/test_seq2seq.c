@@ -226,7 +226,7 @@ static void cached_equals_whole(const char *name) {
         }
         if (count == 0) break;
         qn_kv_cache cache = {.lengths = lengths, .tokens = going, .source = &kept, .source_rows = {n, rows}};
-        qn_tokens step = {count, ids, types, positions, {count, offsets}, NULL, NULL};
+        qn_tokens step = qn_tokens_of(count, ids, types, positions, (qn_ragged){count, offsets});
         qn_tensor *x = qn_encoder_forward_cached(&c, e, &step, &cache, (qn_rows_read){0, NULL});
         if (!x) fail_msg("%s: %s", name, qn_last_error());
         size_t row = 0;

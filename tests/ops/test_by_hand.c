@@ -168,7 +168,7 @@ static void encoder_step(encoder_run *r, int64_t step) {
     c->seed = (uint64_t)step;
     c->stream = 0;
     qn_tensor *hidden =
-        qn_encoder_forward(c, &r->network->encoder, &(qn_tokens){11, ids, types, positions, {2, offsets}, NULL, NULL});
+        qn_encoder_forward(c, &r->network->encoder, &(qn_tokens){11, ids, types, positions, {2, offsets}, NULL, NULL, NULL});
     assert_ok(qn_cross_entropy(c, qn_network_masked_lm(c, r->network, hidden, 2, masked), targets, NULL, 0, &loss));
     assert_ok(qn_backward(c));
     double norm = qn_optimizer_norm(r->optimizer);
@@ -223,7 +223,7 @@ static float *encoder_gradients(qn_network *n, qn_backend *backend, qn_compute c
                     .keep = keep};
     double loss;
     memset(set->grads, 0, set->size * sizeof *set->grads);
-    qn_tensor *hidden = qn_encoder_forward(&c, &n->encoder, &(qn_tokens){11, ids, types, positions, {2, offsets}, NULL, NULL});
+    qn_tensor *hidden = qn_encoder_forward(&c, &n->encoder, &(qn_tokens){11, ids, types, positions, {2, offsets}, NULL, NULL, NULL});
     if (!hidden) fail_msg("%s", qn_last_error());
     assert_ok(qn_mean_squared_error(&c, hidden, random_values(5, qn_count(hidden)), &loss));
     assert_ok(qn_backward(&c));

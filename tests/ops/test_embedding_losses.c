@@ -201,9 +201,45 @@ static void test_refused(void **state) {
     qn_context_destroy(c);
 }
 
+// --- ColBERT
+
+static struct {
+    qn_ragged queries, documents;
+} late;
+
+static double max_similarities(qn_context *c, qn_tensor **p) {
+    return weighed(c, qn_max_similarities(c, p[0], late.queries, p[1], late.documents));
+}
+
+static void test_late(void **state) {
+    (void)state;
+    static const int32_t queries[][4] = {{0, 0, 0, 0}, {0, 1, 1, 1}, {0, 3, 3, 7}},
+                         documents[][5] = {{0, 0, 0, 0, 0}, {0, 1, 4, 4, 6}, {0, 2, 3, 17, 20}};
+    for (size_t i = 0; i < 9; i++) {
+        late.queries = (qn_ragged){3, queries[i / 3]};
+        late.documents = (qn_ragged){4, documents[i % 3]};
+        qn_tensor *p[] = {random_matrix((size_t)queries[i / 3][3], 5, 1), random_matrix((size_t)documents[i % 3][4], 5, 2)};
+        // Values that are far from a tie.
+        static const float values[] = {-1.2f, -0.6f, 0.3f, 0.9f, 1.5f};
+        for (size_t k = 0; k < qn_count(p[0]); k++) p[0]->data[k] = values[(k % 5 + 2 * (k / 5)) % 5];
+        for (size_t k = 0; k < qn_count(p[1]); k++) p[1]->data[k] = k / 5 % 5 == k % 5 ? 1 + 0.25f * (float)(k / 25) : 0;
+        check_gradients("max similarities", max_similarities, p, 2, TOLERANCE);
+    }
+    // By hand: (1, 0) is nearest to (3, 1), (0, 2) to (0, 4); the second document has no rows.
+    static const float q[] = {1, 0, 0, 2}, d[] = {3, 1, 0, 4};
+    qn_context *c = open_context(1, "ref");
+    qn_tensor *x = qn_constant(c, 2, (const size_t[]){2, 2}, q), *y = qn_constant(c, 2, (const size_t[]){2, 2}, d);
+    qn_tensor *s = qn_max_similarities(c, x, (qn_ragged){1, (const int32_t[]){0, 2}}, y,
+                                       (qn_ragged){2, (const int32_t[]){0, 2, 2}});
+    assert_non_null(s);
+    assert_true(s->data[0] == 11 && s->data[1] == 0);
+    qn_context_destroy(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_scores), cmocka_unit_test(test_gradients),
                                        cmocka_unit_test(test_sparse), cmocka_unit_test(test_classes),
-                                       cmocka_unit_test(test_cosent), cmocka_unit_test(test_refused)};
+                                       cmocka_unit_test(test_cosent), cmocka_unit_test(test_refused),
+                                       cmocka_unit_test(test_late)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

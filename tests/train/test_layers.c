@@ -141,7 +141,7 @@ static size_t step_memory(bool recompute) {
                     .dropout = true,
                     .recompute = recompute,
                     .tape = &tape};
-    qn_tokens tokens = {T, ids, types, positions, {N, offsets}, NULL, NULL};
+    qn_tokens tokens = qn_tokens_of(T, ids, types, positions, (qn_ragged){N, offsets});
     float targets[T * 32] = {0};
     double loss;
     assert_ok(qn_mean_squared_error(&c, qn_encoder_forward(&c, &network->encoder, &tokens), targets, &loss));
