@@ -145,6 +145,22 @@ static work run_dot(const qn_kernels *k) {
     sink = k->dot(n, x, z);
     return (work){(double)n, 8.0 * (double)n, 2.0 * (double)n};
 }
+static float *places[4096]; // of rows of 64 in x
+static size_t scattered(void) {
+    size_t rows = n / 64 < 4096 ? n / 64 : 4096;
+    for (size_t i = 0; i < rows; i++) places[i] = x + i * 64;
+    return rows;
+}
+static work run_gather_dot(const qn_kernels *k) {
+    size_t rows = scattered();
+    k->gather_dot(rows, 64, z, places, 0, y);
+    return (work){(double)rows * 64, 256.0 * (double)rows, 128.0 * (double)rows};
+}
+static work run_gather_sum(const qn_kernels *k) {
+    size_t rows = scattered();
+    k->gather_sum(rows, 64, z, places, 0, y);
+    return (work){(double)rows * 64, 256.0 * (double)rows, 128.0 * (double)rows};
+}
 static work run_score_backward(const qn_kernels *k) {
     k->score_backward(n, x, z, 0.1f, 0.125f, y);
     return (work){(double)n, 12.0 * (double)n, 3.0 * (double)n};

@@ -19,12 +19,14 @@ typedef struct {
     token *tip;
     float score;  // sum of logarithms
     int32_t last; // of a finished one, behind its tip
+    float **path; // of a running one: the memory of its tokens, that of the tip last [max_tokens + 1]
 } beam;
 
 typedef struct {
     size_t index, length;
     float *cache;                   // keys and values of the source
     beam *running, *finished, *new; // [beams] each, the best first
+    float **paths;                  // of those that run, and of those that take their place
     size_t running_count, finished_count;
     bool best_ended, done; // whether the likeliest continuation of any step was an end
 } source;
@@ -107,22 +109,31 @@ static void free_source(search *s, source *x) {
     free(x->running);
     free(x->finished);
     free(x->new);
+    free(x->paths);
     *x = (source){0};
 }
 
 static qn_status open_source(search *s, size_t index, source *x) {
-    size_t beams = s->o->beams;
+    size_t beams = s->o->beams, room = s->o->max_tokens + 1;
     qn_model *m = s->model;
     *x = (source){.index = index, .length = (size_t)qn_sequences_length(s->sources, index)};
     x->running = qn_calloc(beams, sizeof *x->running);
     x->finished = qn_calloc(beams, sizeof *x->finished);
     x->new = qn_calloc(beams, sizeof *x->new);
+    x->paths = qn_calloc(2 * beams * room, sizeof *x->paths);
     size_t floats = qn_encoder_cache_floats(&m->network->decoder_stack, m->backend, x->length);
     x->cache = m->backend->ops->alloc(m->backend, (floats ? floats : 1) * sizeof(float));
-    if (!x->running || !x->finished || !x->new || !x->cache) return QN_ERROR_MEMORY;
-    x->running[0].tip = new_token(s, NULL, s->o->start);
-    x->running_count = x->running[0].tip != NULL;
-    return x->running_count ? QN_OK : QN_ERROR_MEMORY;
+    if (!x->running || !x->finished || !x->new || !x->paths || !x->cache) return QN_ERROR_MEMORY;
+    for (size_t i = 0; i < beams; i++) {
+        x->running[i].path = x->paths + 2 * i * room;
+        x->new[i].path = x->paths + (2 * i + 1) * room;
+    }
+    token *first = new_token(s, NULL, s->o->start);
+    if (!first) return QN_ERROR_MEMORY;
+    x->running[0].tip = first;
+    x->running[0].path[0] = first->memory;
+    x->running_count = 1;
+    return QN_OK;
 }
 
 // A source counts with its tokens and with its rows of a step.
@@ -231,14 +242,13 @@ static size_t ban(const search *s, const token *tip, int32_t *banned) {
 
 // The tip of each running beam is a row; rows of a source stand together.
 static qn_status fill(search *s, batch *b) {
-    size_t rows = 0, sources = 0, places = 0, banned = 0, row = 0, k = 0;
+    size_t rows = 0, sources = 0, banned = 0, row = 0, k = 0;
     for (size_t i = 0; i < s->count; i++) {
         const source *x = &s->sources_here[i];
         if (x->done) continue;
         sources++;
         rows += x->running_count;
         size_t depth = (size_t)x->running[0].tip->place + 1; // the same of all beams of a source
-        places += x->running_count * depth;
         banned += x->running_count * (depth + s->o->banned_count + s->o->end_count);
     }
     int32_t *ids = take(s, rows, sizeof *ids), *types = take(s, rows, sizeof *types);
@@ -246,15 +256,15 @@ static qn_status fill(search *s, batch *b) {
     int32_t *source_rows = take(s, sources + 1, sizeof *source_rows);
     int32_t *lengths = take(s, sources, sizeof *lengths);
     size_t *capacity = take(s, sources, sizeof *capacity);
-    float **memory = take(s, sources, sizeof *memory), **list = take(s, places, sizeof *list);
+    float **memory = take(s, sources, sizeof *memory);
     float *const **lists = take(s, rows, sizeof *lists);
     b->rows = take(s, s->count + 1, sizeof *b->rows);
     b->banned_offsets = take(s, rows + 1, sizeof *b->banned_offsets);
     b->banned = take(s, banned, sizeof *b->banned);
     b->value = take(s, rows * s->keep, sizeof *b->value);
     b->index = take(s, rows * s->keep, sizeof *b->index);
-    if (!ids || !types || !positions || !offsets || !source_rows || !lengths || !capacity || !memory || !list ||
-        !lists || !b->rows || !b->banned_offsets || !b->banned || !b->value || !b->index)
+    if (!ids || !types || !positions || !offsets || !source_rows || !lengths || !capacity || !memory || !lists ||
+        !b->rows || !b->banned_offsets || !b->banned || !b->value || !b->index)
         return QN_ERROR_MEMORY;
     source_rows[0] = offsets[0] = b->banned_offsets[0] = 0;
     for (size_t i = 0; i < s->count; i++) {
@@ -267,9 +277,7 @@ static qn_status fill(search *s, batch *b) {
             types[row] = 0;
             positions[row] = tip->place;
             offsets[row + 1] = (int32_t)row + 1;
-            lists[row] = list;
-            list += tip->place + 1;
-            for (const token *t = tip; t; t = t->parent) ((float **)(uintptr_t)lists[row])[t->place] = t->memory;
+            lists[row] = x->running[j].path;
             b->banned_offsets[row + 1] =
                 b->banned_offsets[row] + (int32_t)ban(s, tip, b->banned + b->banned_offsets[row]);
         }
@@ -359,7 +367,7 @@ static void finish(search *s, source *x, const candidate *c, float length) {
     for (; at > 0 && score > x->finished[at - 1].score; at--) x->finished[at] = x->finished[at - 1];
     token *tip = x->running[c->row].tip;
     tip->users++;
-    x->finished[at] = (beam){tip, score, c->id};
+    x->finished[at] = (beam){.tip = tip, .score = score, .last = c->id};
 }
 
 // Whether nothing that runs on can be among the best any more, as the two libraries guess it.
@@ -392,7 +400,11 @@ static qn_status advance(search *s, source *x, const float *value, const int32_t
             while (kept > 0) give_back(s, x->new[--kept].tip);
             return QN_ERROR_MEMORY;
         }
-        x->new[kept++] = (beam){tip, list[i].score, 0};
+        beam *next = &x->new[kept++];
+        next->tip = tip;
+        next->score = list[i].score;
+        memcpy(next->path, x->running[list[i].row].path, written * sizeof *next->path);
+        next->path[written] = tip->memory;
     }
     for (size_t i = 0; i < x->running_count; i++) give_back(s, x->running[i].tip);
     beam *old = x->running;

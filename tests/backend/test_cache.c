@@ -1,6 +1,6 @@
 // Attention over a cache: equal to the formula in double precision, for shared key heads, several sequences and any cut
 // of a prompt into steps; and the bits are those of the whole prompt at once, whatever stands beside it and however
-// many threads run.
+// many threads run. Tokens that branches share are kept once.
 #include "backend/backend.h"
 #include "base/memory.h"
 #include "base/rng.h"
@@ -148,7 +148,48 @@ static void test_cross_attention(void **state) {
     qn_backend_destroy(b);
 }
 
+// Tokens with memory of their own: two sequences that have their first tokens in common and then go apart.
+static void test_branches(void **state) {
+    (void)state;
+    enum { SHARED = 9, ALL = 21 };
+    static const char *const isas[] = {"ref", "avx2", "avx512"};
+    static float qkv[2][ALL * STRIDE], step_rows[2 * STRIDE], out[2 * HEADS * H], keep[2 * ALL][3 + 2 * KEY_HEADS * H];
+    static double right[2][ALL * HEADS * H];
+    for (size_t i = 0; i < ALL * STRIDE; i++) qkv[0][i] = (float)(qn_rng_real(&rng) * 4 - 2);
+    memcpy(qkv[1], qkv[0], sizeof qkv[0]);
+    for (size_t i = SHARED * STRIDE; i < ALL * STRIDE; i++) qkv[1][i] = (float)(qn_rng_real(&rng) * 4 - 2);
+    for (size_t k = 0; k < 2; k++) expect(ALL, qkv[k], true, right[k]);
+    for (int i = 0; i < 3; i++) {
+        qn_backend *b = backend(isas[i], 2);
+        if (!b) continue;
+        float *path[2][ALL], *const *tokens[2] = {path[0], path[1]};
+        for (size_t t = 0; t < ALL; t++) {
+            size_t n = t < SHARED ? 1 : 2;
+            for (size_t k = 0; k < 2; k++) path[k][t] = keep[t < SHARED ? t : k * ALL + t];
+            for (size_t k = 0; k < n; k++) memcpy(step_rows + k * STRIDE, qkv[k] + t * STRIDE, STRIDE * sizeof(float));
+            b->ops->token_attention(b, &(qn_token_args){.sequences = n,
+                                                        .lengths = (int32_t[]){(int32_t)t, (int32_t)t},
+                                                        .tokens = tokens,
+                                                        .first = 3,
+                                                        .heads = HEADS,
+                                                        .key_heads = KEY_HEADS,
+                                                        .head_width = H,
+                                                        .query = step_rows,
+                                                        .key = step_rows + HEADS * H,
+                                                        .value = step_rows + (HEADS + KEY_HEADS) * H,
+                                                        .stride = STRIDE,
+                                                        .scale = 0.3f,
+                                                        .out = out});
+            for (size_t k = 0; k < n; k++)
+                for (size_t c = 0; c < HEADS * H; c++)
+                    assert_true(fabs(out[k * HEADS * H + c] - right[k][t * HEADS * H + c]) < 1e-5);
+        }
+        qn_backend_destroy(b);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_prompt_and_steps), cmocka_unit_test(test_cross_attention)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_prompt_and_steps), cmocka_unit_test(test_cross_attention),
+                                       cmocka_unit_test(test_branches)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -548,6 +548,36 @@ static void check_dot(const qn_kernels *k) {
     }
 }
 
+// Rows that lie anywhere: the bits of dot, and of a sum in order.
+static void check_gather_dot(const qn_kernels *k) {
+    for (size_t s = 0; s < SIZES; s++) {
+        size_t n = size_at(s), rows = s % 5, at = s % 3;
+        float *x = random_array(n, -2, 2), *y = take(rows), *expected = take(rows), *row[4];
+        for (size_t r = 0; r < rows; r++) {
+            row[r] = random_array(n + at, -2, 2);
+            expected[r] = k->dot(n, x, row[r] + at);
+        }
+        k->gather_dot(rows, n, x, row, at, y);
+        assert_same(k->name, "gather_dot", rows, y, expected);
+        give_back(k->name, "gather_dot");
+    }
+}
+
+static void check_gather_sum(const qn_kernels *k) {
+    for (size_t s = 0; s < SIZES; s++) {
+        size_t n = size_at(s), rows = s % 5, at = s % 3;
+        float *factor = random_array(rows, -2, 2), *y = random_array(n, -2, 2), *expected = take(n), *row[4];
+        for (size_t r = 0; r < rows; r++) row[r] = random_array(n + at, -2, 2);
+        for (size_t i = 0; i < n; i++) {
+            expected[i] = 0;
+            for (size_t r = 0; r < rows; r++) expected[i] = fmaf(factor[r], row[r][at + i], expected[i]);
+        }
+        k->gather_sum(rows, n, factor, row, at, y);
+        assert_same(k->name, "gather_sum", n, y, expected);
+        give_back(k->name, "gather_sum");
+    }
+}
+
 // The product of an activation and a value, and its two slopes, also in place.
 static void check_glu_forward(const qn_kernels *k) {
     for (size_t s = 0; s < SIZES; s++)

@@ -129,6 +129,10 @@ static inline size_t qn_group_panel(size_t groups, bool four) { // bytes
     /* y [n] += x[0] + x[1] + ..., one after the other: [rows, n], rows `row` apart */                                 \
     X(add_rows, void, (size_t rows, size_t n, const float *x, size_t row, float *y))                                   \
     X(dot, float, (size_t n, const float *x, const float *y))                                                          \
+    /* Of rows that lie anywhere, from their column `at` on: y[i] = dot of x and row i */                              \
+    X(gather_dot, void, (size_t rows, size_t n, const float *x, float *const *row, size_t at, float *y))               \
+    /* y = factor[0] row 0 + factor[1] row 1 + ..., one after the other */                                             \
+    X(gather_sum, void, (size_t rows, size_t n, const float *factor, float *const *row, size_t at, float *y))          \
     X(score_backward, void,                                                                                            \
       (size_t n, const float *p, const float *dp, float delta, float scale,                                            \
        float *ds)) /* ds = p (dp - delta) scale */                                                                     \

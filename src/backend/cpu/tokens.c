@@ -18,14 +18,13 @@ static void attend(const job_t *job, size_t sequence, size_t head, float *scores
            count = (size_t)a->lengths[sequence] + 1;
     float *const *tokens = a->tokens[sequence], *out = a->out + (sequence * a->heads + head) * h;
     const float *query = a->query + sequence * a->stride + head * h;
-    for (size_t i = 0; i < count; i++) scores[i] = k->dot(h, query, tokens[i] + at);
+    k->gather_dot(count, h, query, tokens, at, scores);
     if (a->bias) { // in units of the product, as softmax multiplies by the scale
         const int32_t *bucket = a->bias_bucket + a->bias_reach + 1 - count;
         for (size_t i = 0; i < count; i++) scores[i] += a->bias[(size_t)bucket[i] * a->heads + head] / a->scale;
     }
     k->softmax(1, count, a->scale, scores, count, NULL, NULL, 0);
-    memset(out, 0, h * sizeof *out);
-    for (size_t i = 0; i < count; i++) k->axpy(h, scores[i], tokens[i] + at + a->key_heads * h, out);
+    k->gather_sum(count, h, scores, tokens, at + a->key_heads * h, out);
 }
 
 static void task(void *context, size_t index, int worker) {

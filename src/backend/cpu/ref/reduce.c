@@ -47,6 +47,15 @@ float qn_ref_dot(size_t n, const float *x, const float *y) {
     return (float)sum;
 }
 
+void qn_ref_gather_dot(size_t rows, size_t n, const float *x, float *const *row, size_t at, float *y) {
+    for (size_t i = 0; i < rows; i++) y[i] = qn_ref_dot(n, x, row[i] + at);
+}
+
+void qn_ref_gather_sum(size_t rows, size_t n, const float *factor, float *const *row, size_t at, float *y) {
+    for (size_t i = 0; i < n; i++) y[i] = 0;
+    for (size_t i = 0; i < rows; i++) qn_ref_axpy(n, factor[i], row[i] + at, y);
+}
+
 void qn_ref_score_backward(size_t n, const float *p, const float *dp, float delta, float scale, float *ds) {
     for (size_t i = 0; i < n; i++) ds[i] = p[i] * (dp[i] - delta) * scale;
 }

@@ -105,6 +105,36 @@ float QN_V_NAME(dot)(size_t n, const float *x, const float *y) {
     return v_sum4(s);
 }
 
+void QN_V_NAME(gather_dot)(size_t rows, size_t n, const float *x, float *const *row, size_t at, float *y) {
+    const v_float zero = v_zero();
+    for (size_t r = 0; r < rows; r++) {
+        const float *z = row[r] + at;
+        v_float s[4] = {zero, zero, zero, zero};
+        V_EACH(n, { s[u] = v_fma(v_get(x + i, w), v_get(z + i, w), s[u]); });
+        y[r] = v_sum4(s);
+    }
+}
+
+// A block of columns stays in registers while the rows go by.
+void QN_V_NAME(gather_sum)(size_t rows, size_t n, const float *factor, float *const *row, size_t at, float *y) {
+    for (size_t block = 0; block < n; block += V_BLOCK) {
+        const bool whole = n - block >= V_BLOCK;
+        v_float sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+        for (size_t r = 0; r < rows && whole; r++) {
+            const v_float f = v_set1(factor[r]);
+            const float *z = row[r] + at + block;
+            QN_UNROLL for (size_t u = 0; u < 4; u++) sum[u] = v_fma(f, v_load(z + u * V_WIDTH), sum[u]);
+        }
+        QN_UNROLL for (size_t u = 0; u < 4 && whole; u++) v_store(y + block + u * V_WIDTH, sum[u]);
+        for (size_t i = block; !whole && i < n; i += V_WIDTH) {
+            const size_t w = n - i < V_WIDTH ? n - i : V_WIDTH;
+            v_float last = v_zero();
+            for (size_t r = 0; r < rows; r++) last = v_fma(v_set1(factor[r]), v_get(row[r] + at + i, w), last);
+            v_put(y + i, w, last);
+        }
+    }
+}
+
 void QN_V_NAME(score_backward)(size_t n, const float *p, const float *dp, float delta, float scale, float *ds) {
     v_float d = v_set1(delta), f = v_set1(scale);
     V_EACH(n, { v_put(ds + i, w, v_mul(v_mul(v_get(p + i, w), v_sub(v_get(dp + i, w), d)), f)); });
