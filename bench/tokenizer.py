@@ -3,7 +3,7 @@
 of mixed scripts (ids are compared) and hostile texts, with MiniLM's WordPiece and with byte-level BPE and Unigram learned here by the reference,
 and learning a vocabulary.
 
-    python3 bench/tokenizer.py --bench build/release/bench_tokenizer [--only KIND ...] [--megabytes 100] [--json FILE]
+    python3 bench/tokenizer.py --bench build/release/bench_tokenizer [--only KIND ...] [--megabytes 100] [--lines NAME=FILE ...] [--json FILE]
 """
 import argparse
 import importlib.util
@@ -133,13 +133,18 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--models", metavar="DIR", help="folder that keeps the tokenizers that are learned for this")
     parser.add_argument("--only", nargs="*", help="wordpiece, gpt2, llama3, roberta, xlm-roberta, learning")
+    parser.add_argument("--lines", metavar="NAME=FILE", nargs="*", default=[], help="files whose lines are encoded too")
     parser.add_argument("--json", help="file for all figures")
     a = parser.parse_args()
     rng = random.Random(3)
     texts = {"English": [text for _, text in peer_texts.definitions()], "mixed scripts": [mixed(rng) for _ in range(40000)]}
+    vocabulary = texts["English"] + texts["mixed scripts"][:20000]
+    for name, path in (entry.split("=", 1) for entry in a.lines):
+        with open(path, encoding="utf-8") as file:
+            texts[name] = [line for line in file.read().split("\n") if line]
     result = {}
     with tempfile.TemporaryDirectory() as folder:
-        named = {"wordpiece": a.model, **make_models(texts["English"] + texts["mixed scripts"][:20000], 30000, a.models or folder)}
+        named = {"wordpiece": a.model, **make_models(vocabulary, 30000, a.models or folder)}
         for kind, model in named.items():
             if a.only and kind not in a.only:
                 continue

@@ -84,19 +84,26 @@ static size_t compose(qn_normal_char *chars, size_t count) {
     return out;
 }
 
-// Letters that every normal form that composes leaves as they are, and that compose with nothing before them; beside
+// Characters that NFC leaves as they are, the first ones also NFKC, and that compose with nothing before them; beside
 // these, NFC leaves all below U+0300.
 static bool is_composed(const qn_form *form, bool compatible) {
-    static const uint32_t stable[][2] = {{0x400, 0x482},   {0x48A, 0x52F},   {0x5D0, 0x5EA},   {0x621, 0x64A},
-                                         {0x905, 0x939},   {0xE01, 0xE30},   {0x3041, 0x3096}, {0x30A1, 0x30FA},
-                                         {0x3400, 0x4DBF}, {0x4E00, 0x9FFF}, {0xAC00, 0xD7A3}, {0x1F300, 0x1FAFF}};
+    static const struct {
+        uint32_t first, last;
+        bool compatible;
+    } stable[] = {{0x391, 0x3CE, true},    {0x400, 0x482, true},    {0x48A, 0x52F, true},   {0x5D0, 0x5EA, true},
+                  {0x621, 0x64A, true},    {0x905, 0x939, true},    {0xE01, 0xE30, true},   {0x1E00, 0x1EFF, false},
+                  {0x2010, 0x2027, false}, {0x2030, 0x205E, false}, {0x2190, 0x21FF, true}, {0x2500, 0x27BF, true},
+                  {0x3000, 0x3000, false}, {0x3001, 0x3029, true},  {0x3041, 0x3096, true}, {0x30A1, 0x30FE, true},
+                  {0x3400, 0x4DBF, true},  {0x4E00, 0x9FFF, true},  {0xAC00, 0xD7A3, true}, {0xFF01, 0xFFEF, false},
+                  {0x1F300, 0x1FAFF, true}};
+    enum { RANGES = sizeof stable / sizeof stable[0] };
     uint32_t limit = compatible ? 0x80 : 0x300, code;
     for (size_t i = 0; i < form->size;) {
         i += qn_form_next(form->text + i, &code);
         if (code < limit) continue;
         size_t k = 0;
-        while (k < sizeof stable / sizeof stable[0] && code > stable[k][1]) k++;
-        if (k == sizeof stable / sizeof stable[0] || code < stable[k][0]) return false;
+        while (k < RANGES && code > stable[k].last) k++;
+        if (k == RANGES || code < stable[k].first || (compatible && !stable[k].compatible)) return false;
     }
     return true;
 }
