@@ -101,8 +101,6 @@ def main():
         for dtype in o.dtypes:
             folder = convert(o.model, os.path.join(o.work or work, dtype), dtype)
             ours, peer = Quern(o, folder, dtype, file), Peer(o, folder, dtype, [source for source, _ in rows])
-            peer.round()
-            peer.best = dict.fromkeys(peer.forms, float("inf"))
             for _ in range(o.rounds):
                 ours.round()
                 peer.round()

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOGITS = 1 << 22 }; // values of the output projection that are there at once
+// Values of the output projection that are there at once; and bytes of tokens that are taken together, enough for huge
+// pages, as they are read in any order.
+enum { LOGITS = 1 << 22, SLAB_BYTES = 1 << 22 };
 
 // A token that was written: the end of a beam, and what is in front of others. Its keys and values belong to it.
 typedef struct token {
@@ -14,6 +16,12 @@ typedef struct token {
     int32_t id, place;
     float *memory;
 } token;
+
+typedef struct slab {
+    struct slab *next;
+    float *memory;
+    token tokens[];
+} slab;
 
 typedef struct {
     token *tip;
@@ -38,6 +46,7 @@ typedef struct {
     size_t next;          // source that joins
     source *sources_here; // those that were not handed out yet, in order
     size_t count, capacity;
+    slab *slabs;
     token *free_tokens;
     size_t vocabulary, keep; // candidates of a row
     qn_hypothesis_receiver receive;
@@ -62,20 +71,29 @@ static void *take(search *s, size_t count, size_t size) {
 
 // --- Tokens
 
-static token *new_token(search *s, token *parent, int32_t id) {
+static qn_status more_tokens(search *s) {
     qn_backend *b = s->model->backend;
-    token *t = s->free_tokens;
-    if (t) {
-        s->free_tokens = t->parent;
-    } else {
-        t = qn_calloc(1, sizeof *t);
-        if (t) t->memory = b->ops->alloc(b, qn_encoder_token_floats(&s->model->network->decoder_stack) * sizeof(float));
-        if (!t || !t->memory) {
-            free(t);
-            qn_fail(QN_ERROR_MEMORY, "out of memory for a beam");
-            return NULL;
-        }
+    size_t floats = qn_encoder_token_floats(&s->model->network->decoder_stack), bytes = floats * sizeof(float);
+    size_t count = SLAB_BYTES / (bytes ? bytes : 1) + 1;
+    slab *more = qn_calloc(1, sizeof *more + count * sizeof(token));
+    if (more) more->memory = b->ops->alloc(b, count * bytes);
+    if (!more || !more->memory) {
+        free(more);
+        return qn_fail(QN_ERROR_MEMORY, "out of memory for beams");
     }
+    more->next = s->slabs;
+    s->slabs = more;
+    for (size_t i = count; i-- > 0;) {
+        more->tokens[i] = (token){.parent = s->free_tokens, .memory = more->memory + i * floats};
+        s->free_tokens = &more->tokens[i];
+    }
+    return QN_OK;
+}
+
+static token *new_token(search *s, token *parent, int32_t id) {
+    if (!s->free_tokens && more_tokens(s) != QN_OK) return NULL;
+    token *t = s->free_tokens;
+    s->free_tokens = t->parent;
     t->parent = parent;
     t->users = 1;
     t->id = id;
@@ -440,11 +458,10 @@ qn_status qn_beam_search(qn_model *m, const qn_search *o, const qn_sequences *so
         status = step(&s);
     }
     for (size_t i = 0; i < s.count; i++) free_source(&s, &s.sources_here[i]);
-    for (token *t = s.free_tokens; t;) {
-        token *next = t->parent;
-        m->backend->ops->release(m->backend, t->memory);
-        free(t);
-        t = next;
+    for (slab *x = s.slabs, *next; x; x = next) {
+        next = x->next;
+        m->backend->ops->release(m->backend, x->memory);
+        free(x);
     }
     free(s.sources_here);
     return status;

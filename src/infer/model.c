@@ -205,12 +205,7 @@ qn_status qn_model_lend(qn_network *network, const qn_tokenizer *tokenizer, cons
 }
 
 static void close_own(qn_model *m) {
-    if (m->network && m->backend) {
-        qn_encoder_unpack(&m->network->encoder, m->backend);
-        qn_encoder_unpack(&m->network->decoder_stack, m->backend);
-        qn_tensor *head = qn_infer_head_weight(m);
-        if (m->head_packed && head->packed) m->backend->ops->unpack(m->backend, (void *)(uintptr_t)head->packed);
-    }
+    if (m->network && m->backend) qn_infer_unpack(m);
     qn_network_free(m->network);
     qn_backend_destroy(m->backend);
     qn_tokenizer_free((qn_tokenizer *)(uintptr_t)m->tokenizer);

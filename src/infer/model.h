@@ -59,6 +59,7 @@ qn_status qn_infer_encode(qn_model *model, const qn_text *text, bool embedding);
 qn_status qn_infer_pack(qn_model *model);
 // The same of the language model's last product, and its weight: the table of words, or one of its own.
 qn_status qn_infer_pack_head(qn_model *model);
+void qn_infer_unpack(qn_model *model); // gives the memory of both back
 qn_tensor *qn_infer_head_weight(const qn_model *model);
 
 // The exact channels of the encoder's products, [qn_encoder_products]; free with free(), also after a failure.

@@ -182,6 +182,17 @@ qn_status qn_infer_pack(qn_model *m) {
     return status;
 }
 
+void qn_infer_unpack(qn_model *m) {
+    qn_encoder_unpack(&m->network->encoder, m->backend);
+    qn_encoder_unpack(&m->network->decoder_stack, m->backend);
+    qn_tensor *head = qn_infer_head_weight(m);
+    if (m->head_packed && head->packed) {
+        m->backend->ops->unpack(m->backend, (void *)(uintptr_t)head->packed);
+        head->packed = NULL;
+    }
+    m->packed = m->head_packed = false;
+}
+
 qn_status qn_infer_sequences(qn_model *m, const qn_sequences *s, bool in_order, qn_infer_receiver receive, void *user) {
     if (s->count == 0) return QN_OK;
     QN_TRY(qn_infer_pack(m));

@@ -3,6 +3,7 @@
 #include "models/gguf_model.h"
 #include "base/file.h"
 #include "base/json.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,22 +94,46 @@ static void read_sizes(config *c) {
     if (window > 0) set_integer(c, "sliding_window", window);
 }
 
+// Llama 3.1's scaling of positions comes as the numbers that frequencies are divided by. All its models have the same
+// limits, so that these numbers follow from the largest.
+static void read_divisors(config *c, const qn_gguf_tensor *t, double theta) {
+    enum { TRAINED = 8192, SLOW = 1, FAST = 4 };
+    int64_t half = json_integer_value(json_object_get(c->json, "head_dim")) / 2;
+    bool known = t->dims == 1 && t->count == half && half > 0 && t->dtype == QN_GGUF_F32;
+    float factor = 1;
+    if (known) qn_gguf_to_f32(t, half - 1, 1, &factor);
+    known = known && factor >= 1 && factor <= 1e6f;
+    for (int64_t i = 0; i < half && known; i++) {
+        float divisor;
+        qn_gguf_to_f32(t, i, 1, &divisor);
+        double turns = TRAINED * pow(theta, -(double)i / (double)half) / (2 * M_PI);
+        double part = fmin(fmax((FAST - turns) / (FAST - SLOW), 0), 1);
+        known = fabs((double)divisor * (part / (double)factor + 1 - part) - 1) < 1e-3;
+    }
+    if (!known)
+        c->status = qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"rope_freqs.weight\" is not the scaling of Llama 3.1",
+                            qn_gguf_path(c->file));
+    else
+        set(c, "rope_scaling",
+            json_pack("{s:s, s:f, s:i, s:i, s:i}", "rope_type", "llama3", "factor", (double)factor, "low_freq_factor",
+                      SLOW, "high_freq_factor", FAST, "original_max_position_embeddings", TRAINED));
+}
+
 static void read_rotary(config *c) {
     char full[KEY_SIZE];
     const char *kind = "none";
     size_t size = 4;
     if (c->of->table) return;
-    set(c, "rope_theta", json_real(real(c, "rope.freq_base", 1, 1e12, &(double){10000})));
+    double theta = real(c, "rope.freq_base", 1, 1e12, &(double){10000});
+    set(c, "rope_theta", json_real(theta));
     if (c->status == QN_OK && qn_gguf_value_of(c->file, key_of(c, "rope.scaling.type", full)))
         c->status = qn_gguf_read_string(c->file, full, &kind, &size);
     bool linear = size == 6 && memcmp(kind, "linear", 6) == 0, yarn = size == 4 && memcmp(kind, "yarn", 4) == 0;
     if (c->status == QN_OK && !linear && !yarn && (size != 4 || memcmp(kind, "none", 4) != 0))
         c->status = qn_fail(QN_ERROR_UNSUPPORTED, "%s: \"%s\" is \"%.*s\" (expected none, linear or yarn)",
                             qn_gguf_path(c->file), full, size < 60 ? (int)size : 60, kind);
-    if (c->status == QN_OK && qn_gguf_find(c->file, "rope_freqs.weight"))
-        c->status =
-            qn_fail(QN_ERROR_UNSUPPORTED, "%s: has \"rope_freqs.weight\", a scaling of positions that is not computed",
-                    qn_gguf_path(c->file));
+    const qn_gguf_tensor *divisors = qn_gguf_find(c->file, "rope_freqs.weight");
+    if (c->status == QN_OK && divisors) read_divisors(c, divisors, theta);
     if (linear)
         set(c, "rope_scaling",
             json_pack("{s:s, s:f}", "rope_type", "linear", "factor", real(c, "rope.scaling.factor", 1, 1e6, NULL)));

@@ -160,12 +160,11 @@ static qn_status judge_one(void *user, const qn_translated *t) {
 // Text is written by packed weights; those of a network in training are as they were afterwards.
 static qn_status translate(qn_model *m, const qn_text *texts, size_t count, const qn_translation_options *options,
                            judge *g) {
-    if (m->lent) m->packed = false;
+    if (m->lent) m->packed = m->head_packed = false;
     qn_status status = qn_translate(m, texts, count, options, judge_one, g);
     if (!m->lent) return status;
-    qn_encoder_unpack(&m->network->encoder, m->backend);
-    qn_encoder_unpack(&m->network->decoder_stack, m->backend);
-    m->packed = true;
+    qn_infer_unpack(m);
+    m->packed = m->head_packed = true;
     return status;
 }
 

@@ -9,7 +9,7 @@
 #include "support.h"
 #include <math.h>
 
-static const char *const names[] = {"llama-q4_1", "llama-mixed", "llama-bpe", "qwen2-q5_0", "gpt2-q8_0"};
+static const char *const names[] = {"llama-q4_1", "llama-mixed", "llama-bpe", "llama-scaled", "qwen2-q5_0", "gpt2-q8_0"};
 enum { NAMES = sizeof names / sizeof *names, TEXTS = 7 };
 static const char *const texts[TEXTS] = {"a mill grinds grain",
                                          "The stone weighs 1234 pounds, doesn't it?",

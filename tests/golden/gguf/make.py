@@ -124,12 +124,17 @@ def make(name, arch, tokenizer, dtypes, **options):
     else:
         shape = dict(vocab_size=vocabulary, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=96,
                      max_position_embeddings=64, rms_norm_eps=1e-5, rope_theta=1000.0)
-        config = (hf.LlamaConfig if arch == "llama" else hf.Qwen2Config)(**shape, **options)
+        config = (hf.LlamaConfig if arch == "llama" else hf.Qwen2Config)(**dict(shape, **options))
         writer.add_head_count_kv(2)
         writer.add_layer_norm_rms_eps(1e-5)
-        writer.add_rope_freq_base(1000.0)
+        writer.add_rope_freq_base(options.get("rope_parameters", shape)["rope_theta"])
         writer.add_rope_dimension_count(16)
         writer.add_vocab_size(vocabulary)
+    if "rope_parameters" in options:  # as the converter does
+        f = options["rope_parameters"]
+        turns = f["original_max_position_embeddings"] * f["rope_theta"] ** -(np.arange(0, 16, 2) / 16) / (2 * np.pi)
+        part = np.clip((turns - f["low_freq_factor"]) / (f["high_freq_factor"] - f["low_freq_factor"]), 0, 1)
+        writer.add_tensor("rope_freqs.weight", (1 / ((1 - part) / f["factor"] + part)).astype(np.float32))
     model = hf.AutoModelForCausalLM.from_config(config).eval()
     state = {}
     with torch.no_grad():
@@ -164,6 +169,9 @@ make("llama-mixed", "llama", pieces, {"token_embd": Q.F16, "attn_v": Q.Q8_0, "at
      tie_word_embeddings=False)
 make("llama-bpe", "llama", lambda w: byte_bpe("llama-bpe", w), {"token_embd": Q.BF16, "": Q.Q8_0}, tie_word_embeddings=True, attention_bias=True, mlp_bias=True)
 make("qwen2-q5_0", "qwen2", lambda w: byte_bpe("qwen2", w), {"token_embd": Q.F32, "": Q.Q5_0}, tie_word_embeddings=True)
+make("llama-scaled", "llama", lambda w: byte_bpe("smollm", w), {"": Q.Q8_0}, tie_word_embeddings=True,
+     rope_parameters=dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                          original_max_position_embeddings=8192))
 make("gpt2-q8_0", "gpt2", lambda w: byte_bpe("gpt-2", w), {"position_embd": Q.F32, "": Q.Q8_0})
 
 
