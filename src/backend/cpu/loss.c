@@ -95,26 +95,62 @@ void qn_cpu_span_cross_entropy(qn_backend *b, const qn_span_cross_entropy_args *
     *a->loss = a->divisor > 0 ? sum / a->divisor : 0;
 }
 
+// Losses of single elements: ranges of them are summed by themselves, and the sums in order, so that the loss does not
+// depend on the number of threads.
+enum { ELEMENTS = 4096 };
+
+typedef struct {
+    const qn_elementwise_loss_args *a;
+    double *partial; // [ranges]
+} elementwise_job;
+
 // loss = max(x, 0) - x t + log(1 + exp(-|x|)); d loss / d x = sigmoid(x) - t (torch.nn.BCEWithLogitsLoss)
-void qn_cpu_binary_cross_entropy(qn_backend *b, const qn_elementwise_loss_args *a) {
-    (void)b;
-    double sum = 0;
-    for (size_t i = 0; i < a->count; i++) {
-        float x = a->x[i], t = a->target[i];
-        sum += fmaxf(x, 0) - x * t + log1pf(expf(-fabsf(x)));
-        if (a->dx) a->dx[i] = (float)((1 / (1 + exp(-(double)x)) - t) / a->divisor);
+static void binary_cross_entropy(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)cpu, (void)worker;
+    const elementwise_job *j = arguments;
+    const qn_elementwise_loss_args *a = j->a;
+    double sum = 0, factor = 1 / a->divisor, product = 1;
+    for (size_t i = first; i < last; i++) {
+        double x = a->x[i], t = a->target[i], e = expf(-fabsf(a->x[i]));
+        sum += fmax(x, 0) - x * t;
+        product *= 1 + e; // at most 2 each: one logarithm is that of 64
+        if (i % 64 == 63) {
+            sum += log(product);
+            product = 1;
+        }
+        if (a->dx) a->dx[i] = (float)(((x >= 0 ? 1 : e) / (1 + e) - t) * factor);
     }
-    *a->loss = sum / a->divisor;
+    j->partial[first / ELEMENTS] = sum + log(product);
 }
 
 // loss = (x - t)^2; d loss / d x = 2 (x - t)
-void qn_cpu_mean_squared_error(qn_backend *b, const qn_elementwise_loss_args *a) {
-    (void)b;
-    double sum = 0;
-    for (size_t i = 0; i < a->count; i++) {
+static void squared_error(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
+    (void)cpu, (void)worker;
+    const elementwise_job *j = arguments;
+    const qn_elementwise_loss_args *a = j->a;
+    double sum = 0, factor = 2 / a->divisor;
+    for (size_t i = first; i < last; i++) {
         double error = (double)a->x[i] - a->target[i];
         sum += error * error;
-        if (a->dx) a->dx[i] = (float)(2 * error / a->divisor);
+        if (a->dx) a->dx[i] = (float)(error * factor);
     }
-    *a->loss = sum / a->divisor;
+    j->partial[first / ELEMENTS] = sum;
+}
+
+static void elementwise(qn_backend *b, const qn_elementwise_loss_args *a, qn_range_task task) {
+    qn_cpu *cpu = qn_cpu_of(b);
+    size_t ranges = (a->count + ELEMENTS - 1) / ELEMENTS;
+    elementwise_job job = {a, (double *)(void *)qn_cpu_shared_scratch(cpu, 2 * ranges)};
+    *a->loss = 0;
+    if (!job.partial) return;
+    qn_cpu_ranges(cpu, a->count, ELEMENTS, task, &job);
+    *a->loss = in_order(job.partial, ranges) / a->divisor;
+}
+
+void qn_cpu_binary_cross_entropy(qn_backend *b, const qn_elementwise_loss_args *a) {
+    elementwise(b, a, binary_cross_entropy);
+}
+
+void qn_cpu_mean_squared_error(qn_backend *b, const qn_elementwise_loss_args *a) {
+    elementwise(b, a, squared_error);
 }
