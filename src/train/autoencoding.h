@@ -7,7 +7,8 @@
 enum {
     QN_SHOWN_ACROSS = 16, // in a line
     QN_SHOWN_LINES = 3,
-    QN_SHOWN_SAMPLES = 4 * QN_SHOWN_ACROSS,
+    QN_SHOWN_SAMPLES_ACROSS = 12, // beside the latent vectors, in half a page's width
+    QN_SHOWN_SAMPLES = 7 * QN_SHOWN_SAMPLES_ACROSS,
     QN_SHOWN_WAYS = 4,
     QN_SHOWN_POINTS = 2000
 };

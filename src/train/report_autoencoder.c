@@ -88,7 +88,7 @@ void qn_report_autoencoding(const qn_report *report, qn_buffer *out) {
     qn_buffer_text(out, "<div class=\"grid\">\n");
     put_latent(a, out);
     if (a->samples)
-        put_sheet(a, a->samples, QN_SHOWN_SAMPLES, QN_SHOWN_ACROSS / 2, "Samples",
+        put_sheet(a, a->samples, QN_SHOWN_SAMPLES, QN_SHOWN_SAMPLES_ACROSS, "Samples",
                   "decoded from standard normal vectors", out);
     qn_buffer_text(out, "</div>\n");
     if (a->ways)

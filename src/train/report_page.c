@@ -96,7 +96,7 @@ const char *const qn_report_css[] = {
     ".sheet figcaption{font-size:.875rem;margin:0 0 .6rem}.sheet b{font-weight:600}.sheet span{color:var(--muted);"
     "font-size:.8125rem;margin-left:.9rem}\n"
     ".sheet img{display:block;width:100%;height:auto;image-rendering:pixelated;border-radius:3px}\n"
-    ".grid>.sheet{margin:0}\n"
+    ".grid>.sheet{margin:0}.grid+.sheet{margin-top:1.1rem}\n"
     "footer{margin:3rem 0 0;padding-top:1rem;border-top:1px solid var(--line);font-size:.8125rem;color:var(--muted)}\n",
     "@media screen and (max-width:820px){.grid{grid-template-columns:minmax(0,1fr)}}\n"
     "@media screen and (max-width:560px){main{padding:1.6rem 1rem}.card{flex-basis:calc(50% - 1px);padding:.7rem .85rem}.card strong{font-size:1.3rem}.grid>.plot,.plot.heat,.side,.grid>.facts{padding:.8rem .8rem .6rem}\n"
