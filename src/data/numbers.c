@@ -11,6 +11,7 @@
 // --- Rows
 
 qn_status qn_numbers_add(qn_numbers *n, const char *path, size_t rows, size_t columns, float **place) {
+    if (rows == 0) return qn_fail(QN_ERROR_FORMAT, "%s: no rows of numbers", path);
     if (columns == 0 || columns > QN_NUMBERS_COLUMNS)
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s: rows of %zu numbers (expected 1 to %d)", path, columns,
                        QN_NUMBERS_COLUMNS);

@@ -117,6 +117,8 @@ static void test_pictures(void **state) {
     qn_numbers_free(n);
     test_write(test_path(folder, "t-labels-idx1-ubyte.gz"), "\0\0\x08\1\0\0\0\2\7\7", 10);
     assert_fails(read_file(path, NULL, &n), QN_ERROR_FORMAT, "2 labels (expected 1");
+    test_write(test_path(folder, "none"), "\0\0\x08\2\0\0\0\0\0\0\0\2", 12);
+    assert_fails(read_file(test_path(folder, "none"), NULL, &n), QN_ERROR_FORMAT, "none: no rows of numbers");
     assert_ok(read_file(file("p.jsonl", "[[1,2,3],[4,5,6]]\n"), NULL, &n));
     qn_numbers_picture(n, picture);
     assert_true(picture[0] == 2 && picture[1] == 3 && qn_numbers_columns(n) == 6);
