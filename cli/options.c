@@ -311,7 +311,8 @@ static void default_text(const option *o, const void *settings, char *out, size_
             return;
         case OPTION_REAL:
         case OPTION_MINUTES:
-            if (isfinite(*(const double *)field)) snprintf(out, size, "default: %g", *(const double *)field);
+            if (isfinite(*(const double *)field))
+                snprintf(out, size, "default: %g%s", *(const double *)field, o->type == OPTION_MINUTES ? "m" : "");
             return;
         case OPTION_LIST:
         case OPTION_SWITCH:

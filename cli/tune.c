@@ -66,6 +66,7 @@ static void on_trial(void *user, const qn_trial *t) {
 static qn_status tune(const qn_training *training, char **json) {
     qn_tuning t = chosen->tuning;
     t.training = *training;
+    if (!training->progress_width) t.training.on_step = NULL; // in a log the table of trials alone
     t.on_trial = on_trial;
     return qn_tune(&t, json);
 }
