@@ -134,8 +134,44 @@ static void test_dropout(void **state) {
     qn_parameter_free(x);
 }
 
+// Losses of single elements, and draws from normal variables with their divergence: the sums of ranges and of products
+// are those of the formulas, at the ends too, with the same bytes on one, two and three threads.
+static void test_losses_of_elements(void **state) {
+    (void)state;
+    enum { ROWS = 120, WIDTH = 98, COUNT = ROWS * WIDTH };
+    static float targets[COUNT], first[COUNT];
+    qn_tensor *x = random_matrix(ROWS, WIDTH, 21);
+    double expected[2] = {0}, first_loss[3] = {0};
+    for (size_t i = 0; i < COUNT; i++) {
+        if (i % 50 == 0) x->data[i] = i % 100 ? -95 : 95; // a sigmoid of nothing and of all
+        targets[i] = (float)(i % 3) / 2;
+        double v = x->data[i], t = targets[i];
+        expected[0] += (fmax(v, 0) - v * t + log1p(exp(-fabs(v)))) / COUNT;
+        expected[1] += (v - t) * (v - t) / COUNT;
+    }
+    for (int threads = 1; threads <= 3; threads++) {
+        qn_context *c = open_context(threads, NULL);
+        double loss[3];
+        qn_recording_begin(c);
+        qn_context_dropout(c, true, 8);
+        memset(x->grad, 0, COUNT * sizeof *x->grad);
+        qn_tensor *y = qn_scale(c, x, 1);
+        assert_ok(qn_binary_cross_entropy(c, y, targets, &loss[0]));
+        assert_ok(qn_mean_squared_error(c, y, targets, &loss[1]));
+        qn_tensor *drawn = qn_reparameterize(c, qn_scale(c, x, 0.1f));
+        assert_ok(qn_mean_squared_error(c, drawn, targets, &loss[2]));
+        assert_ok(qn_backward(c));
+        for (int k = 0; k < 2; k++) assert_true(fabs(loss[k] - expected[k]) < 2e-7 * expected[k]);
+        if (threads == 1) memcpy(first, x->grad, sizeof first), memcpy(first_loss, loss, sizeof loss);
+        assert_memory_equal(first_loss, loss, sizeof loss);
+        assert_memory_equal(first, x->grad, sizeof first);
+        qn_context_destroy(c);
+    }
+    qn_parameter_free(x);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_alone_or_in_a_batch), cmocka_unit_test(test_threads),
-                                       cmocka_unit_test(test_dropout)};
+                                       cmocka_unit_test(test_dropout), cmocka_unit_test(test_losses_of_elements)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
