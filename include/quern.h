@@ -627,7 +627,7 @@ QN_API qn_status qn_vectors_search(const qn_vectors *vectors, const float *query
 /* How sentence embeddings are trained (task "embed"). Formulas and papers: docs/mathematics.md. */
 typedef struct {
     const char *loss;       /* "multiple-negatives", "simcse", "cosent", "cosine", "triplet", "margin-mse", "contrastive", "distill",
-                             * "classes"; NULL: distill with a teacher, cosent for pairs with scores, margin-mse for triplets with scores,
+                             * "classes", "tsdae"; NULL: distill with a teacher, cosent for pairs with scores, margin-mse for triplets with scores,
                              * else multiple-negatives */
     const char *teacher;    /* folder of a model to learn from: of an embedder its vectors (distill), or its similarities in place of the
                              * data's scores (cosent, cosine, margin-mse), which may also be a cross-encoder's. NULL: none */
@@ -647,7 +647,19 @@ typedef struct {
     size_t mini_batch;      /* texts that are encoded at once; the loss is still of the whole batch, whose memory is then small (GradCache,
                              * Gao et al. 2021). 0: all */
     int no_duplicates;      /* no text twice in a batch: 1, 0, or -1: where the other examples of a batch are negatives */
+    bool own_decoder;       /* tsdae: the decoder has weights of its own, which begin as the encoder's; otherwise they are the encoder's */
+    size_t decoder_layers;  /* ... of its own: so many layers; 0: as many as the encoder */
 } qn_embed_training;
+
+/* What is done to a text that a model learns to restore (Lewis et al. 2020, BART), each as a share; below 0: not, and where all are below
+ * 0, what is usual for the loss or objective. What happens to a text is a function of the seed, the epoch and the text's number. */
+typedef struct {
+    double permute;  /* of its sentences, which change places among themselves */
+    double infill;   /* of its tokens, which spans cover: each span becomes one mask */
+    double span;     /* mean of the spans' lengths, which are Poisson's; below 0: 3 */
+    double deletion; /* of its tokens, which go */
+    double mask;     /* of its tokens, which become masks */
+} qn_noise_training;
 
 /* ---- Training -------------------------------------------------------------------------------------------------------- */
 
@@ -703,6 +715,7 @@ typedef struct {
     bool gradient_checkpointing; /* of each layer only the input is kept, and backward runs it again: less memory, a third more time, the
                                 * same bits (Chen et al. 2016) */
     qn_embed_training embed;   /* embed */
+    qn_noise_training noise;   /* embed with the loss tsdae (of words; deletion 0.6 if none is given), denoise */
     int64_t lora_rank;         /* above 0: the weights stay as they are, and only factors of this rank that are added to them and the
                                 * task's head are trained (LoRA, Hu et al. 2021). The output is then an adapter's folder, as PEFT's */
     double lora_alpha;         /* factors count alpha / rank times; 0: twice the rank */

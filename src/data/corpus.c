@@ -345,9 +345,12 @@ static qn_status corpus_next(void *self, qn_batch *batch, bool *end) {
     const uint32_t *examples;
     size_t count, batches = qn_sampler_batches(b->sampler);
     qn_sampler_batch(b->sampler, c->batch, &examples, &count);
+    size_t sides = c->options.noise ? 2 : 1;
     qn_batch_clear(batch);
-    QN_TRY(qn_batch_reserve(batch, b->most_sequences, b->most_tokens));
-    for (size_t i = 0; i < count; i++) QN_TRY(qn_batch_append(batch, &b->sequences, examples[i]));
+    QN_TRY(qn_batch_reserve(batch, sides * b->most_sequences, sides * b->most_tokens));
+    if (c->options.noise)
+        QN_TRY(qn_batch_fill_noisy(batch, c->options.noise, &b->sequences, examples, count, b->epoch, (uint32_t)b->number));
+    for (size_t i = 0; !c->options.noise && i < count; i++) QN_TRY(qn_batch_append(batch, &b->sequences, examples[i]));
     batch->has_next_sentence = c->options.next_sentence;
     for (size_t i = 0; i < count && c->options.next_sentence; i++)
         batch->next_sentence[i] = b->next_sentence[examples[i]];

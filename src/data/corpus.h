@@ -25,6 +25,7 @@ typedef struct {
     uint64_t seed;
     uint64_t epochs;         // the source ends after as many; 0: never
     bool predict_next;       // causal language modelling; otherwise
+    qn_noise *noise;         // of texts to be restored, which excludes a masker; not kept, and nobody else's meanwhile
     const qn_masker *masker; // NULL: no masking. Not kept, must live as long as the corpus
 } qn_corpus_options;
 // max_length 128, shuffle, window 65536, memory_limit 1 GiB, batch_size 32, 1 epoch.

@@ -17,8 +17,11 @@ static qn_status loader_next(void *self, qn_batch *batch, bool *end) {
     size_t count;
     qn_sampler_batch(l->sampler, l->batch, &examples, &count);
     if (l->most_tokens == 0) qn_sampler_bounds(l->sampler, &l->most_sequences, &l->most_tokens);
-    QN_TRY(qn_batch_reserve(batch, l->most_sequences, l->most_tokens));
-    QN_TRY(qn_batch_fill(batch, l->dataset, examples, count));
+    size_t sides = l->noise ? 2 : 1;
+    QN_TRY(qn_batch_reserve(batch, sides * l->most_sequences, sides * l->most_tokens));
+    QN_TRY(l->noise
+               ? qn_batch_fill_noisy(batch, l->noise, &l->dataset->sequences, examples, count, l->epoch, 0)
+               : qn_batch_fill(batch, l->dataset, examples, count));
     batch->epoch = l->epoch;
     batch->ends_epoch = ++l->batch == qn_sampler_batches(l->sampler);
     batch->progress = (double)l->batch / (double)qn_sampler_batches(l->sampler);

@@ -1,6 +1,6 @@
 // Sources of batches, and the one that reads from a data set.
 #pragma once
-#include "data/batch.h"
+#include "data/noise.h"
 #include "data/sampler.h"
 
 // A source of batches: what a loader, a corpus and a prefetcher are to a training loop. `next` fills the batch
@@ -14,6 +14,7 @@ typedef struct {
 typedef struct {
     const qn_dataset *dataset;
     qn_sampler *sampler;
+    qn_noise *noise; // NULL: none; otherwise of texts alone: batches have two sequences for each
     uint64_t epoch, batch, epochs;      // the next batch; epochs 0: without end
     size_t most_sequences, most_tokens; // of a batch; worked out by the first
 } qn_loader;
