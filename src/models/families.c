@@ -171,7 +171,7 @@ static const qn_config_keys t5_keys = {.hidden = "d_model",
         .names = {BERT_EMBEDDINGS, BERT_LAYER, BERT_NORMS}, ROBERTA_HEADS, .class_base = class_ "Model",               \
         .class_masked_lm = class_ "ForMaskedLM", .class_classifier = class_ "ForSequenceClassification",               \
         .class_tagger = class_ "ForTokenClassification", .class_span = class_ "ForQuestionAnswering",                  \
-        .positions_after_padding = true                                                                                \
+        .class_text_decoder = class_ "ForCausalLM", .positions_after_padding = true                                       \
     }
 
 // Touvron et al. 2023 (Llama), Jiang et al. 2023 (Mistral), Yang et al. 2024 (Qwen2): one decoder. `plain_` are the
@@ -264,6 +264,7 @@ static const qn_family families[] = {
      .class_base = "BertModel",
      .class_masked_lm = "BertForMaskedLM",
      .class_pretraining = "BertForPreTraining",
+     .class_text_decoder = "BertLMHeadModel",
      .class_classifier = "BertForSequenceClassification",
      .class_tagger = "BertForTokenClassification",
      .class_span = "BertForQuestionAnswering"},
@@ -276,10 +277,12 @@ static const qn_family families[] = {
      .keys = &bert_keys,
      .defaults = DEFAULTS(GELU, 2, 0, 0.1f),
      .names = {BERT_EMBEDDINGS, BERT_LAYER, .attention_norm = "attention.LayerNorm",
+               .cross_norm = "crossattention.LayerNorm",
                .feed_forward_norm = "intermediate.LayerNorm", .final_norm = "LayerNorm"},
      ROBERTA_HEADS,
      .class_base = "RobertaPreLayerNormModel",
      .class_masked_lm = "RobertaPreLayerNormForMaskedLM",
+     .class_text_decoder = "RobertaPreLayerNormForCausalLM",
      .class_classifier = "RobertaPreLayerNormForSequenceClassification",
      .class_tagger = "RobertaPreLayerNormForTokenClassification",
      .class_span = "RobertaPreLayerNormForQuestionAnswering",
@@ -332,6 +335,7 @@ static const qn_family families[] = {
      .decoder = "generator_lm_head.weight",
      .class_base = "ElectraModel",
      .class_masked_lm = "ElectraForMaskedLM",
+     .class_text_decoder = "ElectraForCausalLM",
      .class_classifier = "ElectraForSequenceClassification",
      .class_tagger = "ElectraForTokenClassification",
      .class_span = "ElectraForQuestionAnswering",

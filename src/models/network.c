@@ -3,6 +3,7 @@
 #include "models/gguf_model.h"
 #include "models/sentence.h"
 #include "models/lora.h"
+#include "models/text_decoder.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include <stdio.h>
@@ -35,6 +36,17 @@ static qn_status add_decoder(qn_network *n, size_t width, int layer) {
         if (!n->decoder_bias) return QN_ERROR_MEMORY;
     }
     return QN_OK;
+}
+
+qn_status qn_network_add_language_head(qn_network *n, size_t width, int layer) {
+    const qn_family *f = n->config.family;
+    size_t d = n->config.encoder.hidden;
+    if (f->transform) {
+        QN_TRY(add_dense(&n->parameters, f->transform, width, d, layer, n->config.plain_head, &n->transform));
+        QN_TRY(add_dense(&n->parameters, f->transform_norm, width, 0, layer, n->config.encoder.plain & QN_PLAIN_NORMS,
+                         &n->transform_norm));
+    }
+    return add_decoder(n, width, layer);
 }
 
 static qn_status add_token_heads(qn_network *n, int last) {
@@ -74,13 +86,7 @@ static qn_status add_heads(qn_network *n) {
     if (classifies && f->classifier_norm)
         QN_TRY(add_dense(set, f->classifier_norm, d, 0, last, plain_norm, &n->pooler_norm));
     if (classifies) QN_TRY(qn_dense_add(set, f->classifier, n->config.labels, d, last, true, &n->classifier));
-    if (n->heads & QN_HEAD_MASKED_LM) {
-        if (f->transform) {
-            QN_TRY(add_dense(set, f->transform, width, d, last, n->config.plain_head, &n->transform));
-            QN_TRY(add_dense(set, f->transform_norm, width, 0, last, plain_norm, &n->transform_norm));
-        }
-        QN_TRY(add_decoder(n, width, last));
-    }
+    if (n->heads & QN_HEAD_MASKED_LM) QN_TRY(qn_network_add_language_head(n, width, last));
     if (n->heads & QN_HEAD_NEXT_SENTENCE) {
         if (!f->next_sentence)
             return qn_fail(QN_ERROR_UNSUPPORTED, "%s: this family has no next-sentence head", n->config.source);
@@ -123,11 +129,13 @@ static qn_status build(qn_model_config *config, const qn_network_options *option
     n->heads = options->heads;
     // A base model without a pooler has one under a classifier alone.
     if (!n->config.family->pooler && !(n->heads & QN_HEAD_CLASSIFIER)) n->heads &= ~(unsigned)QN_HEAD_POOLER;
-    qn_status status = add_stacks(n);
+    qn_status status = options->text_decoder ? qn_text_decoder_configure(&n->config, options->text_decoder) : QN_OK;
+    if (status == QN_OK) status = add_stacks(n);
     if (status == QN_OK) status = add_heads(n);
     if (status == QN_OK) status = qn_sentence_add(n);
-    // Every row of a table that is also the output projection of masked LM has a gradient in every step.
-    if (status == QN_OK && options->by_rows && !(n->heads & QN_HEAD_MASKED_LM))
+    if (status == QN_OK && options->text_decoder) status = qn_text_decoder_add(n);
+    // Every row of a table that is also the output projection of a language model has a gradient in every step.
+    if (status == QN_OK && options->by_rows && !(n->heads & QN_HEAD_MASKED_LM) && !n->config.decoder_tied)
         qn_parameters_find(&n->parameters, word_name(&n->config))->by_rows = true;
     for (size_t i = 0; status == QN_OK && i < n->parameters.count; i++)
         n->parameters.items[i]->frozen =
@@ -149,7 +157,7 @@ static qn_status finish(qn_network *n, const qn_network_options *options) {
         if (!options->trainable || n->parameters.items[i]->frozen) n->parameters.items[i]->tensor.requires_grad = false;
     QN_TRY(qn_encoder_bind(&n->encoder, &n->parameters));
     if (options->trainable && !options->lora) n->encoder.frozen = qn_encoder_frozen_depth(&n->encoder);
-    return n->config.encoder_decoder ? qn_encoder_bind(&n->decoder_stack, &n->parameters) : QN_OK;
+    return qn_model_has_decoder(&n->config) ? qn_encoder_bind(&n->decoder_stack, &n->parameters) : QN_OK;
 }
 
 qn_status qn_network_create(qn_model_config *config, const qn_network_options *options, qn_network **out) {
@@ -197,7 +205,7 @@ static const qn_st_tensor *find_shared(const qn_network *n, char *name) {
 }
 
 // Old files call a norm's weight and bias gamma and beta.
-static const qn_st_tensor *find(const qn_network *n, char *name) {
+const qn_st_tensor *qn_network_find(const qn_network *n, char *name) {
     const qn_st_tensor *t = qn_weights_find(n->weights, name);
     size_t length = strlen(name);
     if (!t && length > 7 && strcmp(name + length - 7, ".weight") == 0) {
@@ -256,7 +264,7 @@ static bool begins(const char *name, const char *with) {
 
 // Which parameters start fresh: those of a head that is missing, or has another number of labels while training.
 static bool starts_fresh(qn_network *n, const qn_parameter *p, char *name, const qn_network_options *options) {
-    const qn_st_tensor *t = find(n, name);
+    const qn_st_tensor *t = qn_network_find(n, name);
     bool replaced = options->lora && qn_lora_has(n, options->lora, p->name); // by the adapter's, in a moment
     if (is_constant(n, p)) return !t;                                        // zeros
     if (!p->optional || (!options->trainable && !replaced)) return false;
@@ -291,6 +299,7 @@ static qn_status read_parameter(qn_network *n, size_t index, const char *prefix,
                                 bool copy) {
     qn_parameter *p = n->parameters.items[index];
     char name[QN_NAME_SIZE];
+    if (p->module) return QN_OK; // in a file of its own
     qn_network_file_name(n, p, prefix, name);
     if (starts_fresh(n, p, name, options)) {
         if (copy) {
@@ -302,9 +311,8 @@ static qn_status read_parameter(qn_network *n, size_t index, const char *prefix,
     int64_t shape[QN_MAX_RANK];
     file_shape(p, reads_transposed(n, p), shape);
     const float *view = NULL;
-    find(n, name); // settles an old name
-    if (p->module) return QN_OK; // in a file of its own
-    if (!copy) {   // the first pass checks every shape before any memory is taken
+    qn_network_find(n, name); // settles an old name
+    if (!copy) { // the first pass checks every shape before any memory is taken
         const qn_st_tensor *t = qn_weights_find(n->weights, name);
         if (t && same_shape(n, t, p) && qn_st_is_float(t->dtype)) return QN_OK;
         if (t && same_shape(n, t, p) && t->dtype == QN_ST_I8) return qn_quantized_check(n, p, name);
@@ -334,7 +342,7 @@ static qn_status place(qn_network *n, const char *prefix, const qn_network_optio
         if (p->module || elsewhere[i] || !may_stay(n, i, options) || reads_transposed(n, p)) continue;
         char name[QN_NAME_SIZE];
         qn_network_file_name(n, p, prefix, name);
-        const qn_st_tensor *t = find(n, name); // settles an old name
+        const qn_st_tensor *t = qn_network_find(n, name); // settles an old name
         if (t && t->dtype == QN_ST_I8) continue;
         int64_t shape[QN_MAX_RANK];
         for (int k = 0; k < p->tensor.rank; k++) shape[k] = (int64_t)p->tensor.shape[k];
@@ -383,6 +391,7 @@ static qn_status read_weights(qn_network *n, const char *folder, const qn_networ
     QN_TRY(place(n, prefix, options));
     for (size_t i = 0; i < n->parameters.count; i++) QN_TRY(read_parameter(n, i, prefix, options, true));
     if (n->sentence_layer_count) QN_TRY(qn_sentence_read(n, options));
+    if (n->config.text_decoder) QN_TRY(qn_text_decoder_read(n, options, prefix));
     warn_unused(n);
     bool all_copied = options->trainable;
     for (size_t i = 0; i < n->parameters.count; i++) all_copied = all_copied && !n->parameters.items[i]->frozen;
@@ -482,7 +491,8 @@ qn_status qn_network_save(qn_network *n, const char *folder) {
     json_object_del(n->config.json, "quantization"); // the weights are float32
     QN_TRY(qn_model_config_write(&n->config, n->heads, folder));
     QN_TRY(n->adapter_count ? qn_lora_save(n, folder) : save_weights(n, folder));
-    return qn_sentence_save(n, folder);
+    QN_TRY(qn_sentence_save(n, folder));
+    return n->config.text_decoder ? qn_text_decoder_save(n, folder) : QN_OK;
 }
 
 qn_status qn_network_read_trained(qn_network *n, const char *folder) {
@@ -507,7 +517,8 @@ qn_status qn_network_read_trained(qn_network *n, const char *folder) {
     qn_weights_close(n->weights);
     n->weights = kept;
     free(path);
-    return status == QN_OK ? qn_sentence_restore(n, folder) : status;
+    if (status == QN_OK) status = qn_sentence_restore(n, folder);
+    return status == QN_OK && n->config.text_decoder ? qn_text_decoder_restore(n, folder) : status;
 }
 
 static qn_tensor *norm(qn_context *c, const qn_network *n, qn_tensor *x, const qn_dense *norm) {

@@ -52,6 +52,7 @@ typedef struct {
     const char *decoder,
         *decoder_own_bias; // of masked LM where its weight is not the word table; NULL: as decoder_bias
     const char *class_base, *class_masked_lm, *class_pretraining, *class_classifier; // "architectures"
+    const char *class_text_decoder;                 // of a decoder that reads a text's vector (rebuild.h); NULL: none in transformers
     const char *class_tagger, *class_span;       // NULL: no such head
     const char *span;                            // NULL: "qa_outputs"
     bool token_layer;                            // heads on tokens, too, read the classifier's own layer
@@ -85,6 +86,8 @@ typedef struct {
     qn_encoder_config encoder, decoder;
     bool encoder_decoder; // whether there is a decoder
     bool own_words;       // and its tokens have a table of their own
+    bool text_decoder;    // there is a decoder that reads a text's vector alone (text_decoder.h)
+    bool decoder_tied;    // whose parameters are the encoder's
     int pad_id;
     int start_id;      // that a decoder's inputs begin with; -1: with the last of their tokens
     float logit_scale; // of what the output projection reads
@@ -108,8 +111,12 @@ qn_status qn_model_config_read(const char *path, qn_model_config *out);
 qn_status qn_model_config_parse(const char *text, size_t size, const char *source, qn_model_config *out);
 void qn_model_config_free(qn_model_config *config);
 // All layers, of which a decoder's follow the encoder's in the depth of parameters; heads are deeper.
+static inline bool qn_model_has_decoder(const qn_model_config *config) {
+    return config->encoder_decoder || config->text_decoder;
+}
 static inline int qn_model_layers(const qn_model_config *config) {
-    return (int)(config->encoder.layers + (config->encoder_decoder ? config->decoder.layers : 0));
+    bool more = qn_model_has_decoder(config) && !config->decoder_tied;
+    return (int)(config->encoder.layers + (more ? config->decoder.layers : 0));
 }
 // Puts one probability in place of all of the configuration's dropouts.
 void qn_model_config_set_dropout(qn_model_config *config, float p);
@@ -120,6 +127,7 @@ qn_status qn_model_config_set_labels(qn_model_config *config, qn_problem problem
 qn_status qn_model_config_write(qn_model_config *config, unsigned heads, const char *folder);
 
 typedef struct qn_lora qn_lora; // lora.h
+typedef struct qn_text_decoder qn_text_decoder; // text_decoder.h
 struct qn_stored;              // gguf_model.h
 
 // What is written of a network's adapters beside their factors.
@@ -135,7 +143,8 @@ typedef struct {
     unsigned heads;
     qn_parameters parameters;
     qn_encoder encoder;
-    qn_encoder decoder_stack; // of an encoder-decoder
+    qn_encoder decoder_stack; // of an encoder-decoder, or of texts' vectors
+    qn_dense unfold;          // between such a vector and that decoder, where it has another width than tokens'
     qn_dense pooler, pooler_norm, classifier, transform, transform_norm, next_sentence, tagger, span;
     qn_dense discriminator, replaced; // its layer, and its output
     qn_tensor *decoder;      // the output projection [V, width], NULL: the word table
@@ -160,6 +169,7 @@ typedef struct {
     qn_lora *lora;  // adapters, to be trained or, for inference, put into the weights; NULL: none
     bool stored;    // inference from a GGUF file: what products can compute in the file's blocks has no other form
     qn_sbert *sentence; // moves into the network, also on failure; NULL: the defaults
+    const qn_text_decoder *text_decoder; // there shall be one; NULL: none
 } qn_network_options;
 
 // A network of `config` (which moves into it, also on failure) with random parameters.
@@ -174,8 +184,12 @@ void qn_network_free(qn_network *network);
 enum { QN_NAME_SIZE = 320 };
 const char *qn_network_prefix(const qn_network *network);
 const char *qn_network_file_name(const qn_network *network, const qn_parameter *p, const char *prefix, char *name);
+// For modules of the network: the language model's head, and a tensor of the weights that are being read; an old name of a
+// norm is replaced.
+qn_status qn_network_add_language_head(qn_network *network, size_t width, int layer);
+const qn_st_tensor *qn_network_find(const qn_network *network, char *name);
 // Writes config.json and the weights, or with adapters in training only those and the heads (atomic, each); and the
-// files of sentence-transformers, where the network has them.
+// files of sentence-transformers and of a decoder of texts, where the network has them.
 qn_status qn_network_save(qn_network *network, const char *folder);
 // Reads what a folder written by qn_network_save has of the parameters that train.
 qn_status qn_network_read_trained(qn_network *network, const char *folder);
@@ -200,7 +214,7 @@ qn_tensor *qn_network_classify_tokens(qn_context *c, qn_network *network, const 
 qn_tensor *qn_network_class_values(qn_context *c, qn_network *network, const qn_tokens *tokens);
 // The stack whose hidden states the output projection reads: the decoder where there is one.
 static inline qn_encoder *qn_network_last_stack(qn_network *n) {
-    return n->config.encoder_decoder ? &n->decoder_stack : &n->encoder;
+    return qn_model_has_decoder(&n->config) ? &n->decoder_stack : &n->encoder;
 }
 // index NULL: `hidden` holds the rows already.
 qn_tensor *qn_network_masked_lm(qn_context *c, qn_network *network, qn_tensor *hidden, size_t rows,

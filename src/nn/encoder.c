@@ -115,16 +115,22 @@ static qn_status add_cross(qn_encoder_layer *l, const qn_encoder_config *f, cons
     return add_dense(set, full, f->hidden, 0, layer, f->plain & QN_PLAIN_NORMS, &l->cross_norm);
 }
 
+// What the names of a set's parameters begin with.
+static void set_prefix(const qn_encoder_config *f, const qn_encoder_names *names, size_t index,
+                       char prefix[NAME_SIZE / 2]) {
+    if (f->groups)
+        snprintf(prefix, NAME_SIZE / 2, names->layer, index / f->inner, index % f->inner);
+    else
+        snprintf(prefix, NAME_SIZE / 2, names->layer, index);
+}
+
 // `index` counts the sets.
 static qn_status add_layer(qn_encoder *e, size_t index, const qn_encoder_names *names, qn_parameters *set) {
     const qn_encoder_config *f = &e->config;
     qn_encoder_layer *l = &e->layers[index];
     char prefix[NAME_SIZE / 2], full[NAME_SIZE];
     int depth = depth_of(f, index);
-    if (f->groups)
-        snprintf(prefix, sizeof prefix, names->layer, index / f->inner, index % f->inner);
-    else
-        snprintf(prefix, sizeof prefix, names->layer, index);
+    set_prefix(f, names, index, prefix);
     QN_TRY(add_qkv(l, f, prefix, names, depth, set));
     const struct {
         const char *name;
@@ -151,13 +157,19 @@ static qn_tensor *add_table(qn_parameters *set, const char *name, size_t rows, s
     return qn_parameters_add(set, name, rows, d, (qn_parameter_options){QN_INIT_NORMAL, true, false, 0, false});
 }
 
+// Without zeros that stand for what follows from others.
+static qn_encoder_config completed(const qn_encoder_config *config) {
+    qn_encoder_config f = *config;
+    if (!f.embedding) f.embedding = f.hidden;
+    if (!f.key_heads) f.key_heads = f.heads;
+    if (!f.head_width) f.head_width = f.hidden / f.heads;
+    return f;
+}
+
 qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const qn_encoder_names *names, qn_tensor *word,
                          qn_parameters *set) {
-    *e = (qn_encoder){.config = *config};
+    *e = (qn_encoder){.config = completed(config)};
     const qn_encoder_config *f = &e->config;
-    if (!f->embedding) e->config.embedding = f->hidden;
-    if (!f->key_heads) e->config.key_heads = f->heads;
-    if (!f->head_width) e->config.head_width = f->hidden / f->heads;
     size_t width = f->embedding, sets = count_sets(f);
     int last = (int)(f->below + f->layers);
     e->layers = qn_calloc(sets ? sets : 1, sizeof *e->layers);
@@ -189,6 +201,22 @@ qn_status qn_encoder_add(qn_encoder *e, const qn_encoder_config *config, const q
     }
     if (!f->pre_norm) return QN_OK;
     return add_dense(set, names->final_norm, f->hidden, 0, last, f->plain & QN_PLAIN_NORMS, &e->final_norm);
+}
+
+qn_status qn_encoder_add_tied(qn_encoder *d, const qn_encoder *encoder, const qn_encoder_config *config,
+                              const qn_encoder_names *names, qn_parameters *set) {
+    size_t sets = count_sets(&encoder->config);
+    *d = *encoder;
+    d->config = completed(config);
+    d->layers = qn_calloc(sets ? sets : 1, sizeof *d->layers);
+    if (!d->layers) return QN_ERROR_MEMORY;
+    for (size_t i = 0; i < sets; i++) {
+        char prefix[NAME_SIZE / 2];
+        d->layers[i] = encoder->layers[i];
+        set_prefix(&encoder->config, names, i, prefix);
+        QN_TRY(add_cross(&d->layers[i], &d->config, prefix, names, depth_of(&d->config, i), set));
+    }
+    return QN_OK;
 }
 
 void qn_encoder_initialize(qn_encoder *e) {

@@ -152,6 +152,10 @@ qn_status qn_dense_add(qn_parameters *set, const char *name, size_t out, size_t 
 // qn_encoder_bind once the set's memory is there.
 qn_status qn_encoder_add(qn_encoder *encoder, const qn_encoder_config *config, const qn_encoder_names *names,
                          qn_tensor *word, qn_parameters *set);
+// A decoder that has the parameters of an encoder which was added, and is not yet bound, and of its own those of its
+// attention to a source alone. `config` as the encoder has it, but for what makes it a decoder.
+qn_status qn_encoder_add_tied(qn_encoder *decoder, const qn_encoder *encoder, const qn_encoder_config *config,
+                              const qn_encoder_names *names, qn_parameters *set);
 qn_status qn_encoder_bind(qn_encoder *encoder, const qn_parameters *set); // makes the views and the table of sinusoids
 // The products whose weights are packed, as many for each set of parameters, and the width of their inputs.
 size_t qn_encoder_products(const qn_encoder_config *config);

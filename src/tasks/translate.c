@@ -3,6 +3,7 @@
 // chrF.
 #include "data/loader.h"
 #include "metrics/translation.h"
+#include "tasks/sides.h"
 #include "tasks/task.h"
 #include <math.h>
 #include <stdlib.h>
@@ -39,58 +40,9 @@ static qn_status configure(qn_job *j, qn_model_config *config) {
                    config->source, config->family->model_type);
 }
 
-// --- Batches
-
-// The two sides of a batch, whose sequences alternate.
-typedef struct {
-    qn_tokens source, target; // target's ids: what the decoder is given
-    int32_t *labels;          // [target.tokens] what it is to give
-} sides;
-
-// Copies every second sequence, from `first` on. NULL, with the last error set, without memory.
-static int32_t *copy_side(qn_arena *arena, const qn_batch *b, size_t first, qn_tokens *out) {
-    size_t n = b->sequences / 2, used = 0;
-    int32_t *ids = qn_arena_alloc(arena, b->tokens, sizeof *ids),
-            *types = qn_arena_zalloc(arena, b->tokens, sizeof *types),
-            *positions = qn_arena_alloc(arena, b->tokens, sizeof *positions),
-            *offsets = qn_arena_alloc(arena, n + 1, sizeof *offsets);
-    if (!ids || !types || !positions || !offsets) return NULL;
-    for (size_t i = 0; i < n; i++) {
-        int32_t begin = b->offsets[2 * i + first], end = b->offsets[2 * i + first + 1];
-        offsets[i] = (int32_t)used;
-        for (int32_t t = begin; t < end; t++, used++) {
-            ids[used] = b->ids[t];
-            positions[used] = b->positions[t];
-        }
-    }
-    offsets[n] = (int32_t)used;
-    *out = qn_tokens_of(used, ids, types, positions, (qn_ragged){n, offsets});
-    return ids;
-}
-
-static qn_status split(qn_context *c, const qn_network *network, const qn_batch *b, sides *out) {
-    int32_t *shifted = qn_arena_alloc(c->records, b->tokens, sizeof *shifted);
-    if (!shifted || !copy_side(c->records, b, 0, &out->source)) return QN_ERROR_MEMORY;
-    out->labels = copy_side(c->records, b, 1, &out->target);
-    if (!out->labels) return QN_ERROR_MEMORY;
-    qn_network_shift(network, out->target.ragged, out->labels, shifted);
-    out->target.ids = shifted;
-    return QN_OK;
-}
-
-static qn_status batch_loss(qn_network *network, qn_context *c, const qn_batch *batch, float smoothing, size_t *tokens,
-                            double *value) {
-    sides s;
-    QN_TRY(split(c, network, batch, &s));
-    qn_tensor *hidden = qn_network_translate(c, network, &s.source, &s.target, (qn_rows_read){0});
-    *tokens = s.target.tokens;
-    return qn_cross_entropy(c, qn_network_masked_lm(c, network, hidden, s.target.tokens, NULL), s.labels, NULL,
-                            smoothing, value);
-}
-
 static qn_status loss(const qn_job *j, qn_network *network, qn_context *c, const qn_batch *batch, double *value) {
     size_t tokens;
-    return batch_loss(network, c, batch, (float)j->training->label_smoothing, &tokens, value);
+    return qn_sides_loss(network, c, batch, (float)j->training->label_smoothing, &tokens, value);
 }
 
 // --- Measuring
@@ -112,7 +64,7 @@ static qn_status mean_loss(qn_model *m, const qn_dataset *d, double *mean, size_
         qn_arena_reset(m->arena);
         qn_arena_reset(m->records);
         qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};
-        status = batch_loss(m->network, &c, &batch, 0, &some, &part);
+        status = qn_sides_loss(m->network, &c, &batch, 0, &some, &part);
         if (status != QN_OK) break;
         sum += part * (double)some;
         *tokens += some;

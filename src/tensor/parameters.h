@@ -7,6 +7,8 @@
 
 typedef enum { QN_INIT_ZEROS, QN_INIT_ONES, QN_INIT_NORMAL, QN_INIT_UNIFORM } qn_init;
 
+enum { QN_MODULE_DECODER = -1 }; // models/text_decoder.h
+
 typedef struct {
     char *name; // as in Hugging Face files, for example "encoder.layer.0.attention.self.query.weight"
     qn_tensor tensor;
@@ -17,7 +19,7 @@ typedef struct {
     bool optional; // may be missing in a file (a new head): then it keeps its initial value
     int layer;     // depth for layer-wise learning rates: 0 embeddings, 1.. layers, the last + 1 heads
     bool joined;   // lies directly behind the previous entry
-    int module;    // above 0: of a module with a file of its own (models/sentence.h), by its number
+    int module;    // not 0: of a module with a file of its own: by its number (models/sentence.h), or the next
     bool frozen; // settled before the memory for training is taken
     bool by_rows; // a table that only embeddings read: its gradient has the rows in use alone (tensor.used)
 } qn_parameter;
