@@ -18,8 +18,9 @@ static const option options[] = {
     {"data", FIELD(settings, data), "FILE",
      .help = "labelled texts: TSV, CSV, JSON lines or fastText's, also gzipped; of a decoder text", .letter = 'd'},
     {"task", FIELD(settings, task), "NAME",
-     .help = "what is measured; of vectors: sts, retrieval, triplets, or embed for the one that the columns are for",
-     .choices = "classify|regress|tag|answer|rerank|embed|translate|sts|retrieval|triplets",
+     .help = "what is measured; of vectors: sts, retrieval, triplets, or embed for the one that the columns are for; of an "
+             "autoencoder of texts: reconstruct",
+     .choices = "classify|regress|tag|answer|rerank|embed|translate|sts|retrieval|triplets|reconstruct",
      .fallback = "what the model's head is for"},
     {"output", FIELD(settings, use.output), "FILE", .help = "file for the metrics", .letter = 'o',
      .fallback = "standard output"},
@@ -203,7 +204,9 @@ static int run(const void *memory) {
     size_t files = s->files.count + (s->data != NULL);
     if (files == 0) return wrong_usage("--data, or a file, is missing");
     if (files == 1 && qn_is_autoencoder(s->use.model)) return measure_autoencoder(s);
-    if (qn_model_open(s->use.model, &s->use.options, &model) != QN_OK) return failed();
+    qn_model_options o = s->use.options;
+    o.decoder = s->task && !strcmp(s->task, "reconstruct");
+    if (qn_model_open(s->use.model, &o, &model) != QN_OK) return failed();
     bool decoder = qn_model_is_decoder(model) && !s->task;
     int status = !decoder && files > 1 ? wrong_usage("unexpected argument \"%s\": several files are for decoders",
                                                      s->files.items[s->files.count - 1])

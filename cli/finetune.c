@@ -12,6 +12,9 @@ static const option options[] = {
     {"test-file", TRAINING(test), "FILE", .help = "data measured at the end with the best checkpoint"},
     TRAINING_TASK,
     TRAINING_LENGTH,
+    HEADING("Embeddings without labels (--loss tsdae): a decoder restores texts from their vectors"),
+    TRAINING_NOISE("words", "0.6 where no noise is given", "none", "none"),
+    TRAINING_DECODER("tied"),
     TRAINING_RUN,
     {0}};
 

@@ -10,3 +10,4 @@ typedef struct {
 
 // Each returns the exit status, having printed what is wrong.
 int reconstruct_numbers(const reconstruct_settings *settings);
+int reconstruct_texts(const reconstruct_settings *settings);

@@ -65,7 +65,7 @@ typedef struct {
      .fallback = "as the folder says, or 4"}, \
     HEADING("Embeddings (--task embed)"), \
     {"loss", TRAINING(embed.loss), "NAME", .help = "what is near and what is not", \
-     .choices = "multiple-negatives|simcse|cosent|cosine|triplet|margin-mse|contrastive|distill|classes", .fallback = "by the columns"}, \
+     .choices = "multiple-negatives|simcse|cosent|cosine|triplet|margin-mse|contrastive|distill|classes|tsdae", .fallback = "by the columns"}, \
     {"teacher", TRAINING(embed.teacher), "DIR", \
      .help = "folder of a model to learn from: its vectors (distill), or its scores of pairs (cosent, cosine, margin-mse)", \
      .fallback = "none"}, \
@@ -100,6 +100,27 @@ typedef struct {
      .help = "texts encoded at once; the loss is still of the whole batch (GradCache)", .fallback = "all"}, \
     {"no-duplicates", FIELD_AS(OPTION_SWITCH, training_settings, training.embed.no_duplicates), NULL, \
      .help = "no text twice in a batch; --no-duplicates=false", .fallback = "where the loss needs it"}
+
+// What is done to texts that are to be restored.
+#define TRAINING_NOISE(units_, deletion_, infill_, permute_)                                                           \
+    {"noise-delete", TRAINING(noise.deletion), "X", .help = "share of " units_ " that go", .max = 0.99,                 \
+     .fallback = deletion_},                                                                                           \
+    {"noise-mask", TRAINING(noise.mask), "X", .help = "share of them that become masks", .max = 0.99,                  \
+     .fallback = "none"},                                                                                              \
+    {"noise-infill", TRAINING(noise.infill), "X", .help = "share of them that spans cover; each span becomes one mask", \
+     .max = 0.99, .fallback = infill_},                                                                                \
+    {"noise-span", TRAINING(noise.span), "X", .help = "mean length of spans (Poisson)", .alias = "poisson-lambda",     \
+     .max = 100, .fallback = "3"},                                                                                     \
+    {"noise-permute", TRAINING(noise.permute), "X", .help = "share of a text's sentences that change places",          \
+     .alias = "permute-sentence-ratio", .max = 1, .fallback = permute_}
+
+// The decoder that restores them from a vector.
+#define TRAINING_DECODER(tied_)                                                                                        \
+    {"tied-decoder", FIELD_AS(OPTION_SWITCH, training_settings, training.decoder.tied), NULL,                          \
+     .help = "the decoder's weights are the encoder's; --no-tied-decoder: its own, which begin as these",              \
+     .fallback = tied_},                                                                                               \
+    {"decoder-layers", TRAINING(decoder.layers), "N", .help = "layers of a decoder with weights of its own",           \
+     .max = 1024, .fallback = "the encoder's"}
 
 #define TRAINING_LENGTH                                                                                                \
     HEADING("How long and how large"),                                                                                 \

@@ -226,6 +226,7 @@ typedef struct {
     qn_purpose purpose;
     bool sparse;         /* vectors are SPLADE's: a weight for each word of the vocabulary, by the masked-language head; also without it where
                           * the folder is one of sentence-transformers' SparseEncoder */
+    bool decoder;        /* also the decoder of an autoencoder of texts, which qn_reconstruct and qn_decode_vectors need */
     size_t dimensions;   /* vectors keep their first so many columns (Matryoshka), of length one again where the whole ones are; 0: all */
 } qn_model_options;
 QN_API qn_model_options qn_model_defaults(void);
@@ -481,6 +482,44 @@ QN_API bool qn_model_is_translator(const qn_model *model); /* whether qn_transla
 QN_API qn_status qn_translate(qn_model *model, const qn_text *texts, size_t count, const qn_translation_options *options,
                               qn_translation_receiver receive, void *user);
 
+/* ---- Autoencoders of texts ----------------------------------------------------------------------------------------------
+ *
+ * An encoder that makes a vector of a text (qn_embed), and a decoder that writes the text again from that vector alone (docs/autoencoders.md);
+ * qn_pretrain with the objective "denoise" trains them. Open one with qn_model_options.decoder. */
+
+/* Whether a folder has the decoder of an autoencoder of texts beside its encoder. */
+QN_API bool qn_has_text_decoder(const char *folder);
+/* Whether the model, with its decoder, is variational: standard normal vectors are those of texts, more or less. */
+QN_API bool qn_model_is_variational(const qn_model *model);
+
+typedef struct {
+    size_t beam_size;  /* of the search for the likeliest text; 1: the most probable token each time */
+    size_t max_tokens; /* of a text; 0: as many as the model reads */
+} qn_reconstruction_options;
+QN_API qn_reconstruction_options qn_reconstruction_defaults(void); /* 1 beam */
+
+/* What was written from the vector of text, or from vector, `index`. Valid during the call. */
+typedef struct {
+    size_t index;
+    const char *text; /* UTF-8 */
+    size_t tokens;    /* of it, its end among them */
+    double score;     /* the mean of their logarithms */
+    /* Of qn_reconstruct: the text as its tokens have it, how many these are, how many of them stand at the same place of what was written,
+     * and whether that is all there is. NULL, 0, 0, false of qn_decode_vectors. */
+    const char *original;
+    size_t original_tokens, right;
+    bool exact;
+} qn_reconstructed;
+typedef qn_status (*qn_reconstruction_receiver)(void *user, const qn_reconstructed *reconstructed);
+
+/* Encodes texts and writes them again, in order (pairs are not looked at). A text longer than the model's limit is cut, or an error, as the
+ * model was opened. options NULL: the defaults. Any status but QN_OK from `receive` stops with it. */
+QN_API qn_status qn_reconstruct(qn_model *model, const qn_text *texts, size_t count, const qn_reconstruction_options *options,
+                                qn_reconstruction_receiver receive, void *user);
+/* Writes texts from vectors [count, qn_model_width]. */
+QN_API qn_status qn_decode_vectors(qn_model *model, const float *vectors, size_t count, const qn_reconstruction_options *options,
+                                   qn_reconstruction_receiver receive, void *user);
+
 /* ---- Data files ----------------------------------------------------------------------------------------------------- */
 
 /* How to read files of texts: TSV, CSV, JSON lines, fastText's or plain lines, each also gzipped; "-" is standard input. NULL
@@ -647,9 +686,17 @@ typedef struct {
     size_t mini_batch;      /* texts that are encoded at once; the loss is still of the whole batch, whose memory is then small (GradCache,
                              * Gao et al. 2021). 0: all */
     int no_duplicates;      /* no text twice in a batch: 1, 0, or -1: where the other examples of a batch are negatives */
-    bool own_decoder;       /* tsdae: the decoder has weights of its own, which begin as the encoder's; otherwise they are the encoder's */
-    size_t decoder_layers;  /* ... of its own: so many layers; 0: as many as the encoder */
 } qn_embed_training;
+
+/* The decoder that writes a text again from its vector: embed with the loss tsdae, and denoise of an encoder. */
+typedef struct {
+    int tied;      /* its weights are the encoder's (1), or its own, which begin as the encoder's (0); -1: tied for tsdae */
+    size_t layers; /* ... of its own: so many; 0: as many as the encoder */
+    size_t latent; /* denoise: numbers of a text's vector; 0: as many as of a token's */
+    bool variational; /* denoise: vectors are drawn from normal variables in training (Kingma & Welling 2013) */
+    double kl_weight; /* ... how much the divergence of these from standard normal ones counts */
+    int64_t kl_warmup_steps; /* ... in which that weight rises from 0 (Bowman et al. 2016) */
+} qn_decoder_training;
 
 /* What is done to a text that a model learns to restore (Lewis et al. 2020, BART), each as a share; below 0: not, and where all are below
  * 0, what is usual for the loss or objective. What happens to a text is a function of the seed, the epoch and the text's number. */
@@ -681,7 +728,9 @@ typedef struct {
     bool overwrite;
     const char *resume;        /* "": the last checkpoint of `output` if there is one; a checkpoint's folder; NULL: begin */
     const char *task;          /* finetune: "classify", "few-shot", "regress", "tag", "answer", "rerank", "embed" or "translate"; pretrain's objective: "mlm" of an
-                                * encoder, "clm" of a decoder, "autoencode" of an autoencoder of numbers; NULL: by the model */
+                                * encoder, "clm" of a decoder, "denoise" of an encoder-decoder, or of an encoder, which gets a decoder
+                                * that writes a text from its vector (an autoencoder of texts), "autoencode" of an autoencoder of numbers; NULL: by the model,
+                                * mlm for an encoder */
     const char *const *train;  /* data files */
     size_t train_count;
     const char *validation;    /* file; NULL: none */
@@ -715,7 +764,9 @@ typedef struct {
     bool gradient_checkpointing; /* of each layer only the input is kept, and backward runs it again: less memory, a third more time, the
                                 * same bits (Chen et al. 2016) */
     qn_embed_training embed;   /* embed */
-    qn_noise_training noise;   /* embed with the loss tsdae (of words; deletion 0.6 if none is given), denoise */
+    qn_noise_training noise;   /* embed with the loss tsdae (of words; deletion 0.6 if none is given), denoise (spans of 0.3 and permuted
+                                * sentences for an encoder-decoder, deletion 0.1 for an encoder) */
+    qn_decoder_training decoder;
     int64_t lora_rank;         /* above 0: the weights stay as they are, and only factors of this rank that are added to them and the
                                 * task's head are trained (LoRA, Hu et al. 2021). The output is then an adapter's folder, as PEFT's */
     double lora_alpha;         /* factors count alpha / rank times; 0: twice the rank */

@@ -10,7 +10,7 @@ QUERN=${QUERN:-build/release/quern}
 PYTHON=${PYTHON:-.venv/bin/python}
 export QUERN HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 [ -x "$QUERN" ] || { echo "parity: $QUERN is missing (run make, or set QUERN)" >&2; exit 2; }
-[ $# -gt 0 ] || set -- tokenizer tokenizer_kinds tiktoken_files tokenizer_learn embed embed_train splade late classify regress multilabel pretrain families chemistry embedder generate tag answer rerank lora gguf_model translate seq2seq ctranslate2 autoencoder
+[ $# -gt 0 ] || set -- tokenizer tokenizer_kinds tiktoken_files tokenizer_learn embed embed_train tsdae splade late classify regress multilabel pretrain families chemistry embedder generate tag answer rerank lora gguf_model translate seq2seq ctranslate2 autoencoder
 failed=0
 for name; do
     "$PYTHON" "scripts/parity/$name.py" || failed=$((failed + 1))

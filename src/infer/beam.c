@@ -1,6 +1,7 @@
 // See beam.h. What is found equals what transformers' generate() or CTranslate2 find, which decide the order of the
 // steps here.
 #include "infer/beam.h"
+#include "models/text_decoder.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +43,7 @@ typedef struct {
 typedef struct {
     qn_model *model;
     const qn_search *o;
-    const qn_sequences *sources;
+    const qn_sources *sources;
     size_t next;          // source that joins
     source *sources_here; // those that were not handed out yet, in order
     size_t count, capacity;
@@ -131,10 +132,15 @@ static void free_source(search *s, source *x) {
     *x = (source){0};
 }
 
+// Rows that the decoder's attention reads of a source.
+static size_t length_of(const search *s, size_t index) {
+    return s->sources->texts ? (size_t)qn_sequences_length(s->sources->texts, index) : 1;
+}
+
 static qn_status open_source(search *s, size_t index, source *x) {
     size_t beams = s->o->beams, room = s->o->max_tokens + 1;
     qn_model *m = s->model;
-    *x = (source){.index = index, .length = (size_t)qn_sequences_length(s->sources, index)};
+    *x = (source){.index = index, .length = length_of(s, index)};
     x->running = qn_calloc(beams, sizeof *x->running);
     x->finished = qn_calloc(beams, sizeof *x->finished);
     x->new = qn_calloc(beams, sizeof *x->new);
@@ -159,31 +165,55 @@ static size_t cost(const search *s, size_t length) {
     return length + s->o->beams;
 }
 
-// Encodes the sources first .. of those that are here, and keeps their keys and values.
+// The sources first .. of those that are here through the encoder. NULL after a failure.
+static qn_tensor *encode_texts(search *s, qn_context *c, size_t first, qn_ragged ragged) {
+    const qn_sequences *texts = s->sources->texts;
+    size_t total = (size_t)ragged.offsets[ragged.sequences], at = 0;
+    int32_t *ids = take(s, total, sizeof *ids), *types = take(s, total, sizeof *types);
+    int32_t *positions = take(s, total, sizeof *positions);
+    if (!ids || !types || !positions) return qn_fail_operation(c, QN_ERROR_MEMORY);
+    for (size_t i = 0; i < ragged.sequences; i++) {
+        const source *x = &s->sources_here[first + i];
+        memcpy(ids + at, texts->ids + qn_sequences_begin(texts, x->index), x->length * sizeof *ids);
+        for (size_t t = 0; t < x->length; t++) types[at + t] = 0, positions[at + t] = (int32_t)t;
+        at += x->length;
+    }
+    qn_tokens tokens = qn_tokens_of(total, ids, types, positions, ragged);
+    return qn_encoder_forward(c, &s->model->network->encoder, &tokens);
+}
+
+// ... which are vectors, as the decoder reads them.
+static qn_tensor *place_vectors(search *s, qn_context *c, size_t first, size_t count) {
+    qn_network *n = s->model->network;
+    size_t width = qn_sbert_width(&n->sentence, n->config.encoder.hidden, n->config.encoder.vocabulary);
+    qn_tensor *x = qn_new_matrix(c, count, width, false);
+    for (size_t i = 0; x && i < count; i++) {
+        const float *vector = s->sources->vectors + s->sources_here[first + i].index * width;
+        memcpy(x->data + i * width, vector, width * sizeof *vector);
+    }
+    return x ? qn_text_decoder_source(c, n, x) : NULL;
+}
+
+// Keeps the keys and values of the sources first .. of those that are here.
 static qn_status encode(search *s, size_t first) {
     qn_model *m = s->model;
-    size_t n = s->count - first, total = 0;
-    for (size_t i = first; i < s->count; i++) total += s->sources_here[i].length;
+    size_t n = s->count - first;
     qn_arena_reset(m->arena);
     qn_arena_reset(m->records);
-    int32_t *ids = take(s, total, sizeof *ids), *types = take(s, total, sizeof *types);
-    int32_t *positions = take(s, total, sizeof *positions), *offsets = take(s, n + 1, sizeof *offsets);
-    int32_t *none = take(s, n, sizeof *none);
-    size_t *capacity = take(s, n, sizeof *capacity), at = 0;
+    int32_t *offsets = take(s, n + 1, sizeof *offsets), *none = take(s, n, sizeof *none);
+    size_t *capacity = take(s, n, sizeof *capacity);
     float **memory = take(s, n, sizeof *memory);
-    if (!ids || !types || !positions || !offsets || !none || !capacity || !memory) return QN_ERROR_MEMORY;
+    if (!offsets || !none || !capacity || !memory) return QN_ERROR_MEMORY;
     offsets[0] = 0;
     for (size_t i = 0; i < n; i++) {
         const source *x = &s->sources_here[first + i];
-        memcpy(ids + at, s->sources->ids + qn_sequences_begin(s->sources, x->index), x->length * sizeof *ids);
-        for (size_t t = 0; t < x->length; t++) types[at + t] = 0, positions[at + t] = (int32_t)t;
-        at += x->length;
-        offsets[i + 1] = (int32_t)at;
+        offsets[i + 1] = offsets[i] + (int32_t)x->length;
         none[i] = 0, capacity[i] = x->length, memory[i] = x->cache;
     }
     qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};
-    qn_tokens tokens = qn_tokens_of(total, ids, types, positions, (qn_ragged){n, offsets});
-    qn_encoded encoded = {qn_encoder_forward(&c, &m->network->encoder, &tokens), tokens.ragged};
+    qn_ragged ragged = {n, offsets};
+    qn_encoded encoded = {
+        s->sources->texts ? encode_texts(s, &c, first, ragged) : place_vectors(s, &c, first, n), ragged};
     if (encoded.hidden)
         qn_encoder_keep_source(&c, &m->network->decoder_stack, &encoded,
                                &(qn_kv_cache){.lengths = none, .capacity = capacity, .memory = memory});
@@ -197,7 +227,7 @@ static qn_status join(search *s) {
         if (!s->sources_here[i].done) used += cost(s, s->sources_here[i].length);
     if (used > 0 && used + budget / 4 > budget) return QN_OK;
     for (; s->next < s->sources->count; s->next++) {
-        size_t more = cost(s, (size_t)qn_sequences_length(s->sources, s->next));
+        size_t more = cost(s, length_of(s, s->next));
         if (used > 0 && used + more > budget) break;
         QN_TRY(qn_grow((void **)&s->sources_here, &s->capacity, s->count + 1, sizeof *s->sources_here));
         s->sources_here[s->count] = (source){0};
@@ -445,7 +475,7 @@ static qn_status step(search *s) {
     return hand_out(s);
 }
 
-qn_status qn_beam_search(qn_model *m, const qn_search *o, const qn_sequences *sources, qn_hypothesis_receiver receive,
+qn_status qn_beam_search(qn_model *m, const qn_search *o, const qn_sources *sources, qn_hypothesis_receiver receive,
                          void *user) {
     search s = {.model = m, .o = o, .sources = sources, .receive = receive, .user = user};
     size_t most = o->end_count + 1 > 2 ? o->end_count + 1 : 2;

@@ -1,4 +1,4 @@
-// Beam search over an encoder-decoder. Each source is encoded once, and so are its keys and values in the decoder's
+// Beam search over an encoder-decoder, or a decoder of texts' vectors. Each source is encoded once, and so are its keys and values in the decoder's
 // layers; what beams have in common is computed and kept once; sources join as soon as there is room and leave when
 // they are done.
 #pragma once
@@ -26,6 +26,13 @@ typedef struct {
 } qn_hypothesis;
 typedef qn_status (*qn_hypothesis_receiver)(void *user, const qn_hypothesis *hypothesis);
 
+// What is written from: texts that the encoder reads, or, where the model has a decoder of texts' vectors, such vectors.
+typedef struct {
+    const qn_sequences *texts; // or NULL, and
+    const float *vectors;      // [count, width of the model's vectors]
+    size_t count;
+} qn_sources;
+
 // In the order of the sources, `best` for each. The model's weights are packed.
-qn_status qn_beam_search(qn_model *model, const qn_search *search, const qn_sequences *sources,
+qn_status qn_beam_search(qn_model *model, const qn_search *search, const qn_sources *sources,
                          qn_hypothesis_receiver receive, void *user);

@@ -6,6 +6,7 @@
 #include "models/ct2_model.h"
 #include "models/gguf_model.h"
 #include "models/lora.h"
+#include "models/text_decoder.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,9 +30,15 @@ static qn_status try_dtype(qn_model *m) {
 }
 
 // `sentence` moves into the network, also on failure.
-static qn_status open_network(qn_model *m, qn_lora *lora, const char *adapter, qn_sbert *sentence) {
+static qn_status open_network(qn_model *m, qn_lora *lora, const qn_model_options *given, qn_sbert *sentence) {
+    const char *adapter = given->adapter;
     qn_model_config config;
     qn_status status = qn_model_config_read(m->transformer, &config);
+    if (status == QN_OK && given->decoder && !qn_has_text_decoder(m->transformer)) {
+        status = qn_fail(QN_ERROR_UNSUPPORTED, "%s: has no decoder of texts (expected an autoencoder's folder)",
+                         m->transformer);
+        qn_model_config_free(&config);
+    }
     if (status == QN_OK && lora) {
         status = qn_lora_configure(lora, adapter, &config);
         if (status != QN_OK) qn_model_config_free(&config);
@@ -43,7 +50,12 @@ static qn_status open_network(qn_model *m, qn_lora *lora, const char *adapter, q
     // The pooler serves the heads above it; many folders of plain encoders come without one.
     unsigned heads = config.heads;
     if (!(heads & (QN_HEAD_CLASSIFIER | QN_HEAD_NEXT_SENTENCE))) heads &= ~(unsigned)QN_HEAD_POOLER;
-    qn_network_options options = {.heads = heads, .lora = lora, .stored = m->stored, .sentence = sentence};
+    qn_text_decoder decoder = {.folder = m->transformer, .separate = true};
+    qn_network_options options = {.heads = given->decoder ? 0 : heads,
+                                  .lora = lora,
+                                  .stored = m->stored,
+                                  .sentence = sentence,
+                                  .text_decoder = given->decoder ? &decoder : NULL};
     return qn_network_load(&config, m->transformer, &options, &m->network);
 }
 
@@ -134,7 +146,7 @@ static qn_status open_parts(qn_model *m, const char *folder, qn_lora *lora, cons
     QN_TRY(try_dtype(m));
     qn_sbert sentence;
     QN_TRY(read_sentence(m, options->adapter, options->sparse, &sentence));
-    QN_TRY(open_network(m, lora, options->adapter, &sentence));
+    QN_TRY(open_network(m, lora, options, &sentence));
     qn_tokenizer *tokenizer = NULL;
     QN_TRY(qn_tokenizer_load(m->transformer, &tokenizer));
     m->tokenizer = tokenizer;

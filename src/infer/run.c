@@ -172,8 +172,9 @@ qn_status qn_infer_pack(qn_model *m) {
     qn_status status = QN_OK;
     if (m->compute == QN_DTYPE_INT8) status = qn_infer_find_exact(m, &exact);
     if (status == QN_OK) status = qn_encoder_pack(e, m->backend, m->compute, exact);
-    const qn_exact *rest = exact ? exact + qn_encoder_products(&e->config) : NULL;
-    if (status == QN_OK && m->network->config.encoder_decoder)
+    const qn_model_config *config = &m->network->config;
+    const qn_exact *rest = exact && config->encoder_decoder ? exact + qn_encoder_products(&e->config) : NULL;
+    if (status == QN_OK && qn_model_has_decoder(config))
         status = qn_encoder_pack(&m->network->decoder_stack, m->backend, m->compute, rest);
     free(exact);
     if (status != QN_OK) qn_encoder_unpack(&m->network->decoder_stack, m->backend);

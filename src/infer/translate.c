@@ -80,7 +80,7 @@ static qn_status run(translator *t, const qn_text *texts, size_t count) {
             QN_TRY(encode(t, &texts[next], next));
             QN_TRY(qn_sequences_append(&m->window, &m->encoding));
         }
-        QN_TRY(qn_beam_search(m, &t->settings.search, &m->window, receive, t));
+        QN_TRY(qn_beam_search(m, &t->settings.search, &(qn_sources){&m->window, NULL, m->window.count}, receive, t));
     }
     return QN_OK;
 }

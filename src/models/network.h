@@ -88,6 +88,7 @@ typedef struct {
     bool own_words;       // and its tokens have a table of their own
     bool text_decoder;    // there is a decoder that reads a text's vector alone (text_decoder.h)
     bool decoder_tied;    // whose parameters are the encoder's
+    bool variational;     // and whose vectors are drawn in training
     int pad_id;
     int start_id;      // that a decoder's inputs begin with; -1: with the last of their tokens
     float logit_scale; // of what the output projection reads
@@ -144,6 +145,7 @@ typedef struct {
     qn_parameters parameters;
     qn_encoder encoder;
     qn_encoder decoder_stack; // of an encoder-decoder, or of texts' vectors
+    qn_dense log_variance;    // of a text's vector where it is drawn in training (text_decoder.h)
     qn_dense unfold;          // between such a vector and that decoder, where it has another width than tokens'
     qn_dense pooler, pooler_norm, classifier, transform, transform_norm, next_sentence, tagger, span;
     qn_dense discriminator, replaced; // its layer, and its output

@@ -2,6 +2,7 @@
 // that its own file has, without the family's prefix.
 #include "models/text_decoder.h"
 #include "base/file.h"
+#include "models/sentence.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@ static char *file_in(const char *folder, const char *name) {
     return path;
 }
 
-bool qn_text_decoder_is_in(const char *folder) {
+bool qn_has_text_decoder(const char *folder) {
     char *path = file_in(folder, "config.json");
     bool found = path && qn_is_file(path);
     free(path);
@@ -40,6 +41,7 @@ static qn_status read_file(const qn_model_config *config, const char *file, qn_t
     if (status == QN_OK) status = qn_json_string(json, file, "model_type", true, &type);
     if (status == QN_OK) status = qn_json_bool(json, file, "add_cross_attention", false, &crosses);
     if (status == QN_OK) status = qn_json_bool(json, file, "tie_encoder_decoder", false, &out->tied);
+    if (status == QN_OK) status = qn_json_bool(json, file, "variational", false, &out->variational);
     if (status == QN_OK) status = qn_json_int(json, file, layers_key(config), true, 0, QN_MOST_LAYERS, &layers);
     if (status == QN_OK && (!crosses || strcmp(type, config->family->model_type) != 0))
         status = qn_fail(QN_ERROR_FORMAT, "%s: not a decoder of vectors (expected \"%s\" with \"add_cross_attention\")",
@@ -70,6 +72,7 @@ qn_status qn_text_decoder_configure(qn_model_config *config, const qn_text_decod
     }
     config->text_decoder = true;
     config->decoder_tied = o.tied && !o.separate;
+    config->variational = o.variational;
     qn_encoder_config *d = &config->decoder;
     *d = *e;
     d->causal = d->cross = true;
@@ -122,6 +125,9 @@ qn_status qn_text_decoder_add(qn_network *n) {
                ? qn_encoder_add_tied(&n->decoder_stack, &n->encoder, &config->decoder, &names, &n->parameters)
                : qn_encoder_add(&n->decoder_stack, &config->decoder, &names, NULL, &n->parameters));
     QN_TRY(qn_network_add_language_head(n, n->decoder_stack.config.embedding, last));
+    if (config->variational)
+        QN_TRY(qn_dense_add(&n->parameters, "log_variance", width, config->encoder.hidden * n->sentence.pooling_count, last,
+                            true, &n->log_variance));
     if (width != d) QN_TRY(qn_dense_add(&n->parameters, "enc_to_dec_proj", d, width, last, true, &n->unfold));
     return take(&n->parameters, first);
 }
@@ -193,6 +199,7 @@ static qn_status write_config(const qn_network *n, const char *folder) {
         failed |= json_object_set_new(json, "is_decoder", json_true());
         failed |= json_object_set_new(json, "add_cross_attention", json_true());
         failed |= json_object_set_new(json, "tie_encoder_decoder", json_boolean(n->config.decoder_tied));
+        if (n->config.variational) failed |= json_object_set_new(json, "variational", json_true());
         failed |= json_object_set_new(json, layers_key(&n->config), json_integer((json_int_t)n->config.decoder.layers));
     }
     qn_status status = failed ? QN_ERROR_MEMORY : qn_json_save(json, path);
@@ -223,6 +230,19 @@ qn_status qn_text_decoder_save(qn_network *n, const char *folder) {
 }
 
 // --- Forward
+
+qn_tensor *qn_text_decoder_encode(qn_context *c, qn_network *n, const qn_tokens *source, float weight,
+                                  double *divergence) {
+    *divergence = 0;
+    if (!n->config.variational) return qn_sentence_vectors(c, n, source, NULL);
+    qn_tensor *hidden = qn_encoder_forward(c, &n->encoder, source);
+    qn_tensor *pooled = qn_sentence_pool(c, n, hidden, source->ragged, NULL, 0);
+    qn_tensor *mean = qn_sentence_pool(c, n, hidden, source->ragged, NULL, n->sentence.module_count);
+    qn_tensor *spread = qn_linear(c, pooled, n->log_variance.weight, n->log_variance.bias, QN_ACTIVATION_NONE);
+    qn_tensor *x = qn_side_by_side(c, (qn_tensor *[]){mean, spread}, 2);
+    if (qn_gaussian_divergence(c, x, weight, divergence) != QN_OK) return NULL;
+    return qn_taping(c) ? qn_reparameterize(c, x) : mean;
+}
 
 qn_tensor *qn_text_decoder_source(qn_context *c, qn_network *n, qn_tensor *vectors) {
     return n->unfold.weight ? qn_linear(c, vectors, n->unfold.weight, n->unfold.bias, QN_ACTIVATION_NONE) : vectors;

@@ -91,6 +91,18 @@ static qn_status choose_prompts(qn_job *j, qn_embed_job *e) {
     return QN_OK;
 }
 
+// Deleted words, unless the user wants other noise; and the decoder.
+static qn_status prepare_restoring(qn_job *j, qn_embed_job *e) {
+    qn_noise_options o = {.words = true, .max_length = j->encode.max_length, .seed = j->training->seed};
+    if (!qn_noise_options_take(&o, &j->training->noise)) o.deletion = 0.6;
+    QN_TRY(qn_noise_init(&e->noise, j->tokenizer, &o));
+    e->decoder = (qn_text_decoder){.tied = j->training->decoder.tied != 0, .layers = j->training->decoder.layers};
+    if (qn_has_text_decoder(j->folder)) e->decoder.folder = j->folder;
+    j->noise = &e->noise;
+    j->text_decoder = &e->decoder;
+    return QN_OK;
+}
+
 // What can be said before the data are read.
 static qn_status prepare(qn_job *j, qn_embed_job *e) {
     const qn_embed_training *o = &j->training->embed;
@@ -105,6 +117,7 @@ static qn_status prepare(qn_job *j, qn_embed_job *e) {
     e->flops[0] = (float)(o->query_flops < 0 ? 5e-5 : o->query_flops);
     e->flops[1] = (float)(o->document_flops < 0 ? 3e-5 : o->document_flops);
     e->symmetric = o->symmetric;
+    if (e->loss && e->loss->restores) QN_TRY(prepare_restoring(j, e));
     return choose_dims(o, e);
 }
 
@@ -114,7 +127,7 @@ static qn_status choose_loss(qn_job *j, qn_embed_job *e, const qn_dataset *d) {
     bool scores = d->scores != NULL;
     if (!e->loss && d->width == 1 && !o->teacher)
         return qn_fail(QN_ERROR_FORMAT,
-                       "%s: one text per example (expected two or more columns of texts, the loss simcse, or a teacher)",
+                       "%s: one text per example (expected two or more columns of texts, the loss simcse or tsdae, or a teacher)",
                        d->names[0]);
     if (!e->loss) e->loss = qn_embed_loss_usual(d->width, scores, o->teacher != NULL);
     if (e->loss->teacher && !o->teacher)
@@ -139,9 +152,18 @@ static qn_status choose_loss(qn_job *j, qn_embed_job *e, const qn_dataset *d) {
 }
 
 static qn_status check(const qn_training *o) {
+    const qn_embed_training *e = &o->embed;
     if (o->multi_label || o->balanced || o->label_smoothing > 0)
         return qn_fail(QN_ERROR_ARGUMENT, "embeddings have no labels: no multi-label, balanced or label smoothing");
-    return QN_OK;
+    const qn_embed_loss *loss = e->loss ? qn_embed_loss_find(e->loss) : NULL;
+    if (!loss || !loss->restores) return QN_OK;
+    const char *excluded = o->lora_rank > 0 || o->adapter                          ? "LoRA"
+                           : o->data.query_prompt || o->data.document_prompt       ? "prompts"
+                           : e->sparse                                             ? "sparse vectors"
+                           : e->matryoshka_dims                                    ? "Matryoshka dims"
+                           : e->mini_batch                                         ? "mini-batches"
+                                                                                   : NULL;
+    return excluded ? qn_fail(QN_ERROR_ARGUMENT, "the loss %s goes with no %s", loss->name, excluded) : QN_OK;
 }
 
 static qn_status only_measures(const qn_training *o) {
@@ -152,6 +174,7 @@ static qn_status only_measures(const qn_training *o) {
 
 static void free_own(qn_job *j) {
     qn_embed_job *e = j->own;
+    if (e) qn_noise_free(&e->noise);
     if (e) free(e->teacher);
     if (e) qn_late_free(&e->late);
     free(e);

@@ -1,5 +1,6 @@
 // What the parts of the embedding task share: its options, its losses, and its forward pass.
 #pragma once
+#include "models/text_decoder.h"
 #include "tasks/task.h"
 
 typedef struct qn_embed_job qn_embed_job;
@@ -13,6 +14,7 @@ typedef struct {
     bool classes;                   // needs a label for each example
     bool twice;                     // an example of one text is read twice: dropout makes two vectors of it
     bool in_batch;                  // other examples of the batch are negatives
+    bool restores;                  // a decoder writes the text again from the vector of its noisy form; there is no `compute`
     qn_sbert_similarity similarity; // unless the user names another
     double scale, margin;           // the same
     // vectors [n width, d], normalized already where the similarity is the cosine. The mean over the batch in *loss,
@@ -41,6 +43,8 @@ struct qn_embed_job { // qn_job.own
     size_t mini_batch; // texts that are encoded at once; 0: all of a batch
     float *teacher; // [sequences of the training data, teacher_width] of loss->teacher
     size_t teacher_width;
+    qn_noise noise;          // of a loss that restores, as the next one
+    qn_text_decoder decoder;
 };
 
 // The tokens of text k of an example that are not pooled.

@@ -1,6 +1,7 @@
 // Losses of sentence embeddings, as in sentence-transformers; the formulas are in docs/mathematics.md.
 #include "base/buffer.h"
 #include "tasks/embed.h"
+#include "tasks/sides.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,6 +96,7 @@ static const qn_embed_loss losses[] = {
     {.name = "distill", .least = 1, .teacher = true, .similarity = QN_SBERT_DOT, .compute = distill},
     {.name = "classes", .least = 1, .most = 1, .classes = true, .scale = 20, .compute = classes},
     {.name = "contrastive", .least = 2, .most = 2, .scores = true, .margin = 0.5, .compute = contrastive},
+    {.name = "tsdae", .least = 1, .most = 1, .restores = true},
 };
 enum { LOSSES = sizeof losses / sizeof *losses };
 
@@ -279,6 +281,7 @@ qn_status qn_embed_batch_loss(const qn_embed_job *j, qn_network *network, qn_con
                               double *loss) {
     *loss = 0;
     if (j->late.on) return late_loss(j, network, c, batch, loss);
+    if (j->loss->restores) return qn_sides_loss(network, c, batch, 0, 0, &(qn_sides_sums){0}, loss);
     if (j->mini_batch > 0 && j->mini_batch < batch->sequences) return cached(j, network, c, batch, loss);
     return qn_embed_loss_of(j, c, encode(j, network, c, batch, 0, batch->sequences), batch, loss);
 }

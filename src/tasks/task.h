@@ -1,7 +1,7 @@
 // A task: what a model is fine-tuned for and measured by. One file and one entry in the table of tasks.c for each; the
 // training loop, the command and the report know nothing of any.
 #pragma once
-#include "data/batch.h"
+#include "data/noise.h"
 #include "infer/model.h"
 #include "metrics/answers.h"
 
@@ -42,6 +42,8 @@ typedef struct {
     qn_labels labels;
     float *class_weights;    // [labels] or NULL
     bool no_duplicates;      // a batch has no text twice
+    qn_noise *noise;         // batches have a noisy form of each text before it; or NULL
+    const qn_text_decoder *text_decoder; // which the network to be made has in training; or NULL
     const char *best_metric; // of the validation data, in place of the task's; or NULL
     void *own;               // freed by the task's free_own
 } qn_job;
@@ -76,6 +78,7 @@ qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out);
 qn_status qn_task_of(const qn_model *model, const qn_task **out);
 extern const qn_task qn_task_classify, qn_task_multilabel, qn_task_regress, qn_task_tag, qn_task_embed, qn_task_answer,
     qn_task_rerank, qn_task_translate, qn_task_few_shot;
+extern const qn_task qn_task_reconstruct; // which autoencoders of texts are only measured by
 extern const qn_task qn_task_sts, qn_task_retrieval, qn_task_triplets; // of embeddings, which they only measure
 
 // --- What tasks share
@@ -86,6 +89,8 @@ qn_status qn_task_check_balance(const qn_training *training);
 void qn_outcome_metrics(qn_outcome *outcome, double loss, const qn_metric *scalars, size_t count);
 // Outputs of the head on whole texts: [n, labels]
 qn_tensor *qn_task_text_logits(qn_network *network, qn_context *c, const qn_batch *batch);
+// Rows of logits [n, classes] whose largest is at their target.
+size_t qn_count_right(const qn_tensor *logits, const int32_t *targets);
 // -log softmax(row [count])[target]
 double qn_row_cross_entropy(const float *row, size_t count, int32_t target);
 // The data options that all tasks share.

@@ -7,7 +7,8 @@
 
 static const qn_task *const tasks[] = {&qn_task_classify, &qn_task_multilabel, &qn_task_regress,   &qn_task_tag,
                                        &qn_task_embed,    &qn_task_sts,        &qn_task_retrieval, &qn_task_triplets,
-                                       &qn_task_answer,   &qn_task_rerank,     &qn_task_translate, &qn_task_few_shot};
+                                       &qn_task_answer,   &qn_task_rerank,     &qn_task_translate, &qn_task_few_shot,
+                                       &qn_task_reconstruct};
 enum { TASKS = sizeof tasks / sizeof *tasks };
 
 qn_status qn_task_find(const char *name, bool multi_label, const qn_task **out) {
@@ -86,6 +87,18 @@ void qn_outcome_metrics(qn_outcome *o, double loss, const qn_metric *scalars, si
     if (count > QN_METRICS_MAX - 1) count = QN_METRICS_MAX - 1;
     memcpy(o->metrics + 1, scalars, count * sizeof *scalars);
     o->metric_count = count + 1;
+}
+
+size_t qn_count_right(const qn_tensor *logits, const int32_t *targets) {
+    size_t classes = qn_width(logits), right = 0;
+    for (size_t i = 0; i < qn_rows(logits); i++) {
+        const float *row = logits->data + i * classes;
+        size_t best = 0;
+        for (size_t k = 1; k < classes; k++)
+            if (row[k] > row[best]) best = k;
+        right += best == (size_t)targets[i];
+    }
+    return right;
 }
 
 double qn_row_cross_entropy(const float *row, size_t count, int32_t target) {

@@ -41,37 +41,19 @@ static qn_status configure(qn_job *j, qn_model_config *config) {
 }
 
 static qn_status loss(const qn_job *j, qn_network *network, qn_context *c, const qn_batch *batch, double *value) {
-    size_t tokens;
-    return qn_sides_loss(network, c, batch, (float)j->training->label_smoothing, &tokens, value);
+    return qn_sides_loss(network, c, batch, (float)j->training->label_smoothing, 0, &(qn_sides_sums){0}, value);
 }
 
 // --- Measuring
 
-// The mean loss of all target tokens, without smoothing.
-static qn_status mean_loss(qn_model *m, const qn_dataset *d, double *mean, size_t *tokens) {
+// The loss of all target tokens, without smoothing.
+static qn_status measure_loss(qn_model *m, const qn_dataset *d, qn_sides_sums *sums) {
     qn_sampler_options options = {.order = QN_ORDER_SORTED, .batch_tokens = m->batch_tokens, .width = 2};
     qn_loader loader = {.dataset = d, .epochs = 1};
-    qn_batch batch = {0};
-    double sum = 0;
-    bool end = false;
+    qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};
     QN_TRY(qn_sampler_create(&d->sequences, &options, &loader.sampler));
-    qn_source source = qn_loader_source(&loader);
-    qn_status status;
-    *tokens = 0;
-    while ((status = source.next(source.self, &batch, &end)) == QN_OK && !end) {
-        double part;
-        size_t some;
-        qn_arena_reset(m->arena);
-        qn_arena_reset(m->records);
-        qn_context c = {.backend = m->backend, .arena = m->arena, .records = m->records, .loss_scale = 1};
-        status = qn_sides_loss(m->network, &c, &batch, 0, &some, &part);
-        if (status != QN_OK) break;
-        sum += part * (double)some;
-        *tokens += some;
-    }
-    qn_batch_free(&batch);
+    qn_status status = qn_sides_measure(m->network, &c, qn_loader_source(&loader), sums);
     qn_sampler_free(loader.sampler);
-    *mean = *tokens ? sum / (double)*tokens : NAN;
     return status;
 }
 
@@ -144,9 +126,9 @@ static qn_status write_all(const qn_job *j, qn_model *m, judge *g) {
 
 static qn_status measure(const qn_job *j, qn_model *m, const qn_dataset *d, qn_outcome *out) {
     judge g = {.dataset = d, .outcome = out};
-    double mean;
-    size_t tokens;
-    QN_TRY(mean_loss(m, d, &mean, &tokens));
+    qn_sides_sums sums = {0};
+    QN_TRY(measure_loss(m, d, &sums));
+    double mean = sums.tokens ? sums.loss / (double)sums.tokens : NAN;
     QN_TRY(write_all(j, m, &g));
     qn_translation_scores scores = qn_translation_measure(&g.sums);
     const qn_metric scalars[] = {
@@ -159,7 +141,7 @@ static qn_status measure(const qn_job *j, qn_model *m, const qn_dataset *d, qn_o
     qn_outcome_metrics(out, mean, scalars, 3);
     out->valued = true;
     qn_buffer_printf(&out->json, "{\"task\": \"translate\", \"count\": %zu, \"target_tokens\": %zu",
-                     qn_dataset_count(d), tokens);
+                     qn_dataset_count(d), sums.tokens);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         qn_buffer_printf(&out->json, ", \"%s\": ", numbers[i].name);
         qn_buffer_json_number(&out->json, numbers[i].value, 9);

@@ -80,7 +80,8 @@ static qn_status make_network(const qn_training *o, const char *folder, const ch
                                   .seed = o->seed,
                                   .by_rows = o->ema == 0, // a mean of the weights reads every row
                                   .frozen = (int)(o->freeze_layers + 1),
-                                  .sentence = &j->task.sentence};
+                                  .sentence = &j->task.sentence,
+                                  .text_decoder = j->task.text_decoder};
     if (qn_training_adapts(o)) {
         options.lora = &lora;
         status = qn_training_open_adapters(o, checkpoint, &lora);
@@ -98,7 +99,7 @@ static qn_status make_network(const qn_training *o, const char *folder, const ch
 static qn_status keep_frozen(qn_trainer *t, job *j) {
     const qn_training *o = t->options;
     qn_encoder *e = &t->network->encoder;
-    if (!e->frozen || o->activation_cache == 0 || t->network->config.encoder_decoder) return QN_OK;
+    if (!e->frozen || o->activation_cache == 0 || t->network->config.encoder_decoder || j->task.noise) return QN_OK;
     const qn_sequences *texts = &j->train.sequences;
     QN_TRY(qn_make_folders(o->output));
     QN_TRY(qn_frozen_cache_create(texts->count, texts->offsets, e->config.hidden, o->activation_cache << 20, o->output,
@@ -127,7 +128,8 @@ static qn_status plan(const qn_training *o, job *j, qn_trainer *t) {
         double batches = (double)whole + (epochs - floor(epochs)) * (double)(last - whole);
         t->total_steps = (int64_t)ceil(batches / o->accumulation - 1e-9);
     }
-    j->loader = (qn_loader){.dataset = &j->train, .sampler = j->sampler, .epochs = (uint64_t)ceil(epochs)};
+    j->loader = (qn_loader){
+        .dataset = &j->train, .sampler = j->sampler, .noise = j->task.noise, .epochs = (uint64_t)ceil(epochs)};
     t->source = qn_loader_source(&j->loader);
     return QN_OK;
 }
@@ -151,6 +153,7 @@ static qn_status finish(qn_trainer *t, char **json) {
     if (d)
         snprintf(name, sizeof name, "%s, %zu examples", d == &j->test ? t->options->test : t->options->validation,
                  qn_dataset_count(d));
+    t->network->config.text_decoder = false; // it stays in the checkpoints
     if (status == QN_OK) status = qn_network_save(t->network, t->options->output);
     if (status == QN_OK) status = qn_tokenizer_save(t->tokenizer, t->options->output);
     if (status == QN_OK) status = qn_run_report(t, j->task.task->title, data, d ? name : NULL, d ? &outcome : NULL, d);
@@ -295,6 +298,8 @@ qn_training qn_training_defaults(bool pretraining) {
         .activation_cache = 1024,
         .mask_probability = 0.15,
         .pairs = 10,
+        .noise = {-1, -1, -1, -1, -1},
+        .decoder = {.tied = -1, .kl_weight = 1},
         .embed = {.query_flops = -1,
                   .document_flops = -1,
                   .margin = -1, .normalize = -1, .no_duplicates = -1},

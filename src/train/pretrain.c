@@ -1,20 +1,33 @@
-// Pre-training with masked language modelling (Devlin et al. 2019), with next-sentence prediction on request, or of a
-// decoder with causal language modelling (Radford et al. 2018).
+// Pre-training with masked language modelling (Devlin et al. 2019), with next-sentence prediction on request, of a decoder
+// with causal language modelling (Radford et al. 2018), or by restoring noisy texts (denoise.h).
 #include "base/file.h"
 #include "data/corpus.h"
 #include "formats/model_folder.h"
 #include "models/gguf_model.h"
+#include "tasks/task.h"
 #include "train/adapters.h"
 #include "train/autoencode.h"
+#include "train/denoise.h"
 #include "train/run_files.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+typedef enum { MASKED, CAUSAL, DENOISE, OBJECTIVES } kind;
+static const struct {
+    const char *name, *title;
+} objectives[OBJECTIVES] = {[MASKED] = {"mlm", "Masked language modelling"},
+                            [CAUSAL] = {"clm", "Language modelling"},
+                            [DENOISE] = {"denoise", "Denoising"}};
+
 typedef struct {
+    kind kind;
     qn_masker masker;
+    qn_denoiser denoiser;
     qn_corpus *train, *validation;
+    qn_job task;        // of an autoencoder of texts, which is measured in the end
+    qn_dataset dataset; // its validation data
 } job;
 
 // The language model's logits of a batch, and with `next` the next-sentence ones.
@@ -32,6 +45,7 @@ static qn_tensor *logits_of(qn_trainer *t, qn_context *c, const qn_batch *batch,
 }
 
 static qn_status loss(qn_trainer *t, qn_context *c, const qn_batch *batch, double *value) {
+    if (((const job *)t->data)->kind == DENOISE) return qn_denoiser_loss(t, c, batch, value);
     qn_tensor *next, *logits = logits_of(t, c, batch, &next);
     double part = 0;
     QN_TRY(qn_cross_entropy(c, logits, batch->masked_ids, NULL, 0, value));
@@ -39,18 +53,6 @@ static qn_status loss(qn_trainer *t, qn_context *c, const qn_batch *batch, doubl
         QN_TRY(qn_cross_entropy(c, next, batch->next_sentence, NULL, 0, &part));
     *value += part;
     return QN_OK;
-}
-
-static size_t count_right(const qn_tensor *logits, const int32_t *targets) {
-    size_t classes = qn_width(logits), right = 0;
-    for (size_t i = 0; i < qn_rows(logits); i++) {
-        const float *row = logits->data + i * classes;
-        size_t best = 0;
-        for (size_t k = 1; k < classes; k++)
-            if (row[k] > row[best]) best = k;
-        right += best == (size_t)targets[i];
-    }
-    return right;
 }
 
 static qn_status evaluate(qn_trainer *t, qn_metric metrics[QN_METRICS_MAX], size_t *count) {
@@ -62,6 +64,7 @@ static qn_status evaluate(qn_trainer *t, qn_metric metrics[QN_METRICS_MAX], size
     bool end = false;
     qn_status status =
         qn_corpus_seek(j->validation, &(qn_data_position){.fingerprint = qn_corpus_fingerprint(j->validation)});
+    if (status == QN_OK && j->kind == DENOISE) return qn_denoiser_evaluate(t, source, metrics, count);
     while (status == QN_OK && (status = source.next(source.self, &batch, &end)) == QN_OK && !end) {
         qn_context c = qn_trainer_inference(t);
         qn_tensor *next, *logits = logits_of(t, &c, &batch, &next);
@@ -70,12 +73,12 @@ static qn_status evaluate(qn_trainer *t, qn_metric metrics[QN_METRICS_MAX], size
         if (status != QN_OK) break;
         sum += part * (double)batch.masked;
         masked += batch.masked;
-        right += count_right(logits, batch.masked_ids);
+        right += qn_count_right(logits, batch.masked_ids);
         if (!next) continue;
         status = qn_cross_entropy(&c, next, batch.next_sentence, NULL, 0, &part);
         next_sum += part * (double)batch.sequences;
         sequences += batch.sequences;
-        next_right += count_right(next, batch.next_sentence);
+        next_right += qn_count_right(next, batch.next_sentence);
     }
     qn_batch_free(&batch);
     QN_TRY(status);
@@ -96,13 +99,12 @@ static qn_status seek(qn_trainer *t, const qn_data_position *position) {
 static const qn_objective with_validation = {.loss = loss, .evaluate = evaluate, .seek = seek},
                           without_validation = {.loss = loss, .seek = seek};
 
-static qn_status open_corpora(const qn_training *o, const qn_tokenizer *tokenizer, size_t max_length, bool causal,
-                              job *j) {
+static qn_status open_corpora(const qn_training *o, const qn_tokenizer *tokenizer, size_t max_length, job *j) {
     qn_mask_options mask = qn_mask_defaults();
     mask.probability = o->mask_probability;
     mask.whole_words = o->whole_word;
     mask.seed = o->seed;
-    if (!causal) QN_TRY(qn_masker_init(&j->masker, tokenizer, &mask));
+    if (j->kind == MASKED) QN_TRY(qn_masker_init(&j->masker, tokenizer, &mask));
     qn_corpus_options c = qn_corpus_defaults();
     if (o->data.format) QN_TRY(qn_format_parse(o->data.format, &c.reader.format));
     c.reader.text_column = o->data.text_column;
@@ -114,12 +116,14 @@ static qn_status open_corpora(const qn_training *o, const qn_tokenizer *tokenize
     c.batch_tokens = o->batch_tokens;
     c.seed = o->seed;
     c.epochs = o->max_steps > 0 || o->epochs <= 0 ? 0 : (uint64_t)ceil(o->epochs);
-    c.predict_next = causal;
-    c.masker = &j->masker;
+    c.predict_next = j->kind == CAUSAL;
+    if (j->kind == MASKED) c.masker = &j->masker;
+    if (j->kind == DENOISE) c.noise = &j->denoiser.train;
     QN_TRY(qn_corpus_open(o->train, o->train_count, tokenizer, &c, &j->train));
     if (!o->validation) return QN_OK;
     c.shuffle = false;
     c.epochs = 1;
+    if (j->kind == DENOISE) c.noise = &j->denoiser.measure;
     return qn_corpus_open(&o->validation, 1, tokenizer, &c, &j->validation);
 }
 
@@ -132,10 +136,15 @@ static bool has_weights(const char *path) {
 }
 
 static qn_status make_network(const qn_training *o, const char *from, const char *checkpoint, qn_model_config *config,
-                              qn_network **out) {
+                              job *j, qn_network **out) {
     if (o->dropout >= 0) qn_model_config_set_dropout(config, (float)o->dropout);
     qn_network_options options = {QN_HEAD_MASKED_LM | (o->next_sentence ? QN_HEAD_POOLER | QN_HEAD_NEXT_SENTENCE : 0u),
                                   true, o->seed, false, .frozen = (int)(o->freeze_layers + 1)};
+    if (j->kind == DENOISE && j->denoiser.autoencodes) {
+        options.heads = 0;
+        options.sentence = &j->denoiser.sentence;
+        options.text_decoder = &j->denoiser.decoder;
+    }
     qn_lora lora = {0};
     qn_status status = QN_OK;
     if (qn_training_adapts(o)) {
@@ -174,26 +183,40 @@ static void say_start(qn_trainer *t, const char *checkpoint) {
     if (checkpoint) qn_trainer_say(t, "going on from %s", checkpoint);
 }
 
-// An encoder learns hidden words, a decoder the next one.
-static qn_status check_objective(const qn_training *o, qn_model_config *config) {
-    bool causal = config->encoder.causal;
-    const char *fits = causal ? "clm" : "mlm";
-    qn_status status = QN_OK;
-    if (o->task && strcmp(o->task, fits) != 0)
-        status = qn_fail(QN_ERROR_ARGUMENT, "%s: objective %s (expected %s for this %s)", config->source, o->task, fits,
-                         causal ? "decoder" : "encoder");
-    if (status == QN_OK && causal && o->next_sentence)
-        status = qn_fail(QN_ERROR_ARGUMENT, "%s: a decoder has no next-sentence prediction", config->source);
-    if (status != QN_OK) qn_model_config_free(config);
-    return status;
+// An encoder learns hidden words or to restore texts, as an encoder-decoder does, a decoder the next word.
+static qn_status choose_objective(const qn_training *o, const qn_model_config *config, kind *out) {
+    bool causal = config->encoder.causal, both = config->encoder_decoder;
+    const char *name = config->family->model_type;
+    *out = causal ? CAUSAL : both ? DENOISE : MASKED;
+    if (o->task && strcmp(o->task, objectives[*out].name) != 0) {
+        if (strcmp(o->task, objectives[DENOISE].name) != 0 || causal)
+            return qn_fail(QN_ERROR_ARGUMENT, "%s: objective %s (expected %s for \"%s\")", config->source, o->task,
+                           causal ? "clm" : both ? "denoise" : "mlm or denoise", name);
+        *out = DENOISE;
+    }
+    if (*out != MASKED && o->next_sentence)
+        return qn_fail(QN_ERROR_ARGUMENT, "%s: next-sentence prediction goes with the objective mlm of an encoder",
+                       config->source);
+    return QN_OK;
+}
+
+// What the configuration decides.
+static qn_status configure(const qn_training *o, const qn_tokenizer *tokenizer, const qn_model_config *config,
+                           const char *from, bool resumes, size_t limit, job *j) {
+    if (qn_tokenizer_size(tokenizer) > config->encoder.vocabulary)
+        return qn_fail(QN_ERROR_ARGUMENT, "%s: the tokenizer has %zu tokens, the model %zu",
+                       o->tokenizer ? o->tokenizer : from, qn_tokenizer_size(tokenizer), config->encoder.vocabulary);
+    QN_TRY(choose_objective(o, config, &j->kind));
+    return j->kind == DENOISE ? qn_denoiser_init(&j->denoiser, o, tokenizer, config, from, resumes, limit) : QN_OK;
 }
 
 static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char **checkpoint) {
     const qn_training *o = t->options;
     QN_TRY(qn_training_check(o));
     QN_TRY(qn_training_check_adapters(o));
-    bool known = !o->task || strcmp(o->task, "mlm") == 0 || strcmp(o->task, "clm") == 0;
-    if (!known) return qn_fail(QN_ERROR_ARGUMENT, "objective is \"%s\" (expected mlm or clm)", o->task);
+    bool known = !o->task;
+    for (int i = 0; i < OBJECTIVES; i++) known = known || strcmp(o->task, objectives[i].name) == 0;
+    if (!known) return qn_fail(QN_ERROR_ARGUMENT, "objective is \"%s\" (expected mlm, clm or denoise)", o->task);
     QN_TRY(qn_run_folder(o, checkpoint));
     const char *from = *checkpoint && !qn_training_adapts(o) ? *checkpoint : o->model, *words = o->tokenizer ? o->tokenizer : from;
     if (!o->tokenizer && !qn_is_folder(from) && !qn_is_gguf(from))
@@ -202,16 +225,15 @@ static qn_status prepare(qn_trainer *t, job *j, qn_tokenizer **tokenizer, char *
     t->tokenizer = *tokenizer;
     qn_model_config config;
     QN_TRY(qn_model_config_read(from, &config));
-    size_t limit = config.encoder.max_positions, vocabulary = config.encoder.vocabulary;
+    size_t limit = config.encoder.max_positions;
     if (o->max_length > 0 && o->max_length < limit) limit = o->max_length;
-    if (qn_tokenizer_size(*tokenizer) > vocabulary) {
+    qn_status status = configure(o, *tokenizer, &config, from, *checkpoint != NULL, limit, j);
+    if (status != QN_OK) {
         qn_model_config_free(&config);
-        return qn_fail(QN_ERROR_ARGUMENT, "%s: the tokenizer has %zu tokens, the model %zu", words,
-                       qn_tokenizer_size(*tokenizer), vocabulary);
+        return status;
     }
-    QN_TRY(check_objective(o, &config));
-    QN_TRY(make_network(o, from, *checkpoint, &config, &t->network));
-    QN_TRY(open_corpora(o, *tokenizer, limit, t->network->config.encoder.causal, j));
+    QN_TRY(make_network(o, from, *checkpoint, &config, j, &t->network));
+    QN_TRY(open_corpora(o, *tokenizer, limit, j));
     QN_TRY(qn_backend_create_cpu(o->threads, NULL, &t->backend));
     t->objective = o->validation ? &with_validation : &without_validation;
     t->best_metric = o->best_metric ? o->best_metric : "loss";
@@ -228,28 +250,54 @@ static void make_embedder(const qn_trainer *t) {
     sentence->max_seq_length = (int64_t)(limit > 0 && limit < positions ? limit : positions);
 }
 
-static qn_status finish(qn_trainer *t, char **json) {
-    const job *j = t->data;
-    QN_TRY(qn_trainer_take_final(t));
-    if (!t->network->config.encoder.causal) make_embedder(t);
-    QN_TRY(qn_network_save(t->network, t->options->output));
-    QN_TRY(qn_tokenizer_save(t->tokenizer, t->options->output));
-    char data[512];
-    snprintf(data, sizeof data, "%s, %zu sequences, %zu tokens", t->options->train[0], qn_corpus_sequences(j->train),
-             qn_corpus_tokens(j->train));
-    QN_TRY(qn_run_report(t, t->network->config.encoder.causal ? "Language modelling" : "Masked language modelling",
-                         data, t->options->validation, NULL, NULL));
-    if (!json) return QN_OK;
+// How an autoencoder of texts restores its validation data.
+static qn_status measure_texts(qn_trainer *t, qn_outcome *out) {
+    job *j = t->data;
+    qn_model *model;
+    j->task = (qn_job){
+        .task = &qn_task_reconstruct, .data = &t->options->data, .tokenizer = t->tokenizer, .encode = qn_encode_defaults()};
+    j->task.encode.max_length = (size_t)t->network->sentence.max_seq_length;
+    QN_TRY(qn_task_reconstruct.read(&j->task, &t->options->validation, 1, false, &j->dataset));
+    qn_context c = qn_trainer_inference(t);
+    QN_TRY(qn_model_lend(t->network, t->tokenizer, &c, &j->task.encode, &model));
+    qn_status status = qn_task_reconstruct.measure(&j->task, model, &j->dataset, out);
+    qn_model_close(model);
+    return status;
+}
+
+static qn_status write_json(const qn_trainer *t, const qn_metric *metrics, size_t count, char **json) {
     qn_buffer text = {0};
     qn_buffer_printf(&text, "{\"steps\": %lld, \"train_loss\": ", (long long)t->state.step);
     qn_buffer_json_number(&text, t->state.last_loss, 9);
-    for (size_t i = 0; i < t->metric_count; i++) {
-        qn_buffer_printf(&text, ", \"eval_%s\": ", t->metrics[i].name);
-        qn_buffer_json_number(&text, t->metrics[i].value, 9);
+    for (size_t i = 0; i < count; i++) {
+        qn_buffer_printf(&text, ", \"eval_%s\": ", metrics[i].name);
+        qn_buffer_json_number(&text, metrics[i].value, 9);
     }
     qn_buffer_text(&text, "}");
     *json = text.data;
     return qn_buffer_status(&text);
+}
+
+static qn_status finish(qn_trainer *t, char **json) {
+    job *j = t->data;
+    QN_TRY(qn_trainer_take_final(t));
+    if (j->kind == MASKED) make_embedder(t);
+    QN_TRY(qn_network_save(t->network, t->options->output));
+    QN_TRY(qn_tokenizer_save(t->tokenizer, t->options->output));
+    char data[512];
+    qn_outcome outcome = {0};
+    bool measured = j->kind == DENOISE && j->denoiser.autoencodes && t->options->validation;
+    snprintf(data, sizeof data, "%s, %zu sequences, %zu tokens", t->options->train[0], qn_corpus_sequences(j->train),
+             qn_corpus_tokens(j->train));
+    qn_status status = measured ? measure_texts(t, &outcome) : QN_OK;
+    if (status == QN_OK)
+        status = qn_run_report(t, measured ? "Autoencoder of texts" : objectives[j->kind].title, data,
+                               t->options->validation, measured ? &outcome : NULL, measured ? &j->dataset : NULL);
+    if (status == QN_OK && json)
+        status = measured ? write_json(t, outcome.metrics, outcome.metric_count, json)
+                          : write_json(t, t->metrics, t->metric_count, json);
+    qn_outcome_free(&outcome);
+    return status;
 }
 
 qn_status qn_pretrain(const qn_training *training, char **json) {
@@ -268,6 +316,9 @@ qn_status qn_pretrain(const qn_training *training, char **json) {
     qn_corpus_close(j.train);
     qn_corpus_close(j.validation);
     qn_masker_free(&j.masker);
+    qn_denoiser_free(&j.denoiser);
+    qn_dataset_free(&j.dataset);
+    qn_job_free(&j.task);
     qn_tokenizer_free(tokenizer);
     free(checkpoint);
     return status;

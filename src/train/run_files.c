@@ -37,6 +37,21 @@ static void embed_json(const qn_embed_training *e, json_t *json) {
     json_object_set_new(json, "no_duplicates", json_integer(e->no_duplicates));
 }
 
+static void restoring_json(const qn_training *o, json_t *json) {
+    const qn_noise_training *n = &o->noise;
+    json_object_set_new(json, "tied_decoder", json_integer(o->decoder.tied));
+    json_object_set_new(json, "decoder_layers", json_integer((json_int_t)o->decoder.layers));
+    json_object_set_new(json, "latent", json_integer((json_int_t)o->decoder.latent));
+    json_object_set_new(json, "variational", json_boolean(o->decoder.variational));
+    json_object_set_new(json, "kl_weight", json_real(o->decoder.kl_weight));
+    json_object_set_new(json, "kl_warmup_steps", json_integer((json_int_t)o->decoder.kl_warmup_steps));
+    json_object_set_new(json, "noise_permute", json_real(n->permute));
+    json_object_set_new(json, "noise_infill", json_real(n->infill));
+    json_object_set_new(json, "noise_span", json_real(n->span));
+    json_object_set_new(json, "noise_delete", json_real(n->deletion));
+    json_object_set_new(json, "noise_mask", json_real(n->mask));
+}
+
 json_t *qn_training_json(const qn_training *o, bool pretraining) {
     json_t *json = json_object(), *train = json_array();
     if (!json || !train) return NULL;
@@ -77,6 +92,7 @@ json_t *qn_training_json(const qn_training *o, bool pretraining) {
         REAL("mlm_probability", mask_probability);
         FLAG("whole_word", whole_word);
         FLAG("next_sentence", next_sentence);
+        if (o->task && strcmp(o->task, "denoise") == 0) restoring_json(o, json);
     } else {
         set_text(json, "adapter", o->adapter);
         INTEGER("lora_rank", lora_rank);
@@ -93,6 +109,7 @@ json_t *qn_training_json(const qn_training *o, bool pretraining) {
         INTEGER("doc_stride", data.stride);
         if (o->task && (strcmp(o->task, "embed") == 0 || strcmp(o->task, "few-shot") == 0)) {
             embed_json(&o->embed, json);
+            restoring_json(o, json);
             set_text(json, "query_prompt", o->data.query_prompt);
             set_text(json, "document_prompt", o->data.document_prompt);
         }

@@ -112,7 +112,7 @@ static void search_case(const char *name, int threads, size_t batch_tokens) {
         snprintf(key, sizeof key, "search.%s.scores", e.search);
         float *scores = golden_f32(golden, key, NULL);
         e.ids = texts, e.offsets = begins, e.scores = scores;
-        assert_ok(qn_beam_search(m, &s, &sources, receive, &e));
+        assert_ok(qn_beam_search(m, &s, &(qn_sources){&sources, NULL, sources.count}, receive, &e));
         assert_int_equal(e.next, (count - 1) * s.best);
         free(texts), free(begins), free(scores);
     }
