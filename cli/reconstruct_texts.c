@@ -95,8 +95,7 @@ static int way(job *j) {
     int status = qn_embed(j->model, ends, 2, NULL, from) == QN_OK ? 0 : failed();
     for (size_t k = 0; k < s->steps; k++) {
         float share = (float)k / (float)(s->steps - 1);
-        for (size_t i = 0; i < width; i++)
-            vectors[k * width + i] = (1 - share) * from[i] + share * from[width + i];
+        for (size_t i = 0; i < width; i++) vectors[k * width + i] = (1 - share) * from[i] + share * from[width + i];
     }
     if (!status && qn_decode_vectors(j->model, vectors, s->steps, NULL, put_text, j) != QN_OK) status = failed();
     free(vectors);

@@ -694,8 +694,8 @@ typedef struct {
     size_t layers; /* ... of its own: so many; 0: as many as the encoder */
     size_t latent; /* denoise: numbers of a text's vector; 0: as many as of a token's */
     bool variational; /* denoise: vectors are drawn from normal variables in training (Kingma & Welling 2013) */
-    double kl_weight; /* ... how much the divergence of these from standard normal ones counts */
-    int64_t kl_warmup_steps; /* ... in which that weight rises from 0 (Bowman et al. 2016) */
+    double beta;      /* ... how much the divergence of these from standard normal ones counts */
+    int64_t beta_warmup_steps; /* ... in which that weight rises from 0 (Bowman et al. 2016) */
 } qn_decoder_training;
 
 /* What is done to a text that a model learns to restore (Lewis et al. 2020, BART), each as a share; below 0: not, and where all are below

@@ -29,8 +29,9 @@ qn_status qn_infer_text_ends(const qn_tokenizer *tokenizer, int32_t *first, int3
     qn_encode_options options = qn_encode_defaults();
     qn_status status = qn_tokenizer_encode(tokenizer, "", 0, NULL, 0, &options, &none);
     if (status == QN_OK && none.count < 2)
-        status = qn_fail(QN_ERROR_ARGUMENT, "the tokenizer puts no token before and after a text (expected both, such as "
-                                            "[CLS] and [SEP])");
+        status =
+            qn_fail(QN_ERROR_ARGUMENT, "the tokenizer puts no token before and after a text (expected both, such as "
+                                       "[CLS] and [SEP])");
     if (status == QN_OK) *first = none.ids[0], *last = none.ids[none.count - 1];
     qn_encoding_free(&none);
     return status;

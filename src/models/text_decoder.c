@@ -126,8 +126,8 @@ qn_status qn_text_decoder_add(qn_network *n) {
                : qn_encoder_add(&n->decoder_stack, &config->decoder, &names, NULL, &n->parameters));
     QN_TRY(qn_network_add_language_head(n, n->decoder_stack.config.embedding, last));
     if (config->variational)
-        QN_TRY(qn_dense_add(&n->parameters, "log_variance", width, config->encoder.hidden * n->sentence.pooling_count, last,
-                            true, &n->log_variance));
+        QN_TRY(qn_dense_add(&n->parameters, "log_variance", width, config->encoder.hidden * n->sentence.pooling_count,
+                            last, true, &n->log_variance));
     if (width != d) QN_TRY(qn_dense_add(&n->parameters, "enc_to_dec_proj", d, width, last, true, &n->unfold));
     return take(&n->parameters, first);
 }

@@ -8,7 +8,7 @@
 struct qn_text_decoder { // qn_network_options.text_decoder
     bool tied; // it has the encoder's parameters, and of its own those of its attention to the vector and of its head
     size_t layers;      // 0: as many as the encoder; tied: no other number
-    bool variational; // its vectors are drawn from normal variables, whose means are the text's vector
+    bool variational;   // its vectors are drawn from normal variables, whose means are the text's vector
     bool separate;      // never tied, whatever its files say
     const char *folder; // whose files it is read from, which also say the above; NULL: it begins as the encoder and the
                         // masked-language head of the network's folder, where there are any, and random elsewhere
@@ -16,9 +16,9 @@ struct qn_text_decoder { // qn_network_options.text_decoder
 
 // The decoder's hidden states [T, d] of `target`, sequence i of which reads vectors[i]: [n, width of a text's vector].
 qn_tensor *qn_text_decoder_hidden(qn_context *c, qn_network *network, qn_tensor *vectors, const qn_tokens *target);
-// The vectors of the sequences of `source` that the decoder is to read: [n, width]. Of a variational one they are drawn in
-// training, and *divergence is the mean over texts of that from standard normal variables (see qn_gaussian_divergence),
-// whose gradient counts `weight` times.
+// The vectors of the sequences of `source` that the decoder is to read: [n, width]. Of a variational one they are drawn
+// in training, and *divergence is the mean over texts of that from standard normal variables (see
+// qn_gaussian_divergence), whose gradient counts `weight` times.
 qn_tensor *qn_text_decoder_encode(qn_context *c, qn_network *network, const qn_tokens *source, float weight,
                                   double *divergence);
 // What the decoder's attention reads of vectors: [n, d].

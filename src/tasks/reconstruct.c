@@ -1,5 +1,5 @@
-// What an autoencoder of texts is worth: how well its decoder foresees each text from the text's own vector, and how much
-// of a text comes back when it writes on its own: exactly the same tokens, tokens at their places, and BLEU.
+// What an autoencoder of texts is worth: how well its decoder foresees each text from the text's own vector, and how
+// much of a text comes back when it writes on its own: exactly the same tokens, tokens at their places, and BLEU.
 #include "metrics/translation.h"
 #include "tasks/sides.h"
 #include "tasks/task.h"
@@ -47,7 +47,7 @@ static qn_status add_mistake(judge *g, const qn_reconstructed *r, double share) 
     size_t at = o->mistake_count;
     if (at == QN_MOST_MISTAKES && share >= o->mistakes[at - 1].score) return QN_OK;
     const char *text, *pair, *found = qn_arena_strndup(o->strings, r->text, strlen(r->text)),
-                            *original = qn_arena_strndup(o->strings, r->original, strlen(r->original));
+                             *original = qn_arena_strndup(o->strings, r->original, strlen(r->original));
     if (!found || !original) return QN_ERROR_MEMORY;
     qn_dataset_text(g->dataset, r->index, &text, &pair);
     if (at < QN_MOST_MISTAKES)

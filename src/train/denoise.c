@@ -21,8 +21,8 @@ static qn_status choose_vector(qn_denoiser *d, const qn_training *o, const qn_mo
 static qn_status choose_decoder(qn_denoiser *d, const qn_training *o, const qn_tokenizer *tokenizer, const char *from) {
     int32_t first, last;
     QN_TRY(qn_infer_text_ends(tokenizer, &first, &last));
-    d->decoder = (qn_text_decoder){.tied = o->decoder.tied > 0, .layers = o->decoder.layers,
-                                   .variational = o->decoder.variational};
+    d->decoder = (qn_text_decoder){
+        .tied = o->decoder.tied > 0, .layers = o->decoder.layers, .variational = o->decoder.variational};
     if (qn_is_folder(from) && qn_has_text_decoder(from)) d->decoder.folder = from;
     return QN_OK;
 }
@@ -32,7 +32,8 @@ qn_status qn_denoiser_init(qn_denoiser *d, const qn_training *o, const qn_tokeni
     *d = (qn_denoiser){.autoencodes = !config->encoder_decoder, .sentence = qn_sbert_defaults()};
     if (o->lora_rank > 0 || o->adapter)
         return qn_fail(QN_ERROR_ARGUMENT, "the objective denoise trains all weights, no LoRA");
-    if (!d->autoencodes && (o->decoder.latent || o->decoder.layers || o->decoder.tied >= 0 || o->decoder.variational || o->embed.pooling))
+    if (!d->autoencodes &&
+        (o->decoder.latent || o->decoder.layers || o->decoder.tied >= 0 || o->decoder.variational || o->embed.pooling))
         return qn_fail(QN_ERROR_ARGUMENT, "%s: its decoder reads all tokens of a text, not its vector", config->source);
     qn_noise_options noise = {.words = o->whole_word, .max_length = max_length, .seed = o->seed};
     if (!qn_noise_options_take(&noise, &o->noise)) {
@@ -57,9 +58,9 @@ void qn_denoiser_free(qn_denoiser *d) {
 
 qn_status qn_denoiser_loss(qn_trainer *t, qn_context *c, const qn_batch *batch, double *value) {
     const qn_training *o = t->options;
-    double weight = o->decoder.kl_weight;
-    if (o->decoder.kl_warmup_steps > 0) // Bowman et al. 2016
-        weight *= fmin(1, (double)(t->state.step + 1) / (double)o->decoder.kl_warmup_steps);
+    double weight = o->decoder.beta;
+    if (o->decoder.beta_warmup_steps > 0) // Bowman et al. 2016
+        weight *= fmin(1, (double)(t->state.step + 1) / (double)o->decoder.beta_warmup_steps);
     return qn_sides_loss(t->network, c, batch, (float)o->label_smoothing, (float)weight, &(qn_sides_sums){0}, value);
 }
 
@@ -68,7 +69,7 @@ qn_status qn_denoiser_evaluate(qn_trainer *t, qn_source validation, qn_metric me
     qn_context c = qn_trainer_inference(t);
     QN_TRY(qn_sides_measure(t->network, &c, validation, &sums));
     double tokens = (double)sums.tokens, mean = sums.tokens ? sums.loss / tokens : NAN;
-    double part = sums.tokens ? t->options->decoder.kl_weight * sums.divergence / tokens : 0;
+    double part = sums.tokens ? t->options->decoder.beta * sums.divergence / tokens : 0;
     *count = 0;
     metrics[(*count)++] = (qn_metric){"loss", mean + part, true};
     metrics[(*count)++] = (qn_metric){"perplexity", exp(mean), true};

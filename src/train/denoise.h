@@ -1,5 +1,5 @@
-// The objective denoise: texts are restored from their noisy forms, by an encoder-decoder (Lewis et al. 2020, BART), or by
-// an encoder and a decoder that reads its vector of the text alone, which is an autoencoder of texts.
+// The objective denoise: texts are restored from their noisy forms, by an encoder-decoder (Lewis et al. 2020, BART), or
+// by an encoder and a decoder that reads its vector of the text alone, which is an autoencoder of texts.
 #pragma once
 #include "tasks/sides.h"
 #include "train/trainer.h"

@@ -299,7 +299,7 @@ qn_training qn_training_defaults(bool pretraining) {
         .mask_probability = 0.15,
         .pairs = 10,
         .noise = {-1, -1, -1, -1, -1},
-        .decoder = {.tied = -1, .kl_weight = 1},
+        .decoder = {.tied = -1, .beta = 1},
         .embed = {.query_flops = -1,
                   .document_flops = -1,
                   .margin = -1, .normalize = -1, .no_duplicates = -1},

@@ -43,8 +43,8 @@ static void restoring_json(const qn_training *o, json_t *json) {
     json_object_set_new(json, "decoder_layers", json_integer((json_int_t)o->decoder.layers));
     json_object_set_new(json, "latent", json_integer((json_int_t)o->decoder.latent));
     json_object_set_new(json, "variational", json_boolean(o->decoder.variational));
-    json_object_set_new(json, "kl_weight", json_real(o->decoder.kl_weight));
-    json_object_set_new(json, "kl_warmup_steps", json_integer((json_int_t)o->decoder.kl_warmup_steps));
+    json_object_set_new(json, "beta", json_real(o->decoder.beta));
+    json_object_set_new(json, "beta_warmup_steps", json_integer((json_int_t)o->decoder.beta_warmup_steps));
     json_object_set_new(json, "noise_permute", json_real(n->permute));
     json_object_set_new(json, "noise_infill", json_real(n->infill));
     json_object_set_new(json, "noise_span", json_real(n->span));
