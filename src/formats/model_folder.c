@@ -172,6 +172,7 @@ void qn_sbert_make_sparse(qn_sbert *config) {
 static qn_status begin_late(qn_sbert *config) {
     static const char punctuation[] = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
     qn_sbert_late *l = &config->late;
+    if (l->on) return QN_OK;
     l->on = l->expand = true;
     memcpy(l->length, late_lengths, sizeof l->length);
     l->skip = qn_calloc(sizeof punctuation - 1, sizeof *l->skip);
@@ -419,7 +420,7 @@ static qn_status read_late(const json_t *root, const char *source, const char *p
 
 // artifact.metadata, by which colbert-ir's folders are known. Their projection is "linear.weight" beside the encoder's
 // weights.
-static qn_status parse_artifact(const char *text, size_t size, const char *source, qn_sbert *out) {
+qn_status qn_sbert_parse_artifact(const char *text, size_t size, const char *source, qn_sbert *out) {
     static const char *const names[] = {"query", "doc"};
     json_t *root;
     int64_t width = 128;
@@ -589,7 +590,7 @@ static qn_status read_folder(const char *folder, qn_sbert *out) {
     QN_TRY(replace(&out->pooling_path, "1_Pooling"));
     QN_TRY(read_file(folder, "", "modules.json", qn_sbert_parse_modules, out, &found));
     if (out->present) QN_TRY(read_modules(folder, out));
-    if (!out->present) QN_TRY(read_file(folder, "", "artifact.metadata", parse_artifact, out, &found));
+    if (!out->present) QN_TRY(read_file(folder, "", "artifact.metadata", qn_sbert_parse_artifact, out, &found));
     found = false;
     for (size_t i = 0; i < sizeof transformer_files / sizeof *transformer_files && !found; i++)
         QN_TRY(read_file(folder, out->transformer_path, transformer_files[i], qn_sbert_parse_transformer, out, &found));

@@ -97,4 +97,5 @@ qn_status qn_sbert_parse_pooling(const char *text, size_t size, const char *sour
 qn_status qn_sbert_parse_transformer(const char *text, size_t size, const char *source, qn_sbert *out);
 qn_status qn_sbert_parse_prompts(const char *text, size_t size, const char *source, qn_sbert *out);
 qn_status qn_sbert_parse_normalize(const char *text, size_t size, const char *source, qn_sbert *out);
+qn_status qn_sbert_parse_artifact(const char *text, size_t size, const char *source, qn_sbert *out); // colbert-ir's
 qn_status qn_sbert_parse_dense(const char *text, size_t size, const char *source, qn_sbert *out); // the last module
