@@ -110,6 +110,40 @@ static void test_goes_on_to_the_same_bytes(void **state) {
     free(other);
 }
 
+// Gradient checkpointing, with dropout, after norms and before them: an encoder's result that all layers of the decoder
+// read gets the same gradient.
+static void test_checkpointed_layers_train_the_same(void **state) {
+    (void)state;
+    static const char *const kinds[] = {"bart", "mbart"};
+    for (int kind = 0; kind < 2; kind++) {
+        char text[1000], *weights[2];
+        size_t size[2];
+        snprintf(text, sizeof text,
+                 "{\"model_type\": \"%s\", \"vocab_size\": 24, \"d_model\": 32, \"encoder_layers\": 2, "
+                 "\"decoder_layers\": 3, \"encoder_attention_heads\": 2, \"decoder_attention_heads\": 2, "
+                 "\"encoder_ffn_dim\": 64, \"decoder_ffn_dim\": 64, \"max_position_embeddings\": 16, \"dropout\": 0.1, "
+                 "\"attention_dropout\": 0.1, \"pad_token_id\": 0, \"eos_token_id\": 3, \"decoder_start_token_id\": 3}",
+                 kinds[kind]);
+        test_write_text(path("deep.json"), text);
+        for (int again = 0; again < 2; again++) {
+            qn_training t = task_training(folder, "translate", "deep.json", "pairs.tsv", again ? "again" : "plain");
+            t.validation = NULL;
+            t.overwrite = true;
+            t.max_steps = 12;
+            t.batch_size = 16;
+            t.learning_rate = 1e-3;
+            t.gradient_checkpointing = again;
+            assert_ok(qn_finetune(&t, NULL));
+            weights[again] =
+                test_read(path(again ? "again/model.safetensors" : "plain/model.safetensors"), &size[again]);
+        }
+        assert_int_equal(size[0], size[1]);
+        assert_memory_equal(weights[0], weights[1], size[0]);
+        free(weights[0]);
+        free(weights[1]);
+    }
+}
+
 static void test_refuses_what_does_not_fit(void **state) {
     (void)state;
     assert_fails(train("config.json", "one.tsv", "no", NULL, NULL, NULL), QN_ERROR_FORMAT,
@@ -121,6 +155,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_learns_a_language),
         cmocka_unit_test(test_goes_on_to_the_same_bytes),
+        cmocka_unit_test(test_checkpointed_layers_train_the_same),
         cmocka_unit_test(test_refuses_what_does_not_fit),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
