@@ -1,7 +1,7 @@
 """Folders of CTranslate2, converted in float32, float16 and int8: the texts and scores of `quern translate` beside CTranslate2's, which
 computes in float32.
 
-    ctranslate2.py [MODEL TEXTS]        a translator's folder and a file of lines; else a small model that learns to repeat definitions
+    ct2_search.py [MODEL TEXTS]        a translator's folder and a file of lines; else a small model that learns to repeat definitions
 """
 import json
 import os
@@ -63,9 +63,9 @@ def compare(name, folder, texts, ours, theirs):
     found = json_lines(quern("translate", "--model", folder, "--json", *ours, stdin="\n".join(texts) + "\n"))
     found = [[(t["text"], t["score"]) for t in line["translations"]] for line in found]
     equal = [i for i in range(len(texts)) if [t for t, _ in found[i]] == [t for t, _ in theirs[i]]]
-    worst = max([abs(a - b) for i in equal for (_, a), (_, b) in zip(found[i], theirs[i])], default=0)
+    worst = max([abs(a - b) / max(1, abs(b)) for i in equal for (_, a), (_, b) in zip(found[i], theirs[i])], default=0)
     check(name, len(equal) >= LEAST * len(texts) and worst < 1e-4,
-          f"{len(equal)} of {len(texts)} texts equal, their scores differ by at most {worst:.1e}")
+          f"{len(equal)} of {len(texts)} texts equal, their scores differ by at most {worst:.1e} of theirs")
     for i in [i for i in range(len(texts)) if i not in equal][:3]:
         print("     ", found[i], "\n     ", theirs[i])
 
