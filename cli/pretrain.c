@@ -14,7 +14,7 @@ static const option options[] = {
              "autoencode, rows of numbers",
      .choices = "mlm|clm|denoise|autoencode", .fallback = "by the model"},
     TRAINING_DATA,
-    {"label-column", TRAINING(data.label_column), "NAME", .help = "autoencode: column that is no number to learn, but colours the report",
+    {"label-column", TRAINING(data.label_column), "NAME", .help = "autoencode, denoise: column that is not learned, but colours the latent vectors in the report",
      .fallback = "by name"},
     {"test-file", TRAINING(test), "FILE", .help = "autoencode: data measured at the end with the best checkpoint"},
     TRAINING_LENGTH,

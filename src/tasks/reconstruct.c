@@ -14,10 +14,37 @@ static qn_status only_measures(const qn_training *o) {
 static qn_status read(qn_job *j, const char *const *paths, size_t count, bool training, qn_dataset *out) {
     qn_dataset_options options = qn_dataset_defaults();
     QN_TRY(qn_job_reader(j, &options.reader));
-    options.reader.texts_only = true;
+    bool labelled = j->data && j->data->label_column; // to be shown
+    options.reader.texts_only = !labelled;
+    if (labelled) options.target = QN_TARGET_CLASS;
+    options.collect_labels = labelled;
     options.encode = j->encode;
     options.keep_texts = !training;
-    return qn_dataset_read(paths, count, j->tokenizer, &options, NULL, out);
+    return qn_dataset_read(paths, count, j->tokenizer, &options, &j->labels, out);
+}
+
+// The first texts' vectors, for the report.
+static qn_status make_plane(const qn_job *j, qn_model *m, const qn_dataset *d, qn_plane *p) {
+    enum { MOST = 2000 };
+    size_t rows = d->sequences.count, width = qn_model_width(m);
+    p->points = rows < MOST ? rows : MOST;
+    p->width = width;
+    p->x = qn_malloc(p->points, sizeof *p->x);
+    p->y = qn_malloc(p->points, sizeof *p->y);
+    p->classes = qn_malloc(p->points, sizeof *p->classes);
+    float *vectors = qn_malloc(rows * width, sizeof *vectors), *plane = qn_malloc(2 * rows, sizeof *plane);
+    qn_status status = p->x && p->y && p->classes && vectors && plane ? QN_OK : QN_ERROR_MEMORY;
+    if (status == QN_OK) status = qn_infer_vectors(m, &d->sequences, NULL, vectors);
+    if (status == QN_OK) status = qn_principal_plane(vectors, rows, width, plane, p->share);
+    for (size_t i = 0; status == QN_OK && i < p->points; i++) {
+        p->x[i] = plane[2 * i], p->y[i] = plane[2 * i + 1];
+        p->classes[i] = d->classes ? d->classes[i] : -1;
+    }
+    p->names = (const char *const *)j->labels.names;
+    p->name_count = d->classes ? j->labels.count : 0;
+    free(vectors);
+    free(plane);
+    return status;
 }
 
 // Sources are the texts themselves.
@@ -116,6 +143,7 @@ static qn_status measure(const qn_job *j, qn_model *m, const qn_dataset *d, qn_o
     if (!m->network->config.text_decoder)
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s: no decoder of texts was opened (expected an autoencoder's folder)",
                        m->network->config.source);
+    if (m->lent) QN_TRY(make_plane(j, m, d, &out->plane)); // of a training, which reports
     QN_TRY(measure_loss(j, m, d, &sums));
     QN_TRY(reconstruct(j, m, &g));
     double mean = sums.tokens ? sums.loss / (double)sums.tokens : NAN;

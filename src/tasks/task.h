@@ -4,6 +4,7 @@
 #include "data/noise.h"
 #include "infer/model.h"
 #include "metrics/answers.h"
+#include "metrics/projection.h"
 
 // What a model's outputs for a data set are worth. Only what the task has is there.
 typedef struct {
@@ -22,6 +23,7 @@ typedef struct {
     qn_mistake *mistakes; // worst first; the strings are the data set's, the model's, or in `strings`
     size_t mistake_count;
     qn_arena *strings; // may be NULL
+    qn_plane plane;    // of an autoencoder's vectors; no points where it was not asked for
 } qn_outcome;
 void qn_outcome_free(qn_outcome *outcome);
 

@@ -73,6 +73,9 @@ void qn_outcome_free(qn_outcome *o) {
     if (o->tagged) qn_tagging_free(&o->tagging);
     qn_tag_scheme_free(&o->scheme);
     qn_arena_destroy(o->strings);
+    free(o->plane.x);
+    free(o->plane.y);
+    free(o->plane.classes);
     free(o->mistakes);
     *o = (qn_outcome){0};
 }

@@ -357,6 +357,7 @@ qn_status qn_report_html(const qn_report *report, qn_buffer *out) {
     put_link("training", "Training", report->history && report->history->rows > 0, out);
     put_link("results", "Results", results, out);
     put_link("reconstructions", "Reconstructions", report->autoencoding != NULL, out);
+    put_link("latent", "Latent vectors", report->plane && report->plane->points > 0, out);
     put_link("errors", "Errors", report->n_errors > 0, out);
     put_link("speed", "Speed and memory", true, out);
     put_link("warnings", "Warnings", warnings, out);
@@ -367,6 +368,7 @@ qn_status qn_report_html(const qn_report *report, qn_buffer *out) {
     qn_report_evaluations(report, out);
     qn_report_results(report, out);
     qn_report_autoencoding(report, out);
+    qn_report_latent(report, out);
     qn_report_errors(report, out);
     qn_report_speed(report, !speed_placed, out);
     qn_report_warnings(report, out);

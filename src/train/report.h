@@ -1,6 +1,7 @@
 // report.html: one self-contained page about a run (no external resource, light and dark, prints well), deterministic
 // given its input.
 #pragma once
+#include "metrics/projection.h"
 #include "base/json.h"
 #include "metrics/tagging.h"
 #include "train/runlog.h"
@@ -48,6 +49,7 @@ typedef struct {
     const qn_multilabel *multilabel;
     const qn_regression *regression;
     const qn_tagging *tagging;
+    const qn_plane *plane; // vectors of the texts of an autoencoder, or NULL
     const struct qn_autoencoding *autoencoding; // of an autoencoder of numbers, whose rows are what tokens are elsewhere
     const qn_metric *metrics; // [n_metrics] of an evaluation that has no more than these
     size_t n_metrics;

@@ -1,5 +1,6 @@
 // The sections about an autoencoder of numbers: reconstructions, the latent space, samples and interpolations.
 #include "formats/pictures.h"
+#include "metrics/projection.h"
 #include "train/autoencoding.h"
 #include "train/plot.h"
 #include "train/report_internal.h"
@@ -60,24 +61,31 @@ static void put_pairs(const qn_autoencoding *a, qn_buffer *out) {
     free(both);
 }
 
-static void put_latent(const qn_autoencoding *a, qn_buffer *out) {
+static void put_latent(const qn_plane *p, qn_buffer *out) {
     qn_buffer note = {0};
-    if (a->share[0] > 0)
-        qn_buffer_printf(&note, "two principal components of %zu, %.0f %% of the variance", a->latent,
-                         100 * (a->share[0] + a->share[1]));
+    if (p->share[0] > 0)
+        qn_buffer_printf(&note, "two principal components of %zu, %.0f %% of the variance", p->width,
+                         100 * (p->share[0] + p->share[1]));
     qn_scatter_plot plot = {.title = "Latent vectors",
-                            .x_label = a->share[0] > 0 ? "first component" : "first number",
-                            .y_label = a->share[0] > 0 ? "second component" : "second number",
+                            .x_label = p->share[0] > 0 ? "first component" : "first number",
+                            .y_label = p->share[0] > 0 ? "second component" : "second number",
                             .note = note.data,
-                            .x = a->x,
-                            .y = a->y,
-                            .group = a->name_count ? a->classes : NULL,
-                            .groups = a->names,
-                            .group_count = a->name_count,
-                            .n = a->points};
+                            .x = p->x,
+                            .y = p->y,
+                            .group = p->name_count ? p->classes : NULL,
+                            .groups = p->names,
+                            .group_count = p->name_count,
+                            .n = p->points};
     qn_plot_scatter(&plot, out);
     if (note.failed) out->failed = true;
     qn_buffer_free(&note);
+}
+
+void qn_report_latent(const qn_report *report, qn_buffer *out) {
+    if (!report->plane || report->plane->points == 0) return;
+    qn_report_section("latent", "Latent vectors", report->eval_name, out);
+    put_latent(report->plane, out);
+    qn_buffer_text(out, "</section>\n");
 }
 
 void qn_report_autoencoding(const qn_report *report, qn_buffer *out) {
@@ -86,7 +94,8 @@ void qn_report_autoencoding(const qn_report *report, qn_buffer *out) {
     qn_report_section("reconstructions", "Reconstructions", report->eval_name, out);
     put_pairs(a, out);
     qn_buffer_text(out, "<div class=\"grid\">\n");
-    put_latent(a, out);
+    qn_plane plane = {a->x, a->y, a->classes, a->points, a->latent, {a->share[0], a->share[1]}, a->names, a->name_count};
+    put_latent(&plane, out);
     if (a->samples)
         put_sheet(a, a->samples, QN_SHOWN_SAMPLES, QN_SHOWN_SAMPLES_ACROSS, "Samples",
                   "decoded from standard normal vectors", out);

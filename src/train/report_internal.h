@@ -10,6 +10,7 @@ bool qn_report_curves(const qn_report *report, qn_buffer *out);
 void qn_report_evaluations(const qn_report *report, qn_buffer *out);
 void qn_report_results(const qn_report *report, qn_buffer *out);
 void qn_report_autoencoding(const qn_report *report, qn_buffer *out); // its sections, if there is one
+void qn_report_latent(const qn_report *report, qn_buffer *out);
 void qn_report_errors(const qn_report *report, qn_buffer *out);
 void qn_report_speed(const qn_report *report, bool with_curve, qn_buffer *out);
 void qn_report_speed_curve(const qn_report *report, qn_buffer *out);

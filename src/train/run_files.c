@@ -225,6 +225,7 @@ static void fill_report(qn_trainer *t, qn_report *r, const char *task, const qn_
         r->n_metrics = o->metric_count;
         r->errors_by_value = o->valued;
     }
+    r->plane = &o->plane;
     r->errors = o->mistakes;
     r->n_errors = o->mistake_count;
 }
