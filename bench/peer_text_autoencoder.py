@@ -18,7 +18,7 @@ from noise import Noise
 from peer_clm import batches, run, token_ids
 from peer_embed import rate
 
-LONGEST, DELETION = 128, 0.1
+LONGEST, DELETION = 160, 0.1
 
 
 def options(o):
@@ -70,6 +70,8 @@ def peer(o):
 
     model = Autoencoder().train()
     texts = token_ids(o, o.train_file)
+    if max(map(len, texts)) > LONGEST:
+        raise SystemExit(f"a training text has {max(map(len, texts))} tokens (expected at most {LONGEST})")
     noise, seen, epoch, inputs = Noise({0, 2, 3, 4}, deletion=DELETION, max_length=LONGEST), set(), 0, []
 
     def padded(rows):

@@ -28,7 +28,8 @@ const qn_metric *qn_metric_find(const qn_metric *metrics, size_t n, const char *
 
 // One example that a model gets wrong, for people to read. For classes gold and predicted are their names, score the
 // probability of the predicted one and gold_score that of the gold one (NaN: unknown); for numbers the names are NULL
-// and the scores are the values.
+// and the scores are the values; for texts that were
+// written gold is the one that was expected, and score how alike they are.
 typedef struct {
     const char *text, *text_pair; // text_pair: NULL for single texts
     const char *gold, *predicted;

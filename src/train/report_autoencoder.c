@@ -84,8 +84,9 @@ static void put_latent(const qn_plane *p, qn_buffer *out) {
 void qn_report_latent(const qn_report *report, qn_buffer *out) {
     if (!report->plane || report->plane->points == 0) return;
     qn_report_section("latent", "Latent vectors", report->eval_name, out);
+    qn_buffer_text(out, "<div class=\"grid\">\n");
     put_latent(report->plane, out);
-    qn_buffer_text(out, "</section>\n");
+    qn_buffer_text(out, "</div>\n</section>\n");
 }
 
 void qn_report_autoencoding(const qn_report *report, qn_buffer *out) {

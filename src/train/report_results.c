@@ -271,30 +271,47 @@ static void put_text(const char *text, qn_buffer *out) {
     if (shown < size) qn_buffer_text(out, "\u2026");
 }
 
-static void put_error(const qn_mistake *e, bool labels, qn_buffer *out) {
-    qn_buffer_text(out, "<tr><td class=\"text\"><p>");
-    if (e->text) put_text(e->text, out);
+// What a mistake is by: names of classes, numbers, or texts that were written.
+typedef enum { BY_LABELS, BY_VALUES, BY_TEXTS } error_form;
+
+static void put_paragraph(const char *text, qn_buffer *out) {
+    qn_buffer_text(out, "<p>");
+    if (text) put_text(text, out);
     qn_buffer_text(out, "</p>");
-    if (e->text_pair) {
-        qn_buffer_text(out, "<p>");
-        put_text(e->text_pair, out);
-        qn_buffer_text(out, "</p>");
+}
+
+static void put_names(const qn_mistake *e, qn_buffer *out) {
+    qn_buffer_text(out, "<span class=\"chip gold\">");
+    qn_report_text(e->gold, out);
+    qn_buffer_text(out, "</span>");
+    if (isfinite(e->gold_score)) {
+        qn_buffer_text(out, "<small>");
+        qn_report_metric_short("f1", e->gold_score, out);
+        qn_buffer_text(out, "</small>");
     }
-    qn_buffer_text(out, "</td><td>");
-    if (labels) {
-        qn_buffer_text(out, "<span class=\"chip gold\">");
-        qn_report_text(e->gold, out);
-        qn_buffer_text(out, "</span>");
-        if (isfinite(e->gold_score)) {
-            qn_buffer_text(out, "<small>");
-            qn_report_metric_short("f1", e->gold_score, out);
-            qn_buffer_text(out, "</small>");
-        }
-        qn_buffer_text(out, "</td><td><span class=\"chip bad\">");
-        qn_report_text(e->predicted, out);
-        qn_buffer_text(out, "</span></td>");
-        put_score_cell(e->score, true, out);
+    qn_buffer_text(out, "</td><td><span class=\"chip bad\">");
+    qn_report_text(e->predicted, out);
+    qn_buffer_text(out, "</span></td>");
+    put_score_cell(e->score, true, out);
+}
+
+static void put_error(const qn_mistake *e, error_form form, qn_buffer *out) {
+    qn_buffer_text(out, "<tr><td class=\"text\">");
+    put_paragraph(e->text, out);
+    if (e->text_pair) put_paragraph(e->text_pair, out);
+    if (form == BY_TEXTS) {
+        qn_buffer_text(out, "</td><td class=\"text\">");
+        put_paragraph(e->gold, out);
+        qn_buffer_text(out, "</td><td class=\"text\">");
+        put_paragraph(e->predicted, out);
+        qn_buffer_text(out, "</td><td class=\"right\">");
+        qn_plot_number(e->score, 3, out);
+        qn_buffer_text(out, "</td>");
+    } else if (form == BY_LABELS) {
+        qn_buffer_text(out, "</td><td>");
+        put_names(e, out);
     } else {
+        qn_buffer_text(out, "</td><td>");
         qn_plot_number(e->gold_score, 4, out);
         qn_buffer_text(out, "</td><td>");
         qn_plot_number(e->score, 4, out);
@@ -306,14 +323,19 @@ static void put_error(const qn_mistake *e, bool labels, qn_buffer *out) {
 }
 
 void qn_report_errors(const qn_report *report, qn_buffer *out) {
+    static const struct {
+        const char *title, *class, *gold, *predicted, *score;
+    } forms[] = {[BY_LABELS] = {"Most confident errors", "", "Gold", "Predicted", "Score"},
+                 [BY_VALUES] = {"Largest errors", " values", "Gold", "Predicted", "Difference"},
+                 [BY_TEXTS] = {"Least alike", "", "Expected", "Written", "Alike"}};
     if (report->n_errors == 0) return;
     bool labels = !report->regression && !report->errors_by_value;
-    qn_report_section("errors", labels ? "Most confident errors" : "Largest errors", NULL, out);
-    qn_buffer_printf(
-        out,
-        "<div class=\"scroll\"><table class=\"errors%s\"><thead><tr><th>Text</th><th>Gold</th><th>Predicted</th>"
-        "<th class=\"right\">%s</th></tr></thead><tbody>\n",
-        labels ? "" : " values", labels ? "Score" : "Difference");
-    for (size_t i = 0; i < report->n_errors; i++) put_error(&report->errors[i], labels, out);
+    error_form form = labels ? BY_LABELS : report->errors[0].gold ? BY_TEXTS : BY_VALUES;
+    qn_report_section("errors", forms[form].title, NULL, out);
+    qn_buffer_printf(out,
+                     "<div class=\"scroll\"><table class=\"errors%s\"><thead><tr><th>Text</th><th>%s</th><th>%s</th>"
+                     "<th class=\"right\">%s</th></tr></thead><tbody>\n",
+                     forms[form].class, forms[form].gold, forms[form].predicted, forms[form].score);
+    for (size_t i = 0; i < report->n_errors; i++) put_error(&report->errors[i], form, out);
     qn_buffer_text(out, "</tbody></table></div>\n</section>\n");
 }
