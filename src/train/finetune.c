@@ -237,7 +237,7 @@ static qn_status finish_trial(qn_trainer *t, qn_run_result *result) {
     *result = (qn_run_result){.value = t->state.best_value,
                               .lower_is_better = chosen->lower_is_better,
                               .passes = t->state.tokens / (double)j->train.sequences.tokens,
-                              .evaluation = t->evaluating};
+                              .steps = t->state.seconds - t->aside};
     snprintf(result->metric, sizeof result->metric, "%s", t->best_metric);
     QN_TRY(qn_trainer_take_final(t)); // settled when it was measured
     QN_TRY(qn_network_save(t->network, t->options->output));

@@ -7,7 +7,7 @@ typedef struct {
     double value;
     bool lower_is_better;
     double passes;     // through the training data
-    double evaluation; // seconds of the run that went into evaluations
+    double steps;      // seconds in them, without evaluations, checkpoints and what comes before and after
 } qn_run_result;
 
 // As qn_finetune, but the model is not measured again at the end: *result has what its evaluation in training gave,

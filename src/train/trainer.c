@@ -204,6 +204,7 @@ static qn_status write_model(void *trainer, const char *folder) {
 }
 
 static qn_status save(qn_trainer *t) {
+    double start = qn_seconds();
     t->state.seconds = elapsed(t);
     QN_TRY(qn_runlog_sync(t->log));
     QN_TRY(qn_tfevents_flush(t->events));
@@ -214,7 +215,9 @@ static qn_status save(qn_trainer *t) {
     qn_average_swap(t->average);
     QN_TRY(status);
     int keep = t->options->keep_checkpoints, average = t->options->average_last;
-    return qn_checkpoint_prune(t->options->output, keep > average ? keep : average, t->state.best_step);
+    QN_TRY(qn_checkpoint_prune(t->options->output, keep > average ? keep : average, t->state.best_step));
+    t->aside += qn_seconds() - start;
+    return QN_OK;
 }
 
 static void say_metrics(qn_trainer *t, bool best) {
@@ -249,7 +252,7 @@ static qn_status evaluate(qn_trainer *t, double epoch) {
         t->state.evaluations_without_improvement = 0;
     } else
         t->state.evaluations_without_improvement++;
-    t->evaluating += qn_seconds() - start;
+    t->aside += qn_seconds() - start;
     qn_runlog_begin(t->log, "eval", t->state.step);
     qn_runlog_real(t->log, "epoch", epoch);
     qn_runlog_metrics(t->log, t->metrics, t->metric_count);

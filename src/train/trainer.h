@@ -51,7 +51,7 @@ struct qn_trainer {
     qn_progress progress;
     qn_buffer line;
     double began, seconds_before;
-    double evaluating; // seconds of this process that went into evaluations
+    double aside; // seconds of this process that went into evaluations and checkpoints
     const struct qn_autoencoding *autoencoding; // for the report, or NULL
     qn_metric metrics[QN_METRICS_MAX]; // of the last evaluation
     size_t metric_count;

@@ -285,8 +285,8 @@ static qn_status try(search *s, qn_trial settings, const char *stage, double mos
         QN_TRY(train_trial(s, &t, most_minutes, &result));
         if (s->ended) return QN_OK;
         if (most_minutes > 0 && t.epochs > 0) {
-            s->per_epoch = fmax(0, t.seconds - result.evaluation) / t.epochs;
-            s->fixed = result.evaluation;
+            s->per_epoch = fmax(0, result.steps) / t.epochs;
+            s->fixed = fmax(0, t.seconds - result.steps);
         }
     }
     t.stage = stage;
