@@ -64,7 +64,7 @@ with Workplace() as place:
                                "64", "--seed", "1", "--grouped", "--output", theirs], check=True, capture_output=True, text=True).stdout
         losses = [r["loss"] for r in json_lines(open(os.path.join(ours, "log.jsonl"), encoding="utf-8").read()) if r["event"] == "train"]
         check_close(f"{family}: losses of {STEPS} steps", losses, [step["loss"] for step in json.loads(done)], 2e-3)
-        check(f"{family}: it learns", losses[-1] < losses[0] - 0.5, f"{losses[0]:.3f} to {losses[-1]:.3f}")
+        check(f"{family}: it learns", losses[-1] < losses[0] - 0.1, f"{losses[0]:.3f} to {losses[-1]:.3f}")
         a, b = (load_file(os.path.join(folder, "model.safetensors")) for folder in (ours, theirs))
         shared = sorted(a.keys() & b.keys())
         moved = np.sqrt(sum(float(((b[n] - v) ** 2).sum()) for n, v in load_file(os.path.join(start, "model.safetensors")).items() if n in shared))
