@@ -22,7 +22,8 @@ static inline __m512i add_products(__m512i sum, __m512i w, __m512i x, bool four)
 
 static inline __m512i first_sum(int32_t of_row, bool four) {
 #ifdef __AVX512VNNI__
-    return four ? _mm512_setzero_si512() : _mm512_set1_epi32(-128 * of_row);
+    // Unsigned: the sum of a row that is no numbers is any.
+    return four ? _mm512_setzero_si512() : _mm512_set1_epi32((int32_t)(0u - 128u * (uint32_t)of_row));
 #else
     (void)of_row, (void)four;
     return _mm512_setzero_si512();
