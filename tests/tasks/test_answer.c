@@ -1,6 +1,6 @@
 // Question answering from data to answers: a stopped run goes on to the same bytes; answers lie in their contexts, of
 // any length, and do not depend on the questions beside them; and what is not possible is an error.
-#include "fixture.h"
+#include "training.h"
 #include <math.h>
 
 static char folder[256];

@@ -1,7 +1,7 @@
 // Denoising: an autoencoder of texts learns to give texts back, killed or not, from its folder, plain and variational;
 // its vectors are those of the embedder that its folder is; and an encoder-decoder restores noisy texts.
 #include "base/file.h"
-#include "tasks/fixture.h"
+#include "training.h"
 #include "tasks/task.h"
 #include <math.h>
 

@@ -1,16 +1,11 @@
 // Few-shot classification: the pairs that tune the encoder, the head at the minimum of its loss, and a folder that is
 // an ordinary classifier's; a resumed run ends in the same bytes, and what the task cannot do is an error.
-#include "fixture.h"
+#include "training.h"
 #include "tasks/logistic.h"
 #include "tasks/task.h"
 #include <math.h>
 
 static char folder[256];
-
-static const char config[] =
-    "{\"model_type\": \"bert\", \"vocab_size\": 40, \"hidden_size\": 32, \"num_hidden_layers\": 2, "
-    "\"num_attention_heads\": 2, \"intermediate_size\": 64, \"max_position_embeddings\": 24, "
-    "\"initializer_range\": 0.2}";
 
 static const char *const data =
     "text\tlabel\nfish sea\twater\nsea\twater\nfish fish\twater\ngrain mill\tfood\nbread\tfood\n"
@@ -23,9 +18,7 @@ static const char *path(const char *name) {
 static int setup(void **state) {
     (void)state;
     snprintf(folder, sizeof folder, "%s", test_folder());
-    test_write_text(path("config.json"), config);
-    test_write_text(path("vocab.txt"),
-                    "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngrain\nmill\nsea\nfish\nbread\nstone\nhill\n");
+    write_small_bert(folder, 2, ", \"initializer_range\": 0.2", "grain\nmill\nsea\nfish\nbread\nstone\nhill\n");
     test_write_text(path("data.tsv"), data);
     return 0;
 }

@@ -1,6 +1,6 @@
 // ColBERT: what is trained finds its documents, a folder gives the vectors that the training had, a query's fill sees
 // and is not seen, punctuation of documents has no vector, and search over stored vectors finds what retrieval does.
-#include "fixture.h"
+#include "training.h"
 #include "base/file.h"
 #include "tasks/embed.h"
 #include <math.h>

@@ -1,14 +1,9 @@
 // Reranking: pairs with scores and triples train alike shapes; the folder says that it scores pairs; scores are a
 // sigmoid's unless config.json says otherwise; and scores outside 0 to 1 are errors that name file and line.
-#include "fixture.h"
+#include "training.h"
 #include <math.h>
 
 static char folder[256];
-
-static const char config[] =
-    "{\"model_type\": \"bert\", \"vocab_size\": 40, \"hidden_size\": 32, \"num_hidden_layers\": 1, "
-    "\"num_attention_heads\": 2, \"intermediate_size\": 64, \"max_position_embeddings\": 24, "
-    "\"initializer_range\": 0.2}";
 
 static const char *path(const char *name) {
     return test_path(folder, name);
@@ -17,8 +12,7 @@ static const char *path(const char *name) {
 static int setup(void **state) {
     (void)state;
     snprintf(folder, sizeof folder, "%s", test_folder());
-    test_write_text(path("config.json"), config);
-    test_write_text(path("vocab.txt"), "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngrain\nmill\nsea\nfish\nbread\n");
+    write_small_bert(folder, 1, ", \"initializer_range\": 0.2", "grain\nmill\nsea\nfish\nbread\n");
     char pairs[4000] = "query\tdocument\tlabel\n", triples[4000] = "";
     for (int i = 0; i < 30; i++) {
         strcat(pairs, i % 2 ? "grain\tmill bread\t1\n" : i % 3 ? "grain\tsea fish\t0\n" : "sea\tfish\t1\n");

@@ -1,6 +1,6 @@
 // Tagging from data to entities: a small model learns names, is measured, saved, and finds them with their places, in
 // texts of any length and in any company; a stopped run goes on to the same bytes.
-#include "fixture.h"
+#include "training.h"
 #include "base/json.h"
 
 static char folder[256];

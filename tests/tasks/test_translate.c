@@ -1,6 +1,6 @@
 // Translation: a model from scratch learns a small language and says so in the same numbers when it is read again; a
 // run that stops and goes on ends in the same bytes; and data or models that do not fit are errors.
-#include "fixture.h"
+#include "training.h"
 #include <math.h>
 
 static char folder[256];

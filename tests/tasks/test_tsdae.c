@@ -2,7 +2,7 @@
 // and every gradient; their folders; and training with the loss tsdae, interrupted and not.
 #include "base/file.h"
 #include "models/golden.h"
-#include "tasks/fixture.h"
+#include "training.h"
 #include "tasks/sides.h"
 #include "models/sentence.h"
 

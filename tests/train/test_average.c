@@ -1,8 +1,7 @@
 // The running mean of the weights: its values are those of the formula, worked out by hand; frozen parameters stay; and
 // a run that is stopped and goes on ends in the same bytes, with the mean in the model's file and the weights beside
 // it.
-#include "support.h"
-#include "quern.h"
+#include "training.h"
 #include "train/average.h"
 #include <string.h>
 
@@ -48,10 +47,7 @@ static const char *path(const char *name) {
 static int setup(void **state) {
     (void)state;
     snprintf(folder, sizeof folder, "%s", test_folder());
-    test_write_text(path("config.json"), "{\"model_type\": \"bert\", \"vocab_size\": 40, \"hidden_size\": 32, "
-                                         "\"num_hidden_layers\": 1, \"num_attention_heads\": 2, "
-                                         "\"intermediate_size\": 64, \"max_position_embeddings\": 24}");
-    test_write_text(path("vocab.txt"), "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngrain\nmill\nsea\nfish\nbread\n");
+    write_small_bert(folder, 1, "", "grain\nmill\nsea\nfish\nbread\n");
     char data[2000] = "text\tlabel\n";
     for (int i = 0; i < 24; i++)
         strcat(data, i % 2 ? "grain mill\tfood\n" : i % 3 ? "sea\twater\n" : "fish sea\twater\n");
@@ -60,17 +56,7 @@ static int setup(void **state) {
 }
 
 static qn_status train(const char *output, double ema, const char *resume, bool (*stop)(void *)) {
-    static char paths[4][300];
-    static const char *file = paths[0];
-    const char *const names[] = {"data.tsv", "config.json", "vocab.txt", output};
-    for (int i = 0; i < 4; i++) snprintf(paths[i], sizeof paths[i], "%s", path(names[i]));
-    qn_training t = qn_training_defaults(false);
-    t.train = &file;
-    t.train_count = 1;
-    t.validation = paths[0];
-    t.model = paths[1];
-    t.tokenizer = paths[2];
-    t.output = paths[3];
+    qn_training t = task_training(folder, "classify", "config.json", "data.tsv", output);
     t.epochs = 4;
     t.batch_size = 6;
     t.learning_rate = 1e-3;

@@ -1,8 +1,7 @@
 // The search for settings: its trials are those that the seed says, the best one's folder is kept, a search that was
 // stopped goes on where it stood, and what cannot be searched is an error.
 #include "base/file.h"
-#include "quern.h"
-#include "support.h"
+#include "training.h"
 #include <math.h>
 #include <string.h>
 
@@ -21,10 +20,7 @@ static const char *path(const char *name) {
 static int setup(void **state) {
     (void)state;
     snprintf(folder, sizeof folder, "%s", test_folder());
-    test_write_text(path("config.json"), "{\"model_type\": \"bert\", \"vocab_size\": 40, \"hidden_size\": 32, "
-                                         "\"num_hidden_layers\": 2, \"num_attention_heads\": 2, "
-                                         "\"intermediate_size\": 64, \"max_position_embeddings\": 24}");
-    test_write_text(path("vocab.txt"), "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngrain\nmill\nsea\nfish\nbread\n");
+    write_small_bert(folder, 2, "", "grain\nmill\nsea\nfish\nbread\n");
     char data[4000] = "text\tlabel\n";
     for (int i = 0; i < 60; i++)
         strcat(data, i % 2 ? "grain mill\tfood\n" : i % 3 ? "sea\twater\n" : "fish sea\twater\n");
@@ -49,18 +45,9 @@ static bool stop(void *user) {
 }
 
 static qn_tuning tuning(const char *output, seen *s) {
-    static char paths[4][300];
-    static const char *file = paths[0];
-    const char *const names[] = {"data.tsv", "config.json", "vocab.txt", output};
-    for (int i = 0; i < 4; i++) snprintf(paths[i], sizeof paths[i], "%s", path(names[i]));
     *s = (seen){.stop_after = -1};
     qn_tuning t = qn_tuning_defaults();
-    t.training.train = &file;
-    t.training.train_count = 1;
-    t.training.validation = paths[0];
-    t.training.model = paths[1];
-    t.training.tokenizer = paths[2];
-    t.training.output = paths[3];
+    t.training = task_training(folder, "classify", "config.json", "data.tsv", output);
     t.training.epochs = 1;
     t.training.threads = 1;
     t.training.on_step = on_step;
