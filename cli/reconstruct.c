@@ -6,7 +6,7 @@ static void defaults(void *memory) {
 }
 
 static const option options[] = {
-    {"model", FIELD(reconstruct_settings, use.model), "DIR", .help = "folder of an autoencoder", .required = true,
+    {"model", FIELD(reconstruct_settings, use.model), "DIR", .help = "folder of an autoencoder, or of an encoder-decoder", .required = true,
      .letter = 'm'},
     {"input", FIELD(reconstruct_settings, use.input), "FILE", .letter = 'i', .fallback = "standard input",
      .help = "rows of numbers: TSV, CSV, JSON lines, .npy, safetensors, IDX; or texts"},
@@ -42,10 +42,7 @@ static int run(const void *memory) {
     const reconstruct_settings *s = memory;
     if (s->interpolate + s->latent + (s->samples > 0) > 1)
         return wrong_usage("--latent, --interpolate and --sample exclude each other");
-    if (qn_is_autoencoder(s->use.model)) return reconstruct_numbers(s);
-    if (qn_has_text_decoder(s->use.model)) return reconstruct_texts(s);
-    return fail("%s: not an autoencoder (expected a folder whose config.json says so, or one with a decoder of texts)",
-                s->use.model);
+    return qn_is_autoencoder(s->use.model) ? reconstruct_numbers(s) : reconstruct_texts(s);
 }
 
 const command command_reconstruct = {

@@ -121,7 +121,11 @@ int reconstruct_texts(const reconstruct_settings *s) {
     use.options.decoder = true;
     int status = use_model(&use, &j.model);
     if (status) return status;
-    status = output_open(&j.out, s->use.output);
+    if (qn_model_is_translator(j.model) && (s->latent || s->interpolate || s->samples))
+        status = fail("%s: its decoder reads all tokens of a text (expected an autoencoder for --latent, --interpolate "
+                      "and --sample)",
+                      s->use.model);
+    if (!status) status = output_open(&j.out, s->use.output);
     if (!status) status = output_close(&j.out, s->interpolate ? way(&j) : s->samples ? samples(&j) : all_texts(&j));
     qn_model_close(j.model);
     return status;

@@ -485,7 +485,8 @@ QN_API qn_status qn_translate(qn_model *model, const qn_text *texts, size_t coun
 /* ---- Autoencoders of texts ----------------------------------------------------------------------------------------------
  *
  * An encoder that makes a vector of a text (qn_embed), and a decoder that writes the text again from that vector alone (docs/autoencoders.md);
- * qn_pretrain with the objective "denoise" trains them. Open one with qn_model_options.decoder. */
+ * qn_pretrain with the objective "denoise" trains them. Open one with qn_model_options.decoder. An encoder-decoder (BART), whose
+ * decoder reads all tokens of a text, is trained by the same objective, and restores texts too, but has no vectors in between. */
 
 /* Whether a folder has the decoder of an autoencoder of texts beside its encoder. */
 QN_API bool qn_has_text_decoder(const char *folder);

@@ -1,5 +1,6 @@
 // See beam_settings.h.
 #include "infer/beam_settings.h"
+#include "base/file.h"
 #include "models/ct2_model.h"
 #include <math.h>
 #include <stdlib.h>
@@ -147,4 +148,24 @@ void qn_beam_settings_free(qn_beam_settings *settings) {
     free(settings->ends);
     free(settings->banned);
     *settings = (qn_beam_settings){0};
+}
+
+qn_status qn_beam_settings_open(const qn_model *m, const qn_translation_options *options, qn_beam_settings *out) {
+    const char *folder = m->transformer; // NULL: a network in training
+    char *path = folder ? qn_path_join(folder, "generation_config.json") : NULL;
+    json_t *generation = NULL;
+    if (folder && !path) return QN_ERROR_MEMORY;
+    qn_status status = path && qn_is_file(path) ? qn_json_load(path, &generation) : QN_OK;
+    if (status == QN_OK && generation && !json_is_object(generation))
+        status = qn_fail(QN_ERROR_FORMAT, "%s: not a JSON object", path);
+    if (status == QN_OK)
+        status = qn_beam_settings_read(&(qn_beam_source){.config = &m->network->config,
+                                                         .tokenizer = m->tokenizer,
+                                                         .generation = generation,
+                                                         .path = path,
+                                                         .folder = folder},
+                                       options, out);
+    json_decref(generation);
+    free(path);
+    return status;
 }

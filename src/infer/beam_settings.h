@@ -19,4 +19,6 @@ typedef struct {
 // Every value is checked. Free the result with qn_beam_settings_free.
 qn_status qn_beam_settings_read(const qn_beam_source *from, const qn_translation_options *options,
                                 qn_beam_settings *out);
+// Those of a model: its folder's generation_config.json, where it has one, and config.json.
+qn_status qn_beam_settings_open(const qn_model *model, const qn_translation_options *options, qn_beam_settings *out);
 void qn_beam_settings_free(qn_beam_settings *settings);

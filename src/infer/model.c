@@ -34,8 +34,10 @@ static qn_status open_network(qn_model *m, qn_lora *lora, const qn_model_options
     const char *adapter = given->adapter;
     qn_model_config config;
     qn_status status = qn_model_config_read(m->transformer, &config);
-    if (status == QN_OK && given->decoder && !qn_has_text_decoder(m->transformer)) {
-        status = qn_fail(QN_ERROR_UNSUPPORTED, "%s: has no decoder of texts (expected an autoencoder's folder)",
+    bool vectors = given->decoder && !(status == QN_OK && config.encoder_decoder); // has one that reads vectors
+    if (status == QN_OK && vectors && !qn_has_text_decoder(m->transformer)) {
+        status = qn_fail(QN_ERROR_UNSUPPORTED,
+                         "%s: has no decoder of texts (expected the folder of an autoencoder, or an encoder-decoder)",
                          m->transformer);
         qn_model_config_free(&config);
     }
@@ -51,11 +53,11 @@ static qn_status open_network(qn_model *m, qn_lora *lora, const qn_model_options
     unsigned heads = config.heads;
     if (!(heads & (QN_HEAD_CLASSIFIER | QN_HEAD_NEXT_SENTENCE))) heads &= ~(unsigned)QN_HEAD_POOLER;
     qn_text_decoder decoder = {.folder = m->transformer, .separate = true};
-    qn_network_options options = {.heads = given->decoder ? 0 : heads,
+    qn_network_options options = {.heads = vectors ? 0 : heads,
                                   .lora = lora,
                                   .stored = m->stored,
                                   .sentence = sentence,
-                                  .text_decoder = given->decoder ? &decoder : NULL};
+                                  .text_decoder = vectors ? &decoder : NULL};
     return qn_network_load(&config, m->transformer, &options, &m->network);
 }
 
@@ -100,8 +102,8 @@ static qn_status choose_prompt(qn_model *m, const qn_model_options *options) {
 static qn_status choose_dimensions(qn_model *m, size_t wanted) {
     size_t width = qn_model_width(m);
     if (m->late.on && wanted && wanted != width)
-        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: vectors of tokens have %zu dimensions (expected all of them)", m->folder,
-                       width);
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: vectors of tokens have %zu dimensions (expected all of them)",
+                       m->folder, width);
     if (wanted > width)
         return qn_fail(QN_ERROR_ARGUMENT, "%s: vectors have %zu dimensions (expected at most that, not %zu)", m->folder,
                        width, wanted);
@@ -251,8 +253,7 @@ const qn_tokenizer *qn_model_tokenizer(const qn_model *model) {
 
 size_t qn_model_width(const qn_model *model) {
     const qn_encoder_config *e = &model->network->config.encoder;
-    return model->dimensions ? model->dimensions
-                             : qn_sbert_width(&model->network->sentence, e->hidden, e->vocabulary);
+    return model->dimensions ? model->dimensions : qn_sbert_width(&model->network->sentence, e->hidden, e->vocabulary);
 }
 
 bool qn_model_multi_vector(const qn_model *model) {
@@ -313,9 +314,12 @@ static json_t *describe_heads(unsigned heads) {
     static const struct {
         unsigned head;
         const char *name;
-    } names[] = {{QN_HEAD_POOLER, "pooler"},       {QN_HEAD_CLASSIFIER, "classifier"},
-                 {QN_HEAD_MASKED_LM, "masked-lm"}, {QN_HEAD_NEXT_SENTENCE, "next-sentence"},
-                 {QN_HEAD_TAGGER, "tagger"},       {QN_HEAD_SPAN, "span"},
+    } names[] = {{QN_HEAD_POOLER, "pooler"},
+                 {QN_HEAD_CLASSIFIER, "classifier"},
+                 {QN_HEAD_MASKED_LM, "masked-lm"},
+                 {QN_HEAD_NEXT_SENTENCE, "next-sentence"},
+                 {QN_HEAD_TAGGER, "tagger"},
+                 {QN_HEAD_SPAN, "span"},
                  {QN_HEAD_DISCRIMINATOR, "discriminator"}};
     json_t *list = json_array();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)

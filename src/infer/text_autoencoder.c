@@ -1,6 +1,6 @@
 // See text_autoencoder.h; qn_reconstruct and qn_decode_vectors.
 #include "infer/text_autoencoder.h"
-#include "infer/beam.h"
+#include "infer/beam_settings.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,8 +16,9 @@ bool qn_model_is_variational(const qn_model *m) {
 
 typedef struct {
     qn_model *model;
-    qn_search search;
+    qn_beam_settings settings;
     int32_t end;
+    size_t given;                  // tokens of a text that are read first and not written
     const qn_sequences *originals; // NULL: there were vectors alone
     size_t first;                  // text of a window
     qn_reconstruction_receiver receive;
@@ -37,34 +38,50 @@ qn_status qn_infer_text_ends(const qn_tokenizer *tokenizer, int32_t *first, int3
     return status;
 }
 
-static qn_status open_search(reconstruction *r, const qn_reconstruction_options *o) {
+// A decoder of vectors reads a text's first token, and writes as long a text as the encoder reads.
+static qn_status search_of_vectors(reconstruction *r, const qn_reconstruction_options *o) {
     qn_model *m = r->model;
-    if (!m->network->config.text_decoder)
-        return qn_fail(QN_ERROR_UNSUPPORTED,
-                       "%s: no decoder of texts was opened (expected an autoencoder's folder, with its decoder)",
-                       m->folder ? m->folder : m->network->config.source);
     size_t beams = o->beam_size ? o->beam_size : 1, most = m->network->config.decoder.max_positions - 1;
     if (beams > 1 << 10) return qn_fail(QN_ERROR_ARGUMENT, "%zu beams (expected at most %d)", beams, 1 << 10);
-    r->search = (qn_search){.beams = beams,
-                            .best = 1,
-                            .max_tokens = o->max_tokens && o->max_tokens < most ? o->max_tokens : most,
-                            .length_penalty = 1,
-                            .first = -1,
-                            .last = -1,
-                            .ends = &r->end,
-                            .end_count = 1};
+    r->given = 1;
+    r->settings.search = (qn_search){.beams = beams,
+                                     .best = 1,
+                                     .max_tokens = o->max_tokens && o->max_tokens < most ? o->max_tokens : most,
+                                     .length_penalty = 1,
+                                     .first = -1,
+                                     .last = -1,
+                                     .ends = &r->end,
+                                     .end_count = 1};
     if (!o->max_tokens && m->encode.max_length && m->encode.max_length < most)
-        r->search.max_tokens = m->encode.max_length;
-    QN_TRY(qn_infer_text_ends(m->tokenizer, &r->search.start, &r->end));
+        r->settings.search.max_tokens = m->encode.max_length;
+    return qn_infer_text_ends(m->tokenizer, &r->settings.search.start, &r->end);
+}
+
+static qn_status open_search(reconstruction *r, const qn_reconstruction_options *o) {
+    qn_model *m = r->model;
+    const char *name = m->folder ? m->folder : m->network->config.source;
+    if (m->network->config.text_decoder) {
+        QN_TRY(search_of_vectors(r, o));
+    } else if (!qn_model_is_translator(m)) {
+        return qn_fail(QN_ERROR_UNSUPPORTED,
+                       "%s: no decoder of texts was opened (expected an autoencoder's folder, with its decoder, or an "
+                       "encoder-decoder's)",
+                       name);
+    } else {
+        qn_translation_options options = qn_translation_defaults();
+        options.beam_size = o->beam_size ? o->beam_size : 1;
+        options.max_tokens = o->max_tokens;
+        QN_TRY(qn_beam_settings_open(m, &options, &r->settings));
+    }
     QN_TRY(qn_infer_pack(m));
     return qn_infer_pack_head(m);
 }
 
-// How much of the original stands in its reconstruction, token by token; the first token is given.
+// How much of the original stands in its reconstruction, token by token.
 static void compare(const reconstruction *r, const qn_hypothesis *h, qn_reconstructed *out) {
     const qn_sequences *s = r->originals;
-    const int32_t *ids = s->ids + qn_sequences_begin(s, h->index) + 1;
-    size_t length = (size_t)qn_sequences_length(s, h->index), count = length ? length - 1 : 0;
+    const int32_t *ids = s->ids + qn_sequences_begin(s, h->index) + r->given;
+    size_t length = (size_t)qn_sequences_length(s, h->index), count = length > r->given ? length - r->given : 0;
     out->original_tokens = count;
     for (size_t i = 0; i < count && i < h->count; i++) out->right += ids[i] == h->ids[i];
     out->exact = out->right == count && h->count == count;
@@ -101,10 +118,16 @@ static qn_status run(reconstruction *r, const qn_text *texts, size_t count) {
             if (status != QN_OK) return qn_fail_prefix(status, "text %zu", next + 1);
             QN_TRY(qn_sequences_append(&m->window, &m->encoding));
         }
-        float *vectors = qn_malloc(m->window.count * width, sizeof *vectors);
-        qn_status status = vectors ? qn_infer_vectors(m, &m->window, NULL, vectors) : QN_ERROR_MEMORY;
-        if (status == QN_OK)
-            status = qn_beam_search(m, &r->search, &(qn_sources){NULL, vectors, m->window.count}, receive, r);
+        qn_sources sources = {.count = m->window.count};
+        qn_status status = QN_OK;
+        float *vectors = NULL;
+        if (!m->network->config.text_decoder) {
+            sources.texts = &m->window;
+        } else {
+            sources.vectors = vectors = qn_malloc(m->window.count * width, sizeof *vectors);
+            status = vectors ? qn_infer_vectors(m, &m->window, NULL, vectors) : QN_ERROR_MEMORY;
+        }
+        if (status == QN_OK) status = qn_beam_search(m, &r->settings.search, &sources, receive, r);
         free(vectors);
         QN_TRY(status);
     }
@@ -117,14 +140,19 @@ qn_status qn_reconstruct(qn_model *model, const qn_text *texts, size_t count, co
     reconstruction r = {.model = model, .receive = receiver, .user = user};
     if (model->dimensions || model->prompt)
         return qn_fail(QN_ERROR_ARGUMENT, "an autoencoder's vectors are whole, and of texts without a prompt");
-    QN_TRY(open_search(&r, options ? options : &defaults));
-    return run(&r, texts, count);
+    qn_status status = open_search(&r, options ? options : &defaults);
+    if (status == QN_OK) status = run(&r, texts, count);
+    qn_beam_settings_free(&r.settings);
+    return status;
 }
 
 qn_status qn_decode_vectors(qn_model *model, const float *vectors, size_t count,
                             const qn_reconstruction_options *options, qn_reconstruction_receiver receiver, void *user) {
     qn_reconstruction_options defaults = qn_reconstruction_defaults();
     reconstruction r = {.model = model, .receive = receiver, .user = user};
+    if (qn_model_is_translator(model))
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: its decoder reads all tokens of a text, not its vector",
+                       model->folder);
     QN_TRY(open_search(&r, options ? options : &defaults));
-    return qn_beam_search(model, &r.search, &(qn_sources){NULL, vectors, count}, receive, &r);
+    return qn_beam_search(model, &r.settings.search, &(qn_sources){NULL, vectors, count}, receive, &r);
 }

@@ -1,6 +1,5 @@
 // Translation: texts to tokens, beam search, tokens to texts.
 #include "infer/beam_settings.h"
-#include "base/file.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,27 +16,6 @@ typedef struct {
 
 qn_translation_options qn_translation_defaults(void) {
     return (qn_translation_options){.rules = -1, .early_stopping = -1};
-}
-
-// What the folder says of the search: in generation_config.json, where it has one, and config.json.
-static qn_status read_settings(translator *t) {
-    const char *folder = t->model->transformer; // NULL: a network in training
-    char *path = folder ? qn_path_join(folder, "generation_config.json") : NULL;
-    json_t *generation = NULL;
-    if (folder && !path) return QN_ERROR_MEMORY;
-    qn_status status = path && qn_is_file(path) ? qn_json_load(path, &generation) : QN_OK;
-    if (status == QN_OK && generation && !json_is_object(generation))
-        status = qn_fail(QN_ERROR_FORMAT, "%s: not a JSON object", path);
-    if (status == QN_OK)
-        status = qn_beam_settings_read(&(qn_beam_source){.config = &t->model->network->config,
-                                                         .tokenizer = t->model->tokenizer,
-                                                         .generation = generation,
-                                                         .path = path,
-                                                         .folder = folder},
-                                       t->options, &t->settings);
-    json_decref(generation);
-    free(path);
-    return status;
 }
 
 static qn_status receive(void *user, const qn_hypothesis *h) {
@@ -97,7 +75,7 @@ qn_status qn_translate(qn_model *m, const qn_text *texts, size_t count, const qn
         return qn_fail(QN_ERROR_UNSUPPORTED, "translation does not split texts (expected to cut them, or an error)");
     qn_status status = qn_infer_pack(m);
     if (status == QN_OK) status = qn_infer_pack_head(m);
-    if (status == QN_OK) status = read_settings(&t);
+    if (status == QN_OK) status = qn_beam_settings_open(m, t.options, &t.settings);
     if (status == QN_OK) status = run(&t, texts, count);
     qn_beam_settings_free(&t.settings);
     return status;

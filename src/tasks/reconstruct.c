@@ -1,5 +1,6 @@
-// What an autoencoder of texts is worth: how well its decoder foresees each text from the text's own vector, and how
-// much of a text comes back when it writes on its own: exactly the same tokens, tokens at their places, and BLEU.
+// What an autoencoder of texts is worth: how well its decoder foresees each text from the text's own vector (or, of an
+// encoder-decoder, from its tokens), and how much of a text comes back when it writes on its own: exactly the same
+// tokens, tokens at their places, and BLEU.
 #include "metrics/translation.h"
 #include "tasks/sides.h"
 #include "tasks/task.h"
@@ -110,12 +111,11 @@ static qn_status reconstruct(const qn_job *j, qn_model *m, judge *g) {
         texts[i] = (qn_text){.text = text, .size = strlen(text)};
     }
     m->overflow = QN_OVERFLOW_TRUNCATE;
-    if (m->lent) m->packed = false;
+    if (m->lent) m->packed = m->head_packed = false;
     qn_status status = qn_reconstruct(m, texts, count, &options, judge_one, g);
     if (m->lent) {
-        qn_encoder_unpack(&m->network->encoder, m->backend);
-        qn_encoder_unpack(&m->network->decoder_stack, m->backend);
-        m->packed = true;
+        qn_infer_unpack(m);
+        m->packed = m->head_packed = true;
     }
     m->overflow = overflow;
     free(texts);
@@ -140,8 +140,9 @@ static qn_status measure(const qn_job *j, qn_model *m, const qn_dataset *d, qn_o
     out->mistakes = qn_calloc(QN_MOST_MISTAKES, sizeof *out->mistakes);
     out->strings = qn_arena_create(1 << 12);
     if (!out->mistakes || !out->strings) return QN_ERROR_MEMORY;
-    if (!m->network->config.text_decoder)
-        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: no decoder of texts was opened (expected an autoencoder's folder)",
+    if (!m->network->config.text_decoder && !qn_model_is_translator(m))
+        return qn_fail(QN_ERROR_UNSUPPORTED,
+                       "%s: no decoder of texts was opened (expected an autoencoder's folder, or an encoder-decoder's)",
                        m->network->config.source);
     if (m->lent) QN_TRY(make_plane(j, m, d, &out->plane)); // of a training, which reports
     QN_TRY(measure_loss(j, m, d, &sums));

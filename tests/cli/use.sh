@@ -231,7 +231,7 @@ expect 1 'row "3" is not in the file (expected 1 to 2)' reconstruct --model "$A"
 expect 2 'two rows' reconstruct --model "$A" --input rows.csv --interpolate 1
 expect 2 'exclude each other' reconstruct --model "$V" --sample 1 --latent
 expect 1 'samples are of a variational' reconstruct --model "$A" --sample 1
-expect 1 'not an autoencoder' reconstruct --model $M
+expect 1 'has no decoder of texts' reconstruct --model $M
 printf '1\t2\t3\t4\t5\t6\t7\n' >input
 expect 0 '"input": \[1, 2, 3' reconstruct --model "$A"
 

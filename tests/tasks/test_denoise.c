@@ -187,6 +187,7 @@ static void variational(void **state) {
     qn_model_close(m);
 }
 
+// An encoder-decoder learns from the same noise and restores texts from their tokens.
 static void encoder_decoder(void **state) {
     (void)state;
     char *json;
@@ -195,6 +196,23 @@ static void encoder_decoder(void **state) {
     assert_true(metric(json, "eval_accuracy") > 0.5);
     free(json);
     assert_false(qn_has_text_decoder(test_path(folder, "bart")));
+    qn_model *m;
+    received a = {0};
+    char data[300];
+    float vector[16] = {0};
+    const qn_text texts[] = {{.text = "x0 x0 x0", .size = 8}, {.text = "x5 x15 x15", .size = 10}};
+    snprintf(data, sizeof data, "%s", test_path(folder, "texts.txt"));
+    assert_ok(qn_model_open(test_path(folder, "bart"), &(qn_model_options){.decoder = true}, &m));
+    assert_ok(qn_reconstruct(m, texts, 2, NULL, receive, &a));
+    assert_int_equal(a.next, 2);
+    assert_true(a.exact >= 1);
+    assert_fails(qn_decode_vectors(m, vector, 1, NULL, receive, &a), QN_ERROR_UNSUPPORTED,
+                 "reads all tokens of a text");
+    assert_ok(qn_evaluate_task(m, "reconstruct", data, NULL, &json));
+    assert_true(metric(json, "exact_match") > 0.3 && metric(json, "token_accuracy") > 0.7 &&
+                metric(json, "count") == 60);
+    free(json);
+    qn_model_close(m);
     t = training("bart.json", "none");
     t.decoder.latent = 4;
     assert_fails(qn_pretrain(&t, NULL), QN_ERROR_ARGUMENT, "reads all tokens of a text");
