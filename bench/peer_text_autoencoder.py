@@ -4,8 +4,9 @@ and steps; prints how both restore held-out texts, measured by Quern, and the se
 usage: peer_text_autoencoder.py --quern QUERN --train-file FILE --validation-file FILE [--config examples/tiny.json --vocab-size 8192 --latent 128]
                    [--steps 200 --batch-size 64 --learning-rate 1e-3] [--threads N] [--only quern|peer] [--output-dir DIR]
 
-Files have a text per line. Noise is drawn as Quern draws it (noise.py), before PyTorch's clock starts, as Quern makes it on a thread of its own. PyTorch's
-batches are padded to their longest text, its attention is scaled_dot_product_attention, its AdamW fused. Dropout is 0."""
+Files have a text per line. --config is a BERT's, which becomes an autoencoder with a vector between, or a BART's. A tenth of the tokens is deleted;
+the noise is drawn as Quern draws it (noise.py), before PyTorch's clock starts, as Quern makes it on a thread of its own. PyTorch's batches are padded
+to their longest text, its attention is scaled_dot_product_attention, its AdamW fused. Dropout is 0."""
 import argparse
 import json
 import os
@@ -22,15 +23,24 @@ LONGEST, DELETION = 160, 0.1
 
 
 def options(o):
-    return ["--objective", "denoise", "--latent", o.latent, "--batch-size", o.batch_size, "--batch-tokens", 0, "--dropout", 0, "--max-seq-length", LONGEST,
+    kind = ["--noise-delete", DELETION] if o.encoder_decoder else ["--latent", o.latent]
+    return ["--objective", "denoise", *kind, "--batch-size", o.batch_size, "--batch-tokens", 0, "--dropout", 0, "--max-seq-length", LONGEST,
             "--threads", o.threads, "--overwrite", "--quiet"]
 
 
 def prepare(o):
-    """The tokenizer of the training texts, and an autoencoder of random weights."""
+    """The tokenizer of the training texts, and an autoencoder of random weights; of a BART with that tokenizer's ids."""
+    with open(o.config) as f:
+        config = json.load(f)
+    config.update(vocab_size=o.vocab_size, pad_token_id=0)
+    if o.encoder_decoder:
+        config.update(bos_token_id=2, eos_token_id=3, decoder_start_token_id=3)
+    named = os.path.join(o.place, "config.json")
+    with open(named, "w") as f:
+        json.dump(config, f)
     words = os.path.join(o.place, "tokenizer")
     run(o, "tokenizer", "train", "--vocab-size", o.vocab_size, "--output-dir", words, o.train_file, capture_output=True)
-    run(o, "pretrain", *options(o), "--model", o.config, "--tokenizer", words, "--learning-rate", 0, "--warmup-ratio", 0, "--max-steps", 1, "--output-dir", o.start,
+    run(o, "pretrain", *options(o), "--model", named, "--tokenizer", words, "--learning-rate", 0, "--warmup-ratio", 0, "--max-steps", 1, "--output-dir", o.start,
         o.train_file, capture_output=True)
     shutil.rmtree(os.path.join(o.start, "checkpoint-1"))
 
@@ -43,33 +53,62 @@ def quern(o):
     return trained[-1]["seconds"], [e["loss"] for e in trained]
 
 
+class Autoencoder:
+    """An encoder, a vector, and a decoder that reads it alone."""
+
+    def __init__(self, o):
+        import torch
+        from safetensors.torch import load_file
+        from transformers import BertLMHeadModel, BertModel
+        zero = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        self.encoder = BertModel.from_pretrained(o.start, add_pooling_layer=False, **zero)
+        self.decoder = BertLMHeadModel.from_pretrained(os.path.join(o.start, "decoder"), **zero)
+        d = self.encoder.config.hidden_size
+        self.linear, self.widen = torch.nn.Linear(d, o.latent), torch.nn.Linear(o.latent, d)
+        self.linear.load_state_dict({n[len("linear."):]: t for n, t in load_file(os.path.join(o.start, "2_Dense", "model.safetensors")).items()})
+        found = load_file(os.path.join(o.start, "decoder", "model.safetensors"))
+        self.widen.load_state_dict({n: found["enc_to_dec_proj." + n] for n in ("weight", "bias")})
+        self.parts = torch.nn.ModuleList([self.encoder, self.decoder, self.linear, self.widen]).train()
+
+    def logits(self, source, mask, target):
+        """Of the tokens behind the first, and which these are."""
+        hidden = self.encoder(source, attention_mask=mask).last_hidden_state
+        vectors = self.linear((hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
+        memory = self.widen(vectors)[:, None]
+        return self.decoder(target[:, :-1], encoder_hidden_states=memory, use_cache=False).logits, target[:, 1:]
+
+    def save(self, o):
+        from safetensors.torch import load_file, save_file
+        for part, path, prefix in ((self.encoder, "", ""), (self.linear, "2_Dense", "linear."), (self.decoder, "decoder", "")):
+            known = load_file(os.path.join(o.start, path, "model.safetensors"))
+            found = {prefix + n: p.detach().contiguous() for n, p in part.state_dict().items()}
+            found.update({"enc_to_dec_proj." + n: p.detach() for n, p in self.widen.state_dict().items()})
+            save_file({n: found[n] for n in known}, os.path.join(o.output, path, "model.safetensors"))
+
+
+class EncoderDecoder:
+    """BART: the decoder reads all tokens of the noisy text."""
+
+    def __init__(self, o):
+        from transformers import BartForConditionalGeneration
+        self.parts = BartForConditionalGeneration.from_pretrained(o.start, dropout=0.0, attention_dropout=0.0, activation_dropout=0.0).train()
+        self.first = self.parts.config.decoder_start_token_id
+
+    def logits(self, source, mask, target):
+        read = target.roll(1, 1)
+        read[:, 0] = self.first
+        return self.parts(input_ids=source, attention_mask=mask, decoder_input_ids=read, use_cache=False).logits, target
+
+    def save(self, o):
+        self.parts.save_pretrained(o.output)
+
+
 def peer(o):
     import torch
-    from safetensors.torch import load_file, save_file
-    from transformers import BertLMHeadModel, BertModel
     torch.set_num_threads(o.threads)
     torch.set_flush_denormal(True)
-
-    class Autoencoder(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            zero = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-            self.encoder = BertModel.from_pretrained(o.start, add_pooling_layer=False, **zero)
-            self.decoder = BertLMHeadModel.from_pretrained(os.path.join(o.start, "decoder"), **zero)
-            d = self.encoder.config.hidden_size
-            self.linear, self.enc_to_dec_proj = torch.nn.Linear(d, o.latent), torch.nn.Linear(o.latent, d)
-            self.load_state_dict(load_file(os.path.join(o.start, "2_Dense", "model.safetensors")), strict=False)
-            self.load_state_dict(load_file(os.path.join(o.start, "decoder", "model.safetensors")), strict=False)
-
-        def forward(self, source, mask, target):
-            hidden = self.encoder(source, attention_mask=mask).last_hidden_state
-            vectors = self.linear((hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
-            memory = self.enc_to_dec_proj(vectors)[:, None]
-            logits = self.decoder(target[:, :-1], encoder_hidden_states=memory, use_cache=False).logits
-            return torch.nn.functional.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten(), ignore_index=0)
-
-    model = Autoencoder().train()
-    texts = token_ids(o, o.train_file)
+    known = EncoderDecoder(o) if o.encoder_decoder else Autoencoder(o)
+    model, texts = known.parts, token_ids(o, o.train_file)
     if max(map(len, texts)) > LONGEST:
         raise SystemExit(f"a training text has {max(map(len, texts))} tokens (expected at most {LONGEST})")
     noise, seen, epoch, inputs = Noise({0, 2, 3, 4}, deletion=DELETION, max_length=LONGEST), set(), 0, []
@@ -93,7 +132,8 @@ def peer(o):
     for step, batch in enumerate(inputs):
         for group in optimizer.param_groups:
             group["lr"] = rate(step, o.steps, o.learning_rate, 0.06)
-        loss = model(*batch)
+        logits, right = known.logits(*batch)
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), right.flatten(), ignore_index=0)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -102,11 +142,7 @@ def peer(o):
     seconds = time.perf_counter() - begin
     shutil.rmtree(o.output, ignore_errors=True)
     shutil.copytree(o.start, o.output)
-    for part, path, prefix in ((model.encoder, "", ""), (model.linear, "2_Dense", "linear."), (model.decoder, "decoder", "")):
-        known = load_file(os.path.join(o.start, path, "model.safetensors"))
-        found = {prefix + n: p.detach().contiguous() for n, p in part.state_dict().items()}
-        found.update({"enc_to_dec_proj." + n: p.detach() for n, p in model.enc_to_dec_proj.state_dict().items()})
-        save_file({n: found[n] for n in known}, os.path.join(o.output, path, "model.safetensors"))
+    known.save(o)
     return seconds, losses
 
 
@@ -133,7 +169,9 @@ def main():
     with tempfile.TemporaryDirectory() as place:
         o.place = o.output_dir or place
         o.start, results = os.path.join(o.place, "start"), {}
-        if not os.path.exists(os.path.join(o.start, "decoder", "model.safetensors")):
+        with open(o.config) as f:
+            o.encoder_decoder = json.load(f)["model_type"] == "bart"
+        if not os.path.exists(os.path.join(o.start, "model.safetensors")):
             prepare(o)
         for name, train in (("quern", quern), ("peer", peer)):
             if o.only not in (None, name):
