@@ -46,6 +46,10 @@ static void soften_integers(char *text, size_t size) {
 }
 
 qn_status qn_json_parse(const char *text, size_t size, const char *source, json_t **out) {
+    return qn_json_parse_line(text, size, source, 1, out);
+}
+
+qn_status qn_json_parse_line(const char *text, size_t size, const char *source, int64_t line, json_t **out) {
     *out = NULL;
     if (size >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) { // a byte order mark
         text += 3;
@@ -65,8 +69,9 @@ qn_status qn_json_parse(const char *text, size_t size, const char *source, json_
     if (*out != NULL) return QN_OK;
     if (json_error_code(&error) == json_error_out_of_memory)
         return qn_fail(QN_ERROR_MEMORY, "%s: out of memory", source);
-    return qn_fail(QN_ERROR_FORMAT, "%s:%d:%d: %s (expected JSON)", source, error.line < 1 ? 1 : error.line,
-                   error.column < 1 ? 1 : error.column, error.text);
+    return qn_fail(QN_ERROR_FORMAT, "%s:%lld:%d: %s (expected JSON)", source,
+                   (long long)line + (error.line < 1 ? 0 : error.line - 1), error.column < 1 ? 1 : error.column,
+                   error.text);
 }
 
 qn_status qn_json_load(const char *path, json_t **out) {

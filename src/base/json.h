@@ -8,6 +8,8 @@
 // model_max_length of 10^30. Strings may hold NUL bytes.
 qn_status qn_json_load(const char *path, json_t **out);
 qn_status qn_json_parse(const char *text, size_t size, const char *source, json_t **out);
+// The same of a text that begins at line `line` of a file.
+qn_status qn_json_parse_line(const char *text, size_t size, const char *source, int64_t line, json_t **out);
 
 // Each reads object[key] into *value. A missing key or null leaves *value as it is (the default) unless `required`. A value of the wrong
 // type or out of range gives QN_ERROR_FORMAT: "FILE: \"key\" is ... (expected ...)", and *value stays as it was. A real without a

@@ -2,6 +2,18 @@
 #include "base/utf8.h"
 #include <string.h>
 
+bool qn_utf8_is_valid(const char *text, size_t size) {
+    for (const char *at = text, *end = text + size; at < end;) {
+        uint64_t eight;
+        while (end - at >= 8 && (memcpy(&eight, at, 8), (eight & 0x8080808080808080u) == 0)) at += 8;
+        if (at == end) break;
+        int32_t code;
+        at += qn_utf8_next(at, (size_t)(end - at), &code);
+        if (code < 0) return false;
+    }
+    return true;
+}
+
 size_t qn_utf8_next(const char *text, size_t size, int32_t *code) {
     const unsigned char *s = (const unsigned char *)text;
     unsigned char first = s[0];

@@ -4,6 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// Whether all of text[0 .. size-1] is UTF-8.
+bool qn_utf8_is_valid(const char *text, size_t size);
+
 // Decodes the first character of text[0 .. size-1], size > 0. Returns the bytes it takes, at least 1. Bytes that are
 // not UTF-8 (overlong, surrogate, above U+10FFFF, truncated, stray) give *code = -1 and the length of the maximal
 // subpart, which is what one U+FFFD stands for in the Unicode standard (section 3.9), in Python's errors="replace" and

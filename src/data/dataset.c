@@ -2,6 +2,7 @@
 #include "data/dataset.h"
 #include "base/buffer.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "data/hash.h"
 #include <math.h>
 #include <stdlib.h>
@@ -55,8 +56,10 @@ typedef struct {
     } while (0)
 
 static qn_status find_label(builder *b, const qn_record *record, qn_span name, int32_t *id) {
-    if (b->options->collect_labels) return qn_labels_add(b->labels, name, id);
-    return qn_labels_lookup(b->labels, name, record->file, record->line, id);
+    if (!b->options->collect_labels) return qn_labels_lookup(b->labels, name, record->file, record->line, id);
+    if (qn_utf8_is_valid(name.data, name.size)) return qn_labels_add(b->labels, name, id);
+    return qn_fail(QN_ERROR_FORMAT, "%s:%lld: the label \"%.*s\" is not UTF-8 (as config.json has to be)", record->file,
+                   (long long)record->line, (int)(name.size < 80 ? name.size : 80), name.data);
 }
 
 static qn_status add_class(builder *b, const qn_record *record, size_t n) {

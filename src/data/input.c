@@ -1,7 +1,9 @@
 // Lines of a file or of standard input: a window of uncompressed bytes that slides over the text, filled by read() or
 // by inflate().
 #include "data/input.h"
+#include "base/clock.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -19,6 +21,7 @@ struct qn_input {
     char *window; // unread text is window[begin .. end-1]
     size_t capacity, begin, end;
     int64_t offset, line; // position of window[begin]; lines read so far
+    int64_t invalid;      // of them not UTF-8
     // gzip only
     unsigned char *raw; // [BLOCK] compressed bytes
     z_stream stream;
@@ -29,12 +32,20 @@ const char *qn_input_name(const qn_input *input) {
     return input->name;
 }
 
+bool qn_input_is_plain(const qn_input *input) {
+    return input->owns_fd && !input->gzip;
+}
+
 int64_t qn_input_line_number(const qn_input *input) {
     return input->line;
 }
 
 int64_t qn_input_offset(const qn_input *input) {
     return input->offset;
+}
+
+int64_t qn_input_invalid_lines(const qn_input *input) {
+    return input->invalid;
 }
 
 void qn_input_close(qn_input *input) {
@@ -278,6 +289,15 @@ qn_status qn_input_line(qn_input *input, qn_span *line, bool *end) {
     input->begin += size + (newline != NULL);
     input->offset += (int64_t)(size + (newline != NULL));
     input->line++;
+    return QN_OK;
+}
+
+qn_status qn_input_text(qn_input *input, qn_span *line, bool *end) {
+    QN_TRY(qn_input_line(input, line, end));
+    if (*end || qn_utf8_is_valid(line->data, line->size)) return QN_OK;
+    if (input->invalid++ == 0)
+        qn_log(QN_LOG_WARNING, "%s:%lld: not UTF-8; such bytes are read as U+FFFD", input->name,
+               (long long)input->line);
     return QN_OK;
 }
 

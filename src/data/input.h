@@ -23,10 +23,17 @@ void qn_input_close(qn_input *input); // NULL is allowed
 // true. A line above QN_LINE_LIMIT, a NUL byte, and truncated or corrupt gzip data are errors.
 qn_status qn_input_line(qn_input *input, qn_span *line, bool *end);
 
+// The same of lines that are not UTF-8 throughout: it counts them, and warns of the first, as their bytes are read as U+FFFD later.
+qn_status qn_input_text(qn_input *input, qn_span *line, bool *end);
+
+// A file as it is: neither compressed nor standard input.
+bool qn_input_is_plain(const qn_input *input);
 const char *qn_input_name(const qn_input *input);    // the path, or "standard input"
 int64_t qn_input_line_number(const qn_input *input); // of the line that was read last, from 1
 int64_t
 qn_input_offset(const qn_input *input); // position of the next line in the uncompressed text, byte order mark included
+
+int64_t qn_input_invalid_lines(const qn_input *input); // that qn_input_text has counted
 
 // How much of the file has been read, 0 to 1; 0 where its size is not known (pipes). Runs ahead by what is buffered.
 double qn_input_progress(const qn_input *input);

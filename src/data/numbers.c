@@ -215,7 +215,7 @@ static qn_status add_line(qn_numbers *n, const table *t, const qn_record *r) {
     char place[512];
     json_t *value = NULL;
     snprintf(place, sizeof place, "%.480s:%lld", r->file, (long long)r->line);
-    QN_TRY(qn_json_parse(r->text.data, r->text.size, place, &value));
+    QN_TRY(qn_json_parse_line(r->text.data, r->text.size, r->file, r->line, &value));
     qn_status status = add_value(n, t, value, place);
     json_decref(value);
     return status;

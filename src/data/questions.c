@@ -33,21 +33,40 @@ static bool looks_like_squad(qn_span first) {
     return false;
 }
 
+// All of SQuAD's file; line by line where it is compressed, or a pipe.
+static qn_status read_document(qn_question_reader *r) {
+    if (qn_input_is_plain(r->input)) return qn_json_load(r->path, &r->document);
+    qn_buffer text = {0};
+    qn_status status;
+    for (bool end = false;;) {
+        qn_span line;
+        status = qn_input_line(r->input, &line, &end);
+        if (status != QN_OK || end) break;
+        qn_buffer_append(&text, line.data, line.size);
+        qn_buffer_char(&text, '\n');
+    }
+    if (status == QN_OK) status = qn_buffer_status(&text);
+    if (status == QN_OK)
+        status = qn_json_parse(text.data ? text.data : "", text.size, qn_input_name(r->input), &r->document);
+    qn_buffer_free(&text);
+    return status;
+}
+
 static qn_status open_reader(qn_question_reader *r, const char *format) {
     bool choose = !format || strcmp(format, "auto") == 0, squad = !choose && strcmp(format, "squad") == 0;
     if (!choose && !squad && strcmp(format, "jsonl") != 0)
         return qn_fail(QN_ERROR_ARGUMENT, "%s: questions are not read as %s (expected squad or jsonl)", r->path,
                        format);
-    if (!squad) QN_TRY(qn_input_open(r->path, &r->input));
+    QN_TRY(qn_input_open(r->path, &r->input));
     if (choose) {
         qn_span first;
         QN_TRY(qn_input_peek(r->input, 4096, &first));
         squad = looks_like_squad(first);
     }
     if (!squad) return QN_OK;
+    QN_TRY(read_document(r));
     qn_input_close(r->input);
     r->input = NULL;
-    QN_TRY(qn_json_load(r->path, &r->document));
     if (json_is_array(json_object_get(r->document, "data"))) return QN_OK;
     return qn_fail(QN_ERROR_FORMAT, "%s: no array \"data\" (expected SQuAD's JSON)", r->path);
 }
@@ -151,6 +170,10 @@ static qn_status take_answers(qn_question_reader *r, const json_t *object, qn_qu
 static qn_status take_question(qn_question_reader *r, const json_t *asked, const json_t *told, qn_question *q) {
     q->place = r->place.data;
     qn_status status = qn_buffer_status(&r->place);
+    if (status == QN_OK && r->input && !json_object_get(asked, "question"))
+        status =
+            qn_fail(QN_ERROR_FORMAT, "no \"question\" (expected {\"question\": ..., \"context\": ...} on each line, or "
+                                     "SQuAD's JSON with an array \"data\")");
     if (status == QN_OK) status = take_text(asked, "question", &q->question);
     if (status == QN_OK) status = take_text(told, "context", &q->context);
     if (status == QN_OK) status = take_answers(r, asked, q);
@@ -195,7 +218,7 @@ static qn_status next_line(qn_question_reader *r, qn_question *q, bool *end) {
     qn_buffer_clear(&r->place);
     qn_buffer_printf(&r->place, "%s:%lld", qn_input_name(r->input), (long long)q->line);
     QN_TRY(qn_buffer_status(&r->place));
-    QN_TRY(qn_json_parse(line.data, line.size, r->place.data, &r->document));
+    QN_TRY(qn_json_parse_line(line.data, line.size, qn_input_name(r->input), q->line, &r->document));
     return take_question(r, r->document, r->document, q);
 }
 

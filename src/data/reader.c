@@ -1,7 +1,5 @@
 // Opening of labelled and raw text files: options, the choice of the format, position.
-#include "base/clock.h"
 #include "base/memory.h"
-#include "base/utf8.h"
 #include "data/reader_private.h"
 #include <stdlib.h>
 #include <string.h>
@@ -213,33 +211,9 @@ bool qn_reader_has_score(const qn_reader *reader) {
 }
 
 int64_t qn_reader_invalid_lines(const qn_reader *reader) {
-    return reader->invalid_lines;
+    return qn_input_invalid_lines(reader->input);
 }
 
 double qn_reader_progress(const qn_reader *reader) {
     return qn_input_progress(reader->input);
-}
-
-static bool is_utf8(qn_span text) {
-    const char *at = text.data, *end = text.data + text.size;
-    while (at < end) {
-        uint64_t eight;
-        while (end - at >= 8 && (memcpy(&eight, at, 8), (eight & 0x8080808080808080u) == 0)) at += 8;
-        if (at == end) break;
-        int32_t code;
-        at += qn_utf8_next(at, (size_t)(end - at), &code);
-        if (code < 0) return false;
-    }
-    return true;
-}
-
-qn_status qn_reader_line(qn_reader *reader, qn_span *line, bool *end) {
-    QN_TRY(qn_input_line(reader->input, line, end));
-    if (*end || is_utf8(*line)) return QN_OK;
-    reader->invalid_lines++;
-    if (!reader->warned)
-        qn_log(QN_LOG_WARNING, "%s:%lld: not UTF-8; such bytes are read as U+FFFD", qn_input_name(reader->input),
-               (long long)qn_input_line_number(reader->input));
-    reader->warned = true;
-    return QN_OK;
 }

@@ -34,7 +34,7 @@ static qn_status quoted(qn_reader *reader, int64_t first_line, qn_span *line) {
         }
         QN_TRY(put(reader, "\n", 1));
         bool end;
-        QN_TRY(qn_reader_line(reader, line, &end));
+        QN_TRY(qn_input_text(reader->input, line, &end));
         if (end || reader->scratch_size > QN_LINE_LIMIT)
             return qn_fail(
                 QN_ERROR_FORMAT, "%s:%lld: a quoted field that begins in this record %s (expected a closing quote)",
@@ -92,7 +92,7 @@ static qn_status next_row(qn_reader *reader, qn_record *record, size_t *count, b
     qn_span line;
     do {
         record->offset = qn_input_offset(reader->input);
-        QN_TRY(qn_reader_line(reader, &line, end));
+        QN_TRY(qn_input_text(reader->input, &line, end));
         if (*end) return QN_OK;
     } while (without_return(line).size == 0);
     record->line = qn_input_line_number(reader->input);

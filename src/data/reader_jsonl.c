@@ -404,7 +404,7 @@ static qn_status next_object(qn_reader *reader, qn_record *record, size_t *count
     qn_span line;
     do {
         record->offset = qn_input_offset(reader->input);
-        QN_TRY(qn_reader_line(reader, &line, end));
+        QN_TRY(qn_input_text(reader->input, &line, end));
         if (*end) return QN_OK;
     } while (qn_span_trim(line).size == 0);
     record->line = qn_input_line_number(reader->input);

@@ -39,7 +39,7 @@ static qn_status next(qn_reader *reader, qn_record *record, bool *end) {
     bool fasttext = reader->format == QN_FORMAT_FASTTEXT;
     for (;;) {
         record->offset = qn_input_offset(reader->input);
-        QN_TRY(qn_reader_line(reader, &record->text, end));
+        QN_TRY(qn_input_text(reader->input, &record->text, end));
         if (*end) return QN_OK;
         if (record->text.size > 0 && record->text.data[record->text.size - 1] == '\r') record->text.size--;
         bool blank = qn_span_trim(record->text).size == 0;

@@ -33,8 +33,6 @@ struct qn_reader {
     const struct qn_reader_methods *methods;
     int64_t index;        // records read so far
     bool starts_document; // the next line of plain text does
-    int64_t invalid_lines;
-    bool warned;
     // Columns: a cell number for TSV and CSV, -1 for none; key names for JSON lines, NULL for none.
     ptrdiff_t column[QN_ROLES];
     char *key[QN_ROLES];
@@ -70,9 +68,6 @@ typedef struct qn_reader_methods {
 } qn_reader_methods;
 
 extern const qn_reader_methods qn_reader_delimited, qn_reader_jsonl, qn_reader_lines;
-
-// qn_input_line, which also counts lines that are not UTF-8.
-qn_status qn_reader_line(qn_reader *reader, qn_span *line, bool *end);
 
 // Finds the columns that `options` or the known names ask for among `names`. column[role] is -1 where there is none.
 // False, without an error message, if there is no text.

@@ -1,5 +1,6 @@
 // Tagged texts: opening, CoNLL's columns, and what both formats share.
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "data/reader.h"
 #include "data/tagged_private.h"
 #include <stdlib.h>
@@ -85,6 +86,9 @@ qn_status qn_tagged_add_word(qn_tagged_reader *r, const char *word, size_t size)
 qn_status qn_tagged_add_tag(qn_tagged_reader *r, const char *prefix, const char *tag, size_t size) {
     if (size == 0) return qn_fail(QN_ERROR_FORMAT, "an empty tag (expected O, B-NAME, I-NAME or the like)");
     if (memchr(tag, 0, size)) return qn_fail(QN_ERROR_FORMAT, "a tag with a NUL character");
+    if (!qn_utf8_is_valid(tag, size))
+        return qn_fail(QN_ERROR_FORMAT, "the tag \"%.*s\" is not UTF-8 (as config.json has to be)",
+                       (int)(size < 80 ? size : 80), tag);
     qn_buffer_text(&r->tags, prefix);
     qn_buffer_append(&r->tags, tag, size);
     qn_buffer_char(&r->tags, '\0');
@@ -162,7 +166,8 @@ static qn_status add_line(qn_tagged_reader *r, qn_span line) {
     find_cell(line, r->word_column < 0 ? 0 : r->word_column, &word);
     if (r->columns == 0) r->columns = count;
     if (count != r->columns)
-        return qn_fail(QN_ERROR_FORMAT, "%zu columns (expected %zu as in the lines before)", count, r->columns);
+        return qn_fail(QN_ERROR_FORMAT, "%zu column%s (expected %zu as in the lines before)", count,
+                       count == 1 ? "" : "s", r->columns);
     if (count < 2)
         return qn_fail(QN_ERROR_FORMAT, "one column (expected a word and its tag, separated by white space)");
     if (r->tag_column >= (long)count || r->word_column >= (long)count)
@@ -177,7 +182,7 @@ static qn_status add_line(qn_tagged_reader *r, qn_span line) {
 static qn_status next_sentence(qn_tagged_reader *r, qn_tagged *out, bool *end) {
     for (;;) {
         qn_span line;
-        QN_TRY(qn_input_line(r->input, &line, end));
+        QN_TRY(qn_input_text(r->input, &line, end));
         if (*end) break;
         while (line.size > 0 && (line.data[line.size - 1] == '\r' || line.data[line.size - 1] == ' ')) line.size--;
         bool document = line.size >= 10 && memcmp(line.data, "-DOCSTART-", 10) == 0;

@@ -151,7 +151,7 @@ qn_status qn_tagged_json(qn_tagged_reader *r, qn_span line, int64_t number) {
     qn_buffer place = {0};
     qn_buffer_printf(&place, "%s:%lld", qn_input_name(r->input), (long long)number);
     qn_status status = qn_buffer_status(&place);
-    if (status == QN_OK) status = qn_json_parse(line.data, line.size, place.data, &object);
+    if (status == QN_OK) status = qn_json_parse_line(line.data, line.size, qn_input_name(r->input), number, &object);
     if (status == QN_OK) {
         status = read_object(r, object);
         if (status != QN_OK && status != QN_ERROR_MEMORY) qn_fail_prefix(status, "%s", place.data);

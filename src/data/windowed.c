@@ -53,7 +53,9 @@ qn_status qn_window_builder_add(qn_window_builder *b, size_t window) {
 static qn_status finish_labels(qn_window_builder *b) {
     qn_dataset *out = b->out;
     out->labels = b->labels ? b->labels->count : 0;
-    if (!b->labels || !b->options->collect_labels || out->labels == 0) return QN_OK;
+    if (!b->labels || !b->options->collect_labels) return QN_OK;
+    if (out->labels == 0)
+        return qn_fail(QN_ERROR_FORMAT, "%s: no word has a tag (expected at least one)", out->names[0]);
     int32_t *renumber = qn_malloc(out->labels, sizeof *renumber);
     qn_status status = renumber ? qn_labels_sort(b->labels, renumber) : QN_ERROR_MEMORY;
     for (size_t t = 0; status == QN_OK && t < out->sequences.tokens; t++)

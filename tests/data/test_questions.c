@@ -70,6 +70,8 @@ static void errors_name_their_place(void **state) {
          "{\"data\": [{\"paragraphs\": [{\"context\": \"c\", \"qas\": [{\"question\": \"q\", \"answers\": [{\"text\": "
          "\"x\", \"answer_start\": 0}]}]}]}]}",
          "5.json: data[0].paragraphs[0].qas[0]: the answer \"x\""},
+        {"6.jsonl", "{\"version\": \"1\"}\n", "6.jsonl:1: no \"question\" (expected"},
+        {"7.jsonl", "{\"question\": \"q\", \"context\": \"c\"}\n{\"question\"\n", "7.jsonl:2:11: "},
         {"6.json", "{\n\"datum\": []}", "6.json: no array \"data\""},
         {"7.json", "{\"data\": [{}]}", "7.json: data[0]: no array \"paragraphs\""},
         {"8.json", "{\"data\": [{\"paragraphs\": [{}]}]}", "8.json: data[0].paragraphs[0]: no array \"qas\""},

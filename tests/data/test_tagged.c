@@ -50,6 +50,7 @@ static void conll_is_read(void **state) {
                  "EU/NNP #/SYM ");
     assert_reads(put("c.conll", "New York\tx\tB-LOC\nis\ty\tO\n"), NULL, "New York/B-LOC is/O ");
     assert_reads(put("d.conll", "\n\n"), NULL, "");
+    assert_reads(put("e.conll", "caf\xe9 O\n"), NULL, "caf\xe9/O "); // with a warning; the tokenizer replaces it
 }
 
 // IOB1's first I- becomes a B-; BIO and BIOES stay as they are.
@@ -99,11 +100,12 @@ static void errors_name_file_and_line(void **state) {
     static const struct {
         const char *name, *text, *error;
     } bad[] = {
-        {"1.conll", "a O\nb\n", "1.conll:2: 1 columns (expected 2"},
+        {"1.conll", "a O\nb\n", "1.conll:2: 1 column (expected 2"},
         {"2.conll", "word\n", "2.conll:1: one column"},
         {"3.conll", "a\tO\nb\t\n", "3.conll:2: an empty tag"},
         {"4.conll", "a O\n\nb O x\n", "4.conll:3: 3 columns (expected 2"},
         {"5.conll", "a\tO\n\tO\n", "5.conll:2: an empty word"},
+        {"6.conll", "a O\nb B-\xff\n", "6.conll:2: the tag \"B-"},
         {"1.jsonl", "{\"tokens\": [\"a\"], \"tags\": [\"O\"]}\n{\"tokens\": [\"a\", \"b\"], \"tags\": [\"O\"]}\n",
          "1.jsonl:2: 2 of \"tokens\" and 1 of \"tags\""},
         {"2.jsonl", "{\"tokens\": [\"a\"], \"tags\": [3]}\n", "2.jsonl:1: \"tags\"[0] is no string"},
@@ -121,7 +123,7 @@ static void errors_name_file_and_line(void **state) {
         {"8.jsonl", "{\"text\": \"ab\", \"spans\": [{\"start\": 0, \"end\": 1}]}\n", "8.jsonl:1: span 0 (expected"},
         {"9.jsonl", "{\"texts\": \"ab\"}\n", "9.jsonl:1: neither"},
         {"10.jsonl", "[1]\n", "10.jsonl:1: no JSON object"},
-        {"11.jsonl", "{\"tokens\": [\"a\"\n", "11.jsonl:1:"},
+        {"11.jsonl", "\n{\"tokens\": [\"a\"\n", "11.jsonl:2:15: "},
         {"12.jsonl", "{\"tokens\": [\"a\"], \"tags\": [\"O\\u0000\"]}\n", "12.jsonl:1: \"tags\"[0]: a tag with a NUL"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
