@@ -51,7 +51,15 @@ static qn_status choose_alphabet(trainer *t) {
     for (uint32_t code = 0; code < CODES; code++)
         if (letters[code].frequency > 0) letters[count++] = letters[code];
     qsort(letters, count, sizeof *letters, by_frequency);
-    for (size_t i = 0; i < count && i < room; i++) t->ids[letters[i].code] = 0;
+    uint64_t all = 0, left = 0;
+    for (size_t i = 0; i < count; i++) {
+        all += letters[i].frequency;
+        if (i < room)
+            t->ids[letters[i].code] = 0;
+        else
+            left += letters[i].frequency;
+    }
+    qn_learning_warn(count < room ? count : room, count, left, all);
     free(letters);
     return QN_OK;
 }

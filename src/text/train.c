@@ -1,6 +1,7 @@
 // Learning of a vocabulary of any kind: words are counted behind the kind's normaliser and pre-tokenizer, tokens are
 // found for them, and all is written as a tokenizer.json, which is then read like any other.
 #include "text/train.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "text/pipeline.h"
@@ -28,6 +29,15 @@ qn_tokenizer_options qn_tokenizer_defaults(qn_tokenizer_kind kind) {
                                     .max_length = 512};
     for (size_t i = 0; i < QN_TOKEN_COUNT && bert; i++) options.special[i] = qn_special_names[i];
     return options;
+}
+
+void qn_learning_warn(size_t kept, size_t letters, uint64_t left, uint64_t all) {
+    if (left > all / 1000)
+        qn_log(QN_LOG_WARNING,
+               "the alphabet has %zu of the text's %zu characters (--limit-alphabet, --vocab-size), which leaves out "
+               "%.2g %% of "
+               "the text",
+               kept, letters, 100 * (double)left / (double)all);
 }
 
 bool qn_learning_report(const qn_tokenizer_options *options, const char *stage, size_t done, size_t total) {

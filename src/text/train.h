@@ -15,6 +15,9 @@ typedef struct {
 
 // False: the caller of the library wants it to end.
 bool qn_learning_report(const qn_tokenizer_options *options, const char *stage, size_t done, size_t total);
+// Warns where an alphabet of `kept` of `letters` characters leaves out more than a thousandth of the text: `left` of
+// `all` characters.
+void qn_learning_warn(size_t kept, size_t letters, uint64_t left, uint64_t all);
 // The id of the token `head` + `tail`, new or known.
 qn_status qn_learning_token(qn_learning *learning, const char *head, size_t head_size, const char *tail,
                             size_t tail_size, int32_t *id);

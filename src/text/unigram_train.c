@@ -89,6 +89,12 @@ static qn_status add_letters(trainer *t, uint64_t *frequencies, uint32_t *places
     qsort(t->pieces, t->count, sizeof *t->pieces, by_frequency);
     size_t room = o->vocab_size - t->learning->tokens.count;
     if (o->limit_alphabet > 0 && o->limit_alphabet < room) room = o->limit_alphabet;
+    uint64_t all = 0, left = 0;
+    for (size_t i = 0; i < t->count; i++) {
+        all += t->pieces[i].frequency;
+        if (i >= room) left += t->pieces[i].frequency;
+    }
+    qn_learning_warn(t->count < room ? t->count : room, t->count, left, all);
     if (t->count > room) t->count = room;
     for (size_t i = 0; i < t->count; i++) {
         qn_form_next(words->bytes + t->pieces[i].start, &code);

@@ -118,6 +118,12 @@ static qn_status choose_alphabet(trainer *t, size_t room) {
         if (tokens > room) break;
         t->initial[letters[kept].code] = 0;
     }
+    uint64_t all = 0, left = 0;
+    for (size_t i = 0; i < count; i++) {
+        all += letters[i].frequency;
+        if (i >= kept) left += letters[i].frequency;
+    }
+    qn_learning_warn(kept, count, left, all);
     free(letters);
     return QN_OK;
 }
