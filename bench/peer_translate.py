@@ -89,11 +89,9 @@ def padded(rows, fill):
 
 
 def parameter_groups(model, decay):
-    """As Quern: biases and norms do not decay."""
-    plain = [p for n, p in model.named_parameters() if n.endswith("bias") or "norm" in n]
-    known = {id(p) for p in plain}
-    return [{"params": [p for p in model.parameters() if id(p) not in known and p.requires_grad], "weight_decay": decay},
-            {"params": [p for p in plain if p.requires_grad], "weight_decay": 0.0}]
+    """As Quern: biases and norms, which are vectors, do not decay."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [{"params": [p for p in trained if p.dim() > 1], "weight_decay": decay}, {"params": [p for p in trained if p.dim() == 1], "weight_decay": 0.0}]
 
 
 def main():
