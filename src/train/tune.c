@@ -44,6 +44,7 @@ typedef struct {
     int64_t rungs;
     double fixed, per_epoch; // seconds of a trial
     double before, began;    // seconds of earlier runs of the search; when this one began
+    double lost;             // of them in the trial that is next, which an earlier run has begun
     bool ended;              // no time or number of trials is left
     qn_runlog *log;
     char metric[64];
@@ -55,10 +56,6 @@ static double elapsed(const search *s) {
 
 static bool asked_to_stop(const search *s) {
     return s->o->training.stop && s->o->training.stop(s->o->training.user);
-}
-
-static bool out_of_time(const search *s) {
-    return elapsed(s) >= 60 * s->o->minutes;
 }
 
 // Three digits, so that what is written to trials.jsonl is what was used.
@@ -139,8 +136,7 @@ static void list_depths(search *s) {
 // --- One trial
 
 static bool stop_trial(void *user) {
-    const search *s = user;
-    return asked_to_stop(s) || out_of_time(s);
+    return asked_to_stop(user);
 }
 
 static void step_of_trial(void *user, const qn_training_step *step) {
@@ -223,7 +219,7 @@ static qn_status log_trial(search *s, const qn_trial *t) {
     return qn_runlog_sync(s->log);
 }
 
-// Trains and measures; s->ended where the time was over before it was done.
+// Trains for at most so many minutes, and measures.
 static qn_status train_trial(search *s, qn_trial *t, double most_minutes, qn_run_result *result) {
     char *folder = trial_folder(s);
     if (!folder) return QN_ERROR_MEMORY;
@@ -232,14 +228,13 @@ static qn_status train_trial(search *s, qn_trial *t, double most_minutes, qn_run
     t->seconds = qn_seconds() - start;
     t->value = NAN;
     if (status == QN_INTERRUPTED) {
-        s->ended = !asked_to_stop(s);
-        status = s->ended ? qn_remove_tree(folder) : say_interrupted(s, t->seconds);
+        status = say_interrupted(s, t->seconds);
     } else if (status == QN_OK || status == QN_ERROR_DIVERGED) {
         if (status == QN_OK) {
             snprintf(s->metric, sizeof s->metric, "%s", result->metric);
             t->value = result->value;
             t->lower_is_better = result->lower_is_better;
-            if (most_minutes > 0) t->epochs = rounded(result->passes);
+            if (result->passes < 0.99 * t->epochs) t->epochs = rounded(result->passes);
         }
         status = keep_or_remove(s, folder, is_better(s, t));
         if (status == QN_OK) status = log_trial(s, t);
@@ -248,9 +243,11 @@ static qn_status train_trial(search *s, qn_trial *t, double most_minutes, qn_run
     return status;
 }
 
-static bool same_settings(const qn_trial *a, const qn_trial *b) {
-    return fabs(a->learning_rate - b->learning_rate) <= 1e-6 * b->learning_rate && a->batch_size == b->batch_size &&
-           a->freeze_layers == b->freeze_layers && (a->epochs == 0 || fabs(a->epochs - b->epochs) <= 1e-6 * b->epochs);
+// Whether a trial that was made is the planned one, which the time may have cut short.
+static bool same_settings(const qn_trial *planned, const qn_trial *made) {
+    return fabs(planned->learning_rate - made->learning_rate) <= 1e-6 * made->learning_rate &&
+           planned->batch_size == made->batch_size && planned->freeze_layers == made->freeze_layers &&
+           made->epochs <= planned->epochs * (1 + 1e-6);
 }
 
 static qn_status write_report(const search *s) {
@@ -260,21 +257,22 @@ static qn_status write_report(const search *s) {
     return status;
 }
 
-// Puts a trial behind the others. most_minutes above 0: of the first one, which may be cut short.
-static qn_status try(search *s, qn_trial settings, const char *stage, double most_minutes) {
+// Puts a trial behind the others. The first one, which says how fast the machine is, takes its share of the time; the
+// others are as long as planned or as the time allows, if that is half of it.
+static qn_status try(search *s, qn_trial settings, const char *stage) {
     qn_trial t = settings;
     qn_run_result result = {0};
-    s->ended = s->ended || (s->o->most_trials && s->count >= s->o->most_trials);
-    bool known = s->count < s->earlier_count;
-    double needed = s->fixed + t.epochs * s->per_epoch;
-    if (!known && elapsed(s) + (most_minutes > 0 ? 0 : needed) > 60 * s->o->minutes) s->ended = true;
+    bool known = s->count < s->earlier_count, first = s->count == 0;
+    double left = 60 * s->o->minutes - elapsed(s), training = left - s->fixed + s->lost;
+    if (!known && (left < 0 || (!first && training < t.epochs * s->per_epoch / 2))) s->ended = true;
+    if (s->o->most_trials && s->count >= s->o->most_trials) s->ended = true;
     if (s->ended) return QN_OK;
     if (!known && asked_to_stop(s)) return say_interrupted(s, 0);
     QN_TRY(qn_grow((void **)&s->trials, &s->capacity, s->count + 1, sizeof *s->trials));
     t.number = (int64_t)s->count + 1;
     if (known) {
         const qn_trial *earlier = &s->earlier[s->count];
-        if (most_minutes <= 0 && !same_settings(&t, earlier))
+        if (!same_settings(&t, earlier))
             return qn_fail(QN_ERROR_FORMAT, "%s/trials.jsonl: trial %zu is another one than this search would make",
                            s->o->training.output, s->count + 1);
         t.epochs = earlier->epochs;
@@ -282,9 +280,9 @@ static qn_status try(search *s, qn_trial settings, const char *stage, double mos
         t.lower_is_better = earlier->lower_is_better;
         t.seconds = earlier->seconds;
     } else {
-        QN_TRY(train_trial(s, &t, most_minutes, &result));
-        if (s->ended) return QN_OK;
-        if (most_minutes > 0 && t.epochs > 0) {
+        QN_TRY(train_trial(s, &t, first ? s->o->minutes * PROBE_SHARE : fmax(1, training) / 60, &result));
+        s->lost = 0;
+        if (first && t.epochs > 0) {
             s->per_epoch = fmax(0, result.steps) / t.epochs;
             s->fixed = fmax(0, t.seconds - result.steps);
         }
@@ -348,7 +346,7 @@ static qn_status halve(search *s) {
     for (; count >= 1 && !s->ended; count /= THIRD, epochs *= THIRD) {
         for (size_t i = 0; i < count && !s->ended; i++) {
             candidates[i].epochs = rounded(epochs);
-            QN_TRY(try(s, candidates[i], "halving", 0));
+            QN_TRY(try(s, candidates[i], "halving"));
         }
         if (!s->ended) keep_third(s, candidates, count);
     }
@@ -359,7 +357,7 @@ static qn_status search_near(search *s) {
     double step = FIRST_STEP;
     while (!s->ended && s->best != SIZE_MAX) {
         size_t best = s->best;
-        QN_TRY(try(s, draw_near(s, &s->trials[best], step), "near the best", 0));
+        QN_TRY(try(s, draw_near(s, &s->trials[best], step), "near the best"));
         if (s->best == best) step = fmax(LAST_STEP, 0.85 * step);
     }
     return QN_OK;
@@ -368,7 +366,7 @@ static qn_status search_near(search *s) {
 static qn_status run_search(search *s) {
     qn_trial first = first_settings(s);
     first.epochs = s->o->training.epochs;
-    QN_TRY(try(s, first, "first", s->o->minutes * PROBE_SHARE));
+    QN_TRY(try(s, first, "first"));
     if (s->count == 0)
         return qn_fail(QN_ERROR_ARGUMENT, "%g minutes are over before the first trial is (expected more)",
                        s->o->minutes);
@@ -438,7 +436,7 @@ static double cell(const qn_history *h, const char *key, size_t row) {
 static qn_status take_row(search *s, const qn_history *h, size_t row) {
     double rate = cell(h, "learning_rate", row), planned = cell(h, "longest_epochs", row);
     double lost = cell(h, "lost_seconds", row);
-    if (!isnan(lost)) s->before += lost;
+    if (!isnan(lost)) s->before += lost, s->lost += lost;
     if (planned > 0) {
         s->longest = planned;
         s->rungs = (int64_t)between(1, MOST_RUNGS, cell(h, "rungs", row));
@@ -456,6 +454,7 @@ static qn_status take_row(search *s, const qn_history *h, size_t row) {
                    .lower_is_better = cell(h, "lower_is_better", row) == 1,
                    .seconds = fmax(0, cell(h, "seconds", row))};
     s->before += s->earlier[s->earlier_count - 1].seconds;
+    s->lost = 0;
     if (h->text[row]) snprintf(s->metric, sizeof s->metric, "%s", h->text[row]);
     return QN_OK;
 }

@@ -148,13 +148,23 @@ static void bad_searches_are_errors(void **state) {
     t = tuning("none", &s);
     t.training.max_steps = 3;
     assert_fails(qn_tune(&t, NULL), QN_ERROR_ARGUMENT, "the length of trainings is searched");
-    t = tuning("none", &s);
+}
+
+// A trial that the end of the time cuts short is measured, and kept.
+static void the_shortest_search_has_a_model(void **state) {
+    (void)state;
+    seen s;
+    qn_tuning t = tuning("short", &s);
     t.minutes = 1e-5;
-    assert_fails(qn_tune(&t, NULL), QN_ERROR_ARGUMENT, "minutes are over before the first trial is");
+    assert_ok(qn_tune(&t, NULL));
+    assert_int_equal(s.count, 1);
+    assert_true(s.trials[0].epochs > 0 && s.trials[0].epochs < t.training.epochs);
+    assert_true(qn_is_folder(path("short/best")));
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(the_best_is_kept), cmocka_unit_test(a_stopped_search_goes_on),
-                                       cmocka_unit_test(bad_searches_are_errors)};
+                                       cmocka_unit_test(bad_searches_are_errors),
+                                       cmocka_unit_test(the_shortest_search_has_a_model)};
     return cmocka_run_group_tests(tests, setup, NULL);
 }
