@@ -83,7 +83,7 @@ def compare(place, base, tied, pooling):
     left = sorted(info["missing_keys"]) + sorted(info["unexpected_keys"])
     check(f"{what}: transformers opens the checkpoint's decoder", not left and decoder.config.add_cross_attention, left)
     own = dict(loss.decoder.named_parameters())
-    worst = max(float((p - own[n]).abs().max()) for n, p in decoder.named_parameters())
+    worst = max(float((p - own[n]).detach().abs().max()) for n, p in decoder.named_parameters())
     check(f"{what}: its weights after {STEPS} steps", worst <= 1e-4, f"largest difference {worst:.2e}")
 
 
