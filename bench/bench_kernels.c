@@ -225,8 +225,8 @@ static work run_dequantize(const qn_kernels *k) {
 static work run_gemm_groups(const qn_kernels *k) { // of four bits
     size_t groups = WIDTH / QN_GROUP, rows = n / WIDTH;
     memset(x, 1, rows * qn_group_row(groups));
-    k->gemm_groups(&(qn_group_gemm){rows, WIDTH, groups, (const int8_t *)x, (const uint8_t *)panels, true, y, WIDTH});
-    return (work){(double)(rows * WIDTH), (double)(WIDTH / QN_GROUP_PANEL * qn_group_panel(groups, true)),
+    k->gemm_groups(&(qn_group_gemm){rows, WIDTH, groups, (const int8_t *)x, (const uint8_t *)panels, QN_DTYPE_Q4, y, WIDTH});
+    return (work){(double)(rows * WIDTH), (double)(WIDTH / QN_GROUP_PANEL * qn_group_panel(groups, QN_DTYPE_Q4)),
                   2.0 * (double)rows * WIDTH * WIDTH};
 }
 static work run_quantize_groups(const qn_kernels *k) {

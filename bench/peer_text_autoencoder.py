@@ -2,7 +2,7 @@
 and steps; prints how both restore held-out texts, measured by Quern, and the seconds of the training loops.
 
 usage: peer_text_autoencoder.py --quern QUERN --train-file FILE --validation-file FILE [--config examples/tiny.json --vocab-size 8192 --latent 128]
-                   [--steps 200 --batch-size 64 --learning-rate 1e-3] [--threads N] [--only quern|peer] [--output-dir DIR]
+                   [--steps 200 --batch-size 64 --learning-rate 1e-3 --warmup-ratio 0.06] [--threads N] [--only quern|peer] [--output-dir DIR]
 
 Files have a text per line. --config is a BERT's, which becomes an autoencoder with a vector between, or a BART's. A tenth of the tokens is deleted;
 the noise is drawn as Quern draws it (noise.py), before PyTorch's clock starts, as Quern makes it on a thread of its own. PyTorch's batches are padded
@@ -46,7 +46,7 @@ def prepare(o):
 
 
 def quern(o):
-    run(o, "pretrain", *options(o), "--model", o.start, "--learning-rate", o.learning_rate, "--max-steps", o.steps, "--logging-steps", 1, "--save-steps",
+    run(o, "pretrain", *options(o), "--model", o.start, "--learning-rate", o.learning_rate, "--warmup-ratio", o.warmup_ratio, "--max-steps", o.steps, "--logging-steps", 1, "--save-steps",
         o.steps, "--output-dir", o.output, o.train_file, capture_output=True)
     with open(os.path.join(o.output, "log.jsonl")) as f:
         trained = [e for e in map(json.loads, f) if e["event"] == "train"]
@@ -131,7 +131,7 @@ def peer(o):
     losses, begin = [], time.perf_counter()
     for step, batch in enumerate(inputs):
         for group in optimizer.param_groups:
-            group["lr"] = rate(step, o.steps, o.learning_rate, 0.06)
+            group["lr"] = rate(step, o.steps, o.learning_rate, o.warmup_ratio)
         logits, right = known.logits(*batch)
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), right.flatten(), ignore_index=0)
         loss.backward()
@@ -162,6 +162,7 @@ def main():
     a.add_argument("--steps", type=int, default=200)
     a.add_argument("--batch-size", type=int, default=64)
     a.add_argument("--learning-rate", type=float, default=1e-3)
+    a.add_argument("--warmup-ratio", type=float, default=0.06)
     a.add_argument("--threads", type=int, default=os.cpu_count())
     a.add_argument("--only", choices=["quern", "peer"])
     a.add_argument("--output-dir", help="keep the models there; a start that is there is used again")

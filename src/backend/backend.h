@@ -29,10 +29,20 @@ typedef struct {
     const void *packed;
 } qn_weight;
 
-// The dtype of what products read; their sums and all else are float32 (int32 for int8). In q8 and q4 each group of 32
-// inputs of a weight has a scale of its own, which suits products of few rows, where reading the weight is the time.
-typedef enum { QN_DTYPE_F32, QN_DTYPE_BF16, QN_DTYPE_INT8, QN_DTYPE_Q8, QN_DTYPE_Q4 } qn_compute;
-const char *qn_compute_name(qn_compute compute);               // "f32", "bf16", "int8", "q8", "q4"
+// The dtype of what products read; their sums and all else are float32 (int32 for int8). In the last four each group of
+// 32 inputs of a weight has a scale of its own, which suits products of few rows, where reading the weight is the time:
+//   q8: w ~ scale q, q in -127 .. 127;  q4: w ~ scale q + minimum, q in 0 .. 15; scales and minima are float16.
+//   k8: w = scale q + minimum, with a scale for each 16 inputs;  k4: as q4; both are float32. What files have so.
+typedef enum {
+    QN_DTYPE_F32,
+    QN_DTYPE_BF16,
+    QN_DTYPE_INT8,
+    QN_DTYPE_Q8,
+    QN_DTYPE_Q4,
+    QN_DTYPE_K8,
+    QN_DTYPE_K4
+} qn_compute;
+const char *qn_compute_name(qn_compute compute);               // "f32", "bf16", "int8", "q8", "q4"; "k8", "k4"
 qn_status qn_compute_parse(const char *name, qn_compute *out); // NULL: float32
 
 // Products in int8 leave out of the bytes a few channels of x and multiply them in float32: outlier channels (Dettmers
@@ -73,12 +83,20 @@ static inline float qn_int8_scale(float top) {
 enum { QN_GROUP = 32 };
 void qn_groups_quantize(size_t in, const float *row, bool four, int8_t *q, float *scale, float *minimum);
 
-// A weight that comes in groups. `read` may be called from any thread; q [in filled up to whole groups] is zero before.
+// A weight that comes in groups. `read` may be called from any thread; q [in filled up to whole groups] is zero before;
+// scale [groups], of k8 [2 groups]; minimum [groups], which q8 has none of.
 typedef struct qn_grouped_weight {
     void (*read)(void *user, size_t row, int8_t *q, float *scale, float *minimum);
     void *user;
-    qn_compute compute; // q8 or q4
+    qn_compute compute;
 } qn_grouped_weight;
+static inline bool qn_in_groups(qn_compute compute) {
+    return compute >= QN_DTYPE_Q8;
+}
+// Inputs that share a scale.
+static inline size_t qn_scale_width(qn_compute compute) {
+    return compute == QN_DTYPE_K8 ? QN_GROUP / 2 : QN_GROUP;
+}
 
 // What to pack: a weight [out, in], for int8 with its exact channels or already quantized, for q8 and q4 perhaps
 // already in groups.

@@ -2,7 +2,9 @@
 #include "backend/backend.h"
 #include <string.h>
 
-static const char *const names[] = {[QN_DTYPE_F32] = "f32", [QN_DTYPE_BF16] = "bf16", [QN_DTYPE_INT8] = "int8", [QN_DTYPE_Q8] = "q8", [QN_DTYPE_Q4] = "q4"};
+static const char *const names[] = {[QN_DTYPE_F32] = "f32", [QN_DTYPE_BF16] = "bf16", [QN_DTYPE_INT8] = "int8",
+                                    [QN_DTYPE_Q8] = "q8",   [QN_DTYPE_Q4] = "q4",     [QN_DTYPE_K8] = "k8",
+                                    [QN_DTYPE_K4] = "k4"};
 
 const char *qn_compute_name(qn_compute compute) {
     return names[compute];
@@ -11,7 +13,7 @@ const char *qn_compute_name(qn_compute compute) {
 qn_status qn_compute_parse(const char *name, qn_compute *out) {
     *out = QN_DTYPE_F32;
     if (!name || !*name) return QN_OK;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    for (int i = 0; i <= QN_DTYPE_Q4; i++) // no weight of other files becomes one of the others
         if (strcmp(names[i], name) == 0) {
             *out = (qn_compute)i;
             return QN_OK;

@@ -1,6 +1,7 @@
 // GGUF files, versions 2 and 3 (the format of ggml and llama.cpp): typed metadata, then tensors, whose values may be
 // quantized in blocks. Reading maps the file and checks every size, offset and string before it hands anything out.
 #pragma once
+#include "backend/backend.h"
 #include "base/status.h"
 
 // Name, number in the file, elements of a block, bytes of a block.
@@ -58,11 +59,12 @@ void qn_gguf_forget(const qn_gguf *file, const qn_gguf_tensor *tensor); // as qn
 // Elements first .. first+count-1 as float32, both multiples of the dtype's block.
 void qn_gguf_to_f32(const qn_gguf_tensor *tensor, int64_t first, int64_t count, float *out);
 
-// Blocks that are what products in groups of 32 read: 4 bits (w = scale q + minimum, q in 0 .. 15), 8 bits (w = scale q,
-// q in -128 .. 127), or 0: no such blocks.
-int qn_gguf_group_bits(qn_gguf_dtype dtype);
-// Row `row` of a matrix of such blocks: q [in], and scale and, with 4 bits, minimum [in / 32], as they stand in the file.
-void qn_gguf_to_groups(const qn_gguf_tensor *tensor, int64_t row, int8_t *q, float *scale, float *minimum);
+// The form in groups of 32 in which products read a dtype's blocks, value for value; QN_DTYPE_F32: in none.
+qn_compute qn_gguf_group_form(qn_gguf_dtype dtype);
+// Row `row` of a matrix of such blocks, in that form or in k8, in which all of them have a place: q [in], scales and
+// minima as qn_grouped_weight has them.
+void qn_gguf_to_groups(const qn_gguf_tensor *tensor, int64_t row, qn_compute form, int8_t *q, float *scale,
+                       float *minimum);
 
 // --- Metadata
 

@@ -64,15 +64,17 @@ static void from_Q2_K(const uint8_t *b, float *out) {
 
 // 16 groups of 16, 3 bits an element: two in `q`, and one that says "not minus 4" in `high`. Scales have 6 bits: four
 // in the first 8 bytes, two in the last 4.
+static int scale_of_3(const uint8_t *b, int g) {
+    const uint8_t *s = b + 96;
+    return (s[g % 8] >> g / 8 * 4 & 15) | (s[8 + g % 4] >> g / 4 * 2 & 3) << 4;
+}
+static int value_of_3(const uint8_t *b, int i) {
+    const uint8_t *high = b, *q = b + 32;
+    return (q[i / 128 * 32 + i % 32] >> i / 32 % 4 * 2 & 3) - (high[i % 32] >> i / 32 & 1 ? 0 : 4);
+}
 static void from_Q3_K(const uint8_t *b, float *out) {
-    const uint8_t *high = b, *q = b + 32, *s = b + 96;
     float d = half_at(b + 108);
-    for (int i = 0; i < 256; i++) {
-        int g = i / 16;
-        int scale = (s[g % 8] >> g / 8 * 4 & 15) | (s[8 + g % 4] >> g / 4 * 2 & 3) << 4;
-        int value = (q[i / 128 * 32 + i % 32] >> i / 32 % 4 * 2 & 3) - (high[i % 32] >> i / 32 & 1 ? 0 : 4);
-        out[i] = d * (float)(scale - 32) * (float)value;
-    }
+    for (int i = 0; i < 256; i++) out[i] = d * (float)(scale_of_3(b, i / 16) - 32) * (float)value_of_3(b, i);
 }
 
 // Scale and minimum of group g of 8, 6 bits each, in 12 bytes.
@@ -86,16 +88,17 @@ static void scale_and_minimum(const uint8_t *s, int g, float *scale, float *mini
     }
 }
 
-// 8 groups of 32; `fifth` has a bit for each group in the byte of an element's place in its group, or is NULL.
+// Element i of group g of 8; `fifth` has a bit for each group in the byte of an element's place in its group, or is
+// NULL.
+static int group_value(const uint8_t *fifth, const uint8_t *q, int g, int i) {
+    return (q[g / 2 * 32 + i] >> g % 2 * 4 & 15) | (fifth ? (fifth[i] >> g & 1) << 4 : 0);
+}
 static void groups_of_32(const uint8_t *b, const uint8_t *fifth, const uint8_t *q, float *out) {
     float d = half_at(b), m = half_at(b + 2);
     for (int g = 0; g < 8; g++) {
         float scale, minimum;
         scale_and_minimum(b + 4, g, &scale, &minimum);
-        for (int i = 0; i < 32; i++) {
-            int value = (q[g / 2 * 32 + i] >> g % 2 * 4 & 15) | (fifth ? (fifth[i] >> g & 1) << 4 : 0);
-            out[g * 32 + i] = d * scale * (float)value - m * minimum;
-        }
+        for (int i = 0; i < 32; i++) out[g * 32 + i] = d * scale * (float)group_value(fifth, q, g, i) - m * minimum;
     }
 }
 static void from_Q4_K(const uint8_t *b, float *out) {
@@ -106,13 +109,14 @@ static void from_Q5_K(const uint8_t *b, float *out) {
 }
 
 // 16 groups of 16, 6 bits an element: four in `low`, two in `high`; a signed byte scales each group.
+static int value_of_6(const uint8_t *b, int i) {
+    const uint8_t *low = b + i / 128 * 64, *high = b + 128 + i / 128 * 32;
+    int part = i / 32 % 4;
+    return ((low[i % 64] >> part / 2 * 4 & 15) | (high[i % 32] >> part * 2 & 3) << 4) - 32;
+}
 static void from_Q6_K(const uint8_t *b, float *out) {
     float d = half_at(b + 208);
-    for (int i = 0; i < 256; i++) {
-        const uint8_t *low = b + i / 128 * 64, *high = b + 128 + i / 128 * 32;
-        int part = i / 32 % 4, value = (low[i % 64] >> part / 2 * 4 & 15) | (high[i % 32] >> part * 2 & 3) << 4;
-        out[i] = d * (float)(int8_t)b[192 + i / 16] * (float)(value - 32);
-    }
+    for (int i = 0; i < 256; i++) out[i] = d * (float)(int8_t)b[192 + i / 16] * (float)value_of_6(b, i);
 }
 
 void qn_gguf_to_f32(const qn_gguf_tensor *t, int64_t first, int64_t count, float *out) {
@@ -131,35 +135,103 @@ void qn_gguf_to_f32(const qn_gguf_tensor *t, int64_t first, int64_t count, float
 
 // --- Blocks as groups
 
-static void halves_of(const uint8_t *quants, int8_t *q) {
+// 32 elements: q, the scales of the first and of the last 16 of them, and what is added.
+typedef struct {
+    int8_t *q;
+    float first, last, minimum;
+} group;
+
+static void take_nibbles(const uint8_t *quants, uint32_t fifth, int zero, int8_t *q) {
     for (int i = 0; i < 16; i++) {
-        q[i] = (int8_t)(quants[i] & 15);
-        q[i + 16] = (int8_t)(quants[i] >> 4);
+        q[i] = (int8_t)(((quants[i] & 15) | (int)(fifth >> i & 1) << 4) - zero);
+        q[i + 16] = (int8_t)((quants[i] >> 4 | (int)(fifth >> (i + 16) & 1) << 4) - zero);
     }
 }
 
-int qn_gguf_group_bits(qn_gguf_dtype dtype) {
-    if (dtype == QN_GGUF_Q4_0 || dtype == QN_GGUF_Q4_1) return 4;
-    return dtype == QN_GGUF_Q8_0 || dtype == QN_GGUF_Q5_0 ? 8 : 0;
+static void take_group_of_32(const uint8_t *b, const uint8_t *fifth, const uint8_t *q, int g, group *out) {
+    float scale, minimum;
+    scale_and_minimum(b + 4, g, &scale, &minimum);
+    for (int i = 0; i < 32; i++) out->q[i] = (int8_t)group_value(fifth, q, g, i);
+    out->first = out->last = half_at(b) * scale;
+    out->minimum = -half_at(b + 2) * minimum;
 }
 
-void qn_gguf_to_groups(const qn_gguf_tensor *t, int64_t row, int8_t *q, float *scale, float *minimum) {
-    int64_t groups = t->shape[t->dims - 1] / 32;
-    size_t bytes = t->size / (size_t)(t->count / 32);
-    const uint8_t *b = t->data + (size_t)(row * groups) * bytes;
-    for (int64_t g = 0; g < groups; g++, b += bytes, q += 32) {
-        scale[g] = half_at(b);
-        if (t->dtype == QN_GGUF_Q8_0) {
-            memcpy(q, b + 2, 32);
-        } else if (t->dtype == QN_GGUF_Q5_0) {
-            uint32_t fifth = word_at(b + 2);
-            for (int i = 0; i < 16; i++) {
-                q[i] = (int8_t)(((b[6 + i] & 15) | (fifth >> i & 1) << 4) - 16);
-                q[i + 16] = (int8_t)((b[6 + i] >> 4 | (fifth >> (i + 16) & 1) << 4) - 16);
-            }
+// Group g of a block; of most dtypes a block is one.
+static void take_group(qn_gguf_dtype dtype, const uint8_t *b, int g, group *out) {
+    out->first = out->last = half_at(b);
+    out->minimum = 0;
+    switch (dtype) {
+    case QN_GGUF_Q4_0:
+        out->minimum = -8 * out->first;
+        take_nibbles(b + 2, 0, 0, out->q);
+        break;
+    case QN_GGUF_Q4_1:
+        out->minimum = half_at(b + 2);
+        take_nibbles(b + 4, 0, 0, out->q);
+        break;
+    case QN_GGUF_Q5_0:
+        take_nibbles(b + 6, word_at(b + 2), 16, out->q);
+        break;
+    case QN_GGUF_Q5_1:
+        out->minimum = half_at(b + 2);
+        take_nibbles(b + 8, word_at(b + 4), 0, out->q);
+        break;
+    case QN_GGUF_Q8_0:
+        memcpy(out->q, b + 2, 32);
+        break;
+    case QN_GGUF_Q3_K:
+        out->first = half_at(b + 108) * (float)(scale_of_3(b, 2 * g) - 32);
+        out->last = half_at(b + 108) * (float)(scale_of_3(b, 2 * g + 1) - 32);
+        for (int i = 0; i < 32; i++) out->q[i] = (int8_t)value_of_3(b, 32 * g + i);
+        break;
+    case QN_GGUF_Q4_K:
+        take_group_of_32(b, NULL, b + 16, g, out);
+        break;
+    case QN_GGUF_Q5_K:
+        take_group_of_32(b, b + 16, b + 48, g, out);
+        break;
+    default: // Q6_K
+        out->first = half_at(b + 208) * (float)(int8_t)b[192 + 2 * g];
+        out->last = half_at(b + 208) * (float)(int8_t)b[193 + 2 * g];
+        for (int i = 0; i < 32; i++) out->q[i] = (int8_t)value_of_6(b, 32 * g + i);
+    }
+}
+
+qn_compute qn_gguf_group_form(qn_gguf_dtype dtype) {
+    switch (dtype) {
+    case QN_GGUF_Q4_0:
+    case QN_GGUF_Q4_1:
+        return QN_DTYPE_Q4;
+    case QN_GGUF_Q5_0:
+    case QN_GGUF_Q8_0:
+        return QN_DTYPE_Q8;
+    case QN_GGUF_Q4_K:
+        return QN_DTYPE_K4;
+    case QN_GGUF_Q3_K:
+    case QN_GGUF_Q5_1:
+    case QN_GGUF_Q5_K:
+    case QN_GGUF_Q6_K:
+        return QN_DTYPE_K8;
+    default:
+        return QN_DTYPE_F32;
+    }
+}
+
+void qn_gguf_to_groups(const qn_gguf_tensor *t, int64_t row, qn_compute form, int8_t *q, float *scale, float *minimum) {
+    bool large =
+        t->dtype == QN_GGUF_Q3_K || t->dtype == QN_GGUF_Q4_K || t->dtype == QN_GGUF_Q5_K || t->dtype == QN_GGUF_Q6_K;
+    int64_t groups = t->shape[t->dims - 1] / 32, of_block = large ? 8 : 1;
+    size_t bytes = t->size / (size_t)(t->count / (32 * of_block));
+    const uint8_t *b = t->data + (size_t)(row * groups / of_block) * bytes;
+    for (int64_t g = 0; g < groups; g++, q += 32) {
+        group taken = {.q = q};
+        take_group(t->dtype, b + (size_t)(g / of_block) * bytes, (int)(g % of_block), &taken);
+        if (form == QN_DTYPE_K8) {
+            *scale++ = taken.first;
+            *scale++ = taken.last;
         } else {
-            minimum[g] = t->dtype == QN_GGUF_Q4_0 ? -8 * scale[g] : half_at(b + 2);
-            halves_of(b + (t->dtype == QN_GGUF_Q4_0 ? 2 : 4), q);
+            *scale++ = taken.first;
         }
+        if (form != QN_DTYPE_Q8) minimum[g] = taken.minimum;
     }
 }

@@ -153,7 +153,7 @@ qn_status qn_infer_pack_head(qn_model *m) {
                                           [QN_DTYPE_BF16] = QN_DTYPE_F32,
                                           [QN_DTYPE_INT8] = QN_DTYPE_INT8,
                                           [QN_DTYPE_Q8] = QN_DTYPE_Q8,
-                                          [QN_DTYPE_Q4] = QN_DTYPE_Q8};
+                                          [QN_DTYPE_Q4] = QN_DTYPE_Q8}; // k8 and k4 are of files alone
     qn_tensor *weight = qn_infer_head_weight(m);
     if (m->head_packed) return QN_OK;
     qn_compute compute = weight->stored ? weight->stored->compute : computes[m->compute];

@@ -287,26 +287,26 @@ static void read_row(void *user, size_t row, int8_t *q, float *scale, float *min
     const stored_weight *s = user;
     size_t i = 0, first = 0;
     for (; row >= s->end[i]; i++) first = s->end[i];
-    qn_gguf_to_groups(s->part[i], qn_weights_block_row(s->part[i], s->heads[i], (int64_t)(row - first)), q, scale,
-                      minimum);
+    qn_gguf_to_groups(s->part[i], qn_weights_block_row(s->part[i], s->heads[i], (int64_t)(row - first)),
+                      s->weight.compute, q, scale, minimum);
 }
 
 // Parameters first .. first + count - 1, which one product computes together.
 static bool store(const qn_network *n, const char *prefix, size_t first, size_t count, stored_weight *s) {
     *s = (stored_weight){.parts = count};
-    int bits = 0;
+    qn_compute form = QN_DTYPE_F32;
     for (size_t i = 0; i < count; i++) {
         const qn_parameter *p = n->parameters.items[first + i];
         char name[QN_NAME_SIZE];
         qn_network_file_name(n, p, prefix, name);
         s->part[i] = qn_weights_blocks(n->weights, name, &s->heads[i]);
         if (!s->part[i]) return false;
-        int own = qn_gguf_group_bits(s->part[i]->dtype);
-        if (own == 0 || (i > 0 && own != bits)) return false;
-        bits = own;
+        qn_compute own = qn_gguf_group_form(s->part[i]->dtype);
+        if (own == QN_DTYPE_F32) return false;
+        form = i == 0 || own == form ? own : QN_DTYPE_K8;
         s->end[i] = p->tensor.shape[0] + (i > 0 ? s->end[i - 1] : 0);
     }
-    s->weight = (qn_grouped_weight){read_row, s, bits == 4 ? QN_DTYPE_Q4 : QN_DTYPE_Q8};
+    s->weight = (qn_grouped_weight){read_row, s, form};
     return true;
 }
 

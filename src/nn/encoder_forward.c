@@ -139,8 +139,9 @@ static float result_dropout(const qn_encoder *e) {
 static qn_tensor *stored_rows(qn_context *c, const qn_tensor *table, size_t count, const int32_t *ids,
                               const int32_t **places) {
     size_t d = qn_width(table), groups = (d + QN_GROUP - 1) / QN_GROUP;
+    qn_compute form = table->stored->compute;
     qn_tensor *rows = qn_new_matrix(c, count, d, false);
-    float *scale = qn_arena_alloc(c->records, 2 * groups, sizeof *scale), *minimum = scale + groups;
+    float *scale = qn_arena_alloc(c->records, 3 * groups, sizeof *scale), *minimum = scale + 2 * groups;
     int8_t *q = qn_arena_alloc(c->records, groups, QN_GROUP);
     int32_t *place = qn_arena_alloc(c->records, count + 1, sizeof *place);
     if (!rows || !scale || !q || !place) return qn_fail_operation(c, QN_ERROR_MEMORY);
@@ -153,8 +154,8 @@ static qn_tensor *stored_rows(qn_context *c, const qn_tensor *table, size_t coun
         }
         table->stored->read(table->stored->user, (size_t)ids[t], q, scale, minimum);
         for (size_t i = 0; i < d; i++)
-            rows->data[t * d + i] = scale[i / QN_GROUP] * (float)q[i] +
-                                    (table->stored->compute == QN_DTYPE_Q4 ? minimum[i / QN_GROUP] : 0);
+            rows->data[t * d + i] =
+                scale[i / qn_scale_width(form)] * (float)q[i] + (form == QN_DTYPE_Q8 ? 0 : minimum[i / QN_GROUP]);
     }
     *places = place;
     return rows;

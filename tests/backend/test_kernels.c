@@ -1024,18 +1024,20 @@ static void check_gemm_groups(const qn_kernels *k) {
     for (size_t m = 0; m <= 19; m++)
         for (size_t n = 1; n <= 50; n += 7)
             for (size_t groups = 1; groups <= 3; groups++)
-                for (int four = 0; four < 2; four++) {
+                for (qn_compute form = QN_DTYPE_Q8; form <= QN_DTYPE_K4; form++) {
                     size_t row = qn_group_row(groups), c_row = n + m % 2, panels = (n + 15) / 16;
-                    size_t bytes = panels * qn_group_panel(groups, four);
+                    size_t bytes = panels * qn_group_panel(groups, form), quants = qn_group_quants(form);
                     int8_t *a = (int8_t *)take(m * row / 4);
                     uint8_t *b = (uint8_t *)take((bytes + 3) / 4);
                     for (size_t i = 0; i < bytes; i++) b[i] = (uint8_t)qn_rng_below(&rng, 256);
-                    for (size_t i = 0; i < bytes && !four; i++) b[i] = b[i] == 128 ? 129 : b[i];
+                    for (size_t i = 0; i < bytes && !qn_group_four(form); i++) b[i] = b[i] == 128 ? 129 : b[i];
+                    size_t size = qn_group_fine(form) ? 4 : 2;
                     for (size_t p = 0; p < panels * groups; p++) // scales and minima that are numbers
-                        for (size_t i = 0; i < (four ? 32 : 16); i++) {
-                            uint8_t *at = b + (p + 1) * qn_group_panel(1, four) - (four ? 64 : 32) + 2 * i;
-                            uint16_t half = qn_f32_to_f16(uniform(-2, 2));
-                            memcpy(at, &half, 2);
+                        for (size_t at = quants; at < qn_group_panel(1, form); at += size) {
+                            float number = uniform(-2, 2);
+                            uint16_t half = qn_f32_to_f16(number);
+                            const void *from = size == 4 ? (const void *)&number : &half;
+                            memcpy(b + p * qn_group_panel(1, form) + at, from, size);
                         }
                     float *x = random_array(groups * 32, -3, 3);
                     for (size_t i = 0; i < m; i++) {
@@ -1043,8 +1045,8 @@ static void check_gemm_groups(const qn_kernels *k) {
                         ref.quantize_groups(groups * 32, x, a + i * row);
                     }
                     float *c = random_array(m * c_row, -1, 1), *expected = copy_of(c, m * c_row);
-                    k->gemm_groups(&(qn_group_gemm){m, n, groups, a, b, four, c, c_row});
-                    ref.gemm_groups(&(qn_group_gemm){m, n, groups, a, b, four, expected, c_row});
+                    k->gemm_groups(&(qn_group_gemm){m, n, groups, a, b, form, c, c_row});
+                    ref.gemm_groups(&(qn_group_gemm){m, n, groups, a, b, form, expected, c_row});
                     assert_same(k->name, "gemm_groups", m * c_row, c, expected);
                     give_back(k->name, "gemm_groups");
                 }

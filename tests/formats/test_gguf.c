@@ -39,6 +39,41 @@ static void test_reads_every_dtype(void **state) {
     qn_gguf_close(file);
 }
 
+// Blocks as groups, in their own form and in the one that has a place for all, have the values of the blocks.
+static void test_groups(void **state) {
+    (void)state;
+    qn_gguf *file;
+    assert_ok(qn_gguf_open(GOLDEN "gguf.gguf", &file));
+    size_t found = 0;
+    for (size_t i = 0; i < qn_gguf_count(file); i++) {
+        const qn_gguf_tensor *t = qn_gguf_at(file, i);
+        const qn_compute own = qn_gguf_group_form(t->dtype), forms[] = {own, QN_DTYPE_K8};
+        size_t in = (size_t)t->shape[1], rows = (size_t)t->shape[0];
+        float *right = malloc(in * rows * sizeof *right), *scale = malloc(in * sizeof *scale),
+              *minimum = malloc(in * sizeof *minimum);
+        int8_t *q = calloc(in, 1);
+        qn_gguf_to_f32(t, 0, t->count, right);
+        for (size_t f = 0; f < 2 && own != QN_DTYPE_F32; f++, found++)
+            for (size_t row = 0; row < rows; row++) {
+                qn_gguf_to_groups(t, (int64_t)row, forms[f], q, scale, minimum);
+                for (size_t k = 0; k < in; k++) {
+                    float add = forms[f] == QN_DTYPE_Q8 ? 0 : minimum[k / QN_GROUP];
+                    float w = scale[k / qn_scale_width(forms[f])] * (float)q[k] + add, want = right[row * in + k];
+                    if (((forms[f] == QN_DTYPE_Q4 || forms[f] == QN_DTYPE_K4) && (q[k] < 0 || q[k] > 15)) ||
+                        fabsf(w - want) > 1e-6f * fmaxf(1, fabsf(want)))
+                        fail_msg("%s as %s: row %zu, element %zu is %g (expected %g)", t->name,
+                                 qn_compute_name(forms[f]), row, k, (double)w, (double)want);
+                }
+            }
+        free(right);
+        free(scale);
+        free(minimum);
+        free(q);
+    }
+    assert_int_equal(found, 2 * 9); // all but float32, the two halves and Q2_K
+    qn_gguf_close(file);
+}
+
 static void test_reads_every_type(void **state) {
     (void)state;
     static const struct {
@@ -149,8 +184,9 @@ static void test_refuses_hostile_tensors(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reads_every_dtype), cmocka_unit_test(test_reads_every_type),
-        cmocka_unit_test(test_refuses_every_cut), cmocka_unit_test(test_refuses_hostile_tensors)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_reads_every_dtype), cmocka_unit_test(test_groups),
+                                       cmocka_unit_test(test_reads_every_type),
+                                       cmocka_unit_test(test_refuses_every_cut),
+                                       cmocka_unit_test(test_refuses_hostile_tensors)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -87,9 +87,6 @@ bool qn_cpu_computes(const qn_backend *b, qn_compute compute);
 void *qn_cpu_pack(qn_backend *b, const qn_pack_args *a);
 void qn_cpu_unpack(qn_backend *b, void *packed);
 // groups.c
-static inline bool qn_in_groups(qn_compute compute) {
-    return compute == QN_DTYPE_Q8 || compute == QN_DTYPE_Q4;
-}
 size_t qn_cpu_group_words(size_t in); // of a row of activations
 qn_status qn_cpu_pack_groups(qn_cpu *cpu, qn_packed *weight, const qn_pack_args *a);
 void qn_cpu_multiply_groups(const qn_cpu *cpu, const qn_product *p);

@@ -5,10 +5,6 @@
 #include "base/memory.h"
 #include <string.h>
 
-static bool has_four(const qn_packed *weight) {
-    return weight->compute == QN_DTYPE_Q4;
-}
-
 static size_t groups_of(const qn_packed *weight) {
     return (weight->in + QN_GROUP - 1) / QN_GROUP;
 }
@@ -22,18 +18,23 @@ typedef struct {
     const qn_pack_args *a;
 } pack_job;
 
-static void put_half(uint8_t *at, size_t i, float value) {
+// Number `i` of those behind a group's q.
+static void put_number(qn_compute form, uint8_t *at, size_t i, float value) {
     uint16_t half = qn_f32_to_f16(value);
-    memcpy(at + i * sizeof half, &half, sizeof half);
+    if (qn_group_fine(form))
+        memcpy(at + i * sizeof value, &value, sizeof value);
+    else
+        memcpy(at + i * sizeof half, &half, sizeof half);
 }
 
-// One output into its lane of a panel: q [groups * 32], and a scale and a minimum for each group.
+// One output into its lane of a panel: q [groups * 32], scales and minima.
 static void put_lane(const qn_packed *weight, uint8_t *panel, size_t lane, const int8_t *q, const float *scale,
                      const float *minimum) {
-    bool four = has_four(weight);
-    size_t bytes = qn_group_panel(1, four);
+    qn_compute form = weight->compute;
+    bool four = qn_group_four(form);
+    size_t bytes = qn_group_panel(1, form), scales = QN_GROUP / qn_scale_width(form);
     for (size_t g = 0; g < groups_of(weight); g++, panel += bytes, q += QN_GROUP) {
-        uint8_t *scales = panel + QN_GROUP * QN_GROUP_PANEL / (four ? 2 : 1);
+        uint8_t *numbers = panel + qn_group_quants(form);
         for (size_t p = 0; p < QN_GROUP; p++) {
             uint8_t *at = panel + (four ? p % 16 : p) / 4 * 4 * QN_GROUP_PANEL + lane * 4 + p % 4;
             if (!four)
@@ -41,16 +42,16 @@ static void put_lane(const qn_packed *weight, uint8_t *panel, size_t lane, const
             else
                 *at = (uint8_t)(p < 16 ? (*at & 0xf0) | (q[p] & 15) : (*at & 15) | (q[p] & 15) << 4);
         }
-        put_half(scales, lane, scale[g]);
-        if (four) put_half(scales, QN_GROUP_PANEL + lane, minimum[g]);
+        for (size_t s = 0; s < scales; s++) put_number(form, numbers, s * QN_GROUP_PANEL + lane, scale[g * scales + s]);
+        if (form != QN_DTYPE_Q8) put_number(form, numbers, scales * QN_GROUP_PANEL + lane, minimum[g]);
     }
 }
 
 static void pack_panels(qn_cpu *cpu, const void *arguments, size_t first, size_t last, int worker) {
     const pack_job *job = arguments;
     const qn_packed *weight = job->weight;
-    size_t groups = groups_of(weight), panel = qn_group_panel(groups, has_four(weight));
-    float *scale = cpu->per_worker[worker].memory, *minimum = scale + groups;
+    size_t groups = groups_of(weight), panel = qn_group_panel(groups, weight->compute);
+    float *scale = cpu->per_worker[worker].memory, *minimum = scale + 2 * groups;
     int8_t *q = (int8_t *)(minimum + groups);
     for (size_t i = first; i < last; i++) {
         uint8_t *to = (uint8_t *)(void *)weight->panels + i * panel;
@@ -62,8 +63,8 @@ static void pack_panels(qn_cpu *cpu, const void *arguments, size_t first, size_t
             if (job->a->grouped)
                 job->a->grouped->read(job->a->grouped->user, output, q, scale, minimum);
             else
-                qn_groups_quantize(weight->in, job->a->weight + output * weight->in, has_four(weight), q, scale,
-                                   minimum);
+                qn_groups_quantize(weight->in, job->a->weight + output * weight->in, weight->compute == QN_DTYPE_Q4, q,
+                                   scale, minimum);
             put_lane(weight, to, lane, q, scale, minimum);
         }
     }
@@ -71,9 +72,9 @@ static void pack_panels(qn_cpu *cpu, const void *arguments, size_t first, size_t
 
 qn_status qn_cpu_pack_groups(qn_cpu *cpu, qn_packed *weight, const qn_pack_args *a) {
     size_t groups = groups_of(weight), panels = (weight->out + QN_GROUP_PANEL - 1) / QN_GROUP_PANEL;
-    weight->panels = qn_aligned_alloc(panels * qn_group_panel(groups, has_four(weight)));
+    weight->panels = qn_aligned_alloc(panels * qn_group_panel(groups, weight->compute));
     if (!weight->panels) return QN_ERROR_MEMORY;
-    if (!qn_cpu_worker_scratch(cpu, groups * (2 + QN_GROUP / sizeof(float)))) return cpu->base.status;
+    if (!qn_cpu_worker_scratch(cpu, groups * (3 + QN_GROUP / sizeof(float)))) return cpu->base.status;
     qn_cpu_ranges(cpu, panels, 1, pack_panels, &(pack_job){weight, a});
     return QN_OK;
 }
@@ -88,8 +89,8 @@ void qn_cpu_multiply_groups(const qn_cpu *cpu, const qn_product *p) {
                          .n = p->columns,
                          .groups = groups,
                          .a = (const int8_t *)(const void *)p->x.words,
-                         .b = panels + p->first / QN_GROUP_PANEL * qn_group_panel(groups, has_four(weight)),
-                         .four = has_four(weight),
+                         .b = panels + p->first / QN_GROUP_PANEL * qn_group_panel(groups, weight->compute),
+                         .form = weight->compute,
                          .c = y,
                          .c_row = out});
     if (!p->bias && p->activation == QN_ACTIVATION_NONE && !p->pre) return;

@@ -61,29 +61,43 @@ typedef struct {
     qn_byte_columns columns;  // gemm_int8
 } qn_gemm;
 
-// Weights in groups of 32 inputs, as the blocks of GGUF: w ~ scale q, q in -127 .. 127, or with four bits w ~ scale q +
-// minimum, q in 0 .. 15. Panels of 16 outputs lie one after the other; a panel is, group by group,
-//   8 bits: [8 steps][16 outputs][4 inputs] of q, then [16] scales in float16;
-//   4 bits: [4 steps][16 outputs][4 bytes], inputs 0 .. 15 of the group in the low halves of the bytes and 16 .. 31 in
-//   the high ones, then [16] scales and [16] minima in float16.
+// Weights in groups of 32 inputs, as the blocks of GGUF (see qn_compute). Panels of 16 outputs lie one after the other;
+// a panel is, group by group, q and then [16] of each scale and minimum,
+//   q8, k8: [8 steps][16 outputs][4 inputs] of q; q8: a scale; k8: the scales of the first and the last 16 inputs, and
+//   a
+//           minimum;
+//   q4, k4: [4 steps][16 outputs][4 bytes], inputs 0 .. 15 of the group in the low halves of the bytes and 16 .. 31 in
+//           the high ones; a scale, and a minimum.
 // Activations are rows of bytes, x ~ scale q, q in -127 .. 127, group by group, and after them each group's scale
 // (float32) and its sum of q (int32).
 //   C[i, j] = sum over groups g of fma(sum over p of q[i, p] q[j, p] scale[j, g], scale[i, g], minimum[j, g] scale[i,
-//   g] sum[i, g]), in the order of the groups, each element by itself.
+//   g] sum[i, g]), in the order of the groups, each element by itself; k8 has two such sums before the minimum.
 enum { QN_GROUP_PANEL = 16 };
 typedef struct {
     size_t m, n, groups;
     const int8_t *a; // [m] rows of qn_group_row(groups) bytes
     const uint8_t *b;
-    bool four; // bits
+    qn_compute form; // of b
     float *c;
     size_t c_row;
 } qn_group_gemm;
+static inline bool qn_group_four(qn_compute form) { // bits
+    return form == QN_DTYPE_Q4 || form == QN_DTYPE_K4;
+}
+static inline bool qn_group_fine(qn_compute form) { // float32
+    return form == QN_DTYPE_K8 || form == QN_DTYPE_K4;
+}
 static inline size_t qn_group_row(size_t groups) {
     return groups * (QN_GROUP + sizeof(float) + sizeof(int32_t));
 }
-static inline size_t qn_group_panel(size_t groups, bool four) { // bytes
-    return groups * QN_GROUP_PANEL * (four ? QN_GROUP / 2 + 2 * sizeof(uint16_t) : QN_GROUP + sizeof(uint16_t));
+// Bytes of q, and of a panel.
+static inline size_t qn_group_quants(qn_compute form) {
+    return QN_GROUP_PANEL * (qn_group_four(form) ? QN_GROUP / 2 : QN_GROUP);
+}
+static inline size_t qn_group_panel(size_t groups, qn_compute form) {
+    size_t numbers = form == QN_DTYPE_Q8 ? 1 : form == QN_DTYPE_K8 ? 3 : 2;
+    size_t size = qn_group_fine(form) ? sizeof(float) : sizeof(uint16_t);
+    return groups * (qn_group_quants(form) + QN_GROUP_PANEL * numbers * size);
 }
 
 // Dropout keeps element i (0-based from the start of the call) when 16-bit lane i % 8 of philox(seed, stream, counter +
@@ -164,7 +178,8 @@ static inline size_t qn_group_panel(size_t groups, bool four) { // bytes
       (const qn_adamw *f, size_t n, float *parameter, float *gradient, float *m,                                       \
        float *v)) /* torch.optim.AdamW; zeroes gradient */                                                             \
     /* `count` updates without a gradient, one after the other; from number `live` on the first moment is zero */      \
-    X(adamw_idle, void, (const qn_adamw *f, size_t count, size_t live, size_t n, float *parameter, float *m, float *v)) \
+    X(adamw_idle, void,                                                                                                \
+      (const qn_adamw *f, size_t count, size_t live, size_t n, float *parameter, float *m, float *v))                  \
     X(approach, void, (size_t n, float share, const float *x, float *y)) /* y += share (x - y) */
 
 // Products in narrow dtypes, which a table has beside the reference only where the CPU has instructions for them.

@@ -18,21 +18,30 @@ static inline __m256i weights_of(const uint8_t *b, int step, int half, bool four
     return _mm256_and_si256(step < 4 ? both : _mm256_srli_epi16(both, 4), low);
 }
 
-static inline v_float halves(const uint8_t *at) {
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)at));
+// Number i of those behind a group's q, of this half of the outputs.
+static inline v_float numbers(const uint8_t *at, int i, int half, bool fine) {
+    if (fine) return _mm256_loadu_ps((const float *)(const void *)(at + 64 * i + 32 * half));
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(at + 32 * i + 16 * half)));
 }
 
-static inline void tile(const qn_group_gemm *g, const int8_t *a, const uint8_t *b, size_t rows, int half, bool four,
-                        float *c, size_t n) {
-    size_t row = qn_group_row(g->groups), bytes = four ? 256 : 512, all = qn_group_panel(1, four);
+static inline __attribute__((always_inline)) void tile(const qn_group_gemm *g, const int8_t *a, const uint8_t *b,
+                                                       const size_t rows, int half, const qn_compute form, float *c,
+                                                       size_t n) {
+    const bool four = qn_group_four(form), fine = qn_group_fine(form), two = form == QN_DTYPE_K8;
+    size_t row = qn_group_row(g->groups), bytes = qn_group_quants(form), all = qn_group_panel(1, form);
     v_float total[ROWS];
     for (size_t r = 0; r < rows; r++) total[r] = v_zero();
     for (size_t k = 0; k < g->groups; k++, b += all) {
-        v_float scales = halves(b + bytes + 16 * half), minima = four ? halves(b + bytes + 32 + 16 * half) : v_zero();
-        __m256i sums[ROWS];
-        for (size_t r = 0; r < rows; r++) sums[r] = _mm256_setzero_si256();
+        v_float scales = numbers(b + bytes, 0, half, fine), last = two ? numbers(b + bytes, 1, half, true) : scales;
+        v_float minima = form == QN_DTYPE_Q8 ? v_zero() : numbers(b + bytes, two ? 2 : 1, half, fine);
+        __m256i sums[ROWS], first[ROWS];
+        for (size_t r = 0; r < rows; r++) sums[r] = first[r] = _mm256_setzero_si256();
         for (int s = 0; s < 8; s++) {
             __m256i w = weights_of(b, s, half, four);
+            for (size_t r = 0; r < rows && two && s == 4; r++) {
+                first[r] = sums[r];
+                sums[r] = _mm256_setzero_si256();
+            }
             for (size_t r = 0; r < rows; r++) {
                 int32_t inputs;
                 memcpy(&inputs, a + r * row + k * QN_GROUP + 4 * (size_t)s, sizeof inputs);
@@ -45,30 +54,42 @@ static inline void tile(const qn_group_gemm *g, const int8_t *a, const uint8_t *
             int32_t of_row;
             memcpy(&scale, rest + k * sizeof scale, sizeof scale);
             memcpy(&of_row, rest + (g->groups + k) * sizeof of_row, sizeof of_row);
-            total[r] = v_fma(v_mul(_mm256_cvtepi32_ps(sums[r]), scales), v_set1(scale), total[r]);
-            if (four) total[r] = v_fma(minima, v_set1(scale * (float)of_row), total[r]);
+            if (two) total[r] = v_fma(v_mul(_mm256_cvtepi32_ps(first[r]), scales), v_set1(scale), total[r]);
+            total[r] = v_fma(v_mul(_mm256_cvtepi32_ps(sums[r]), last), v_set1(scale), total[r]);
+            if (form != QN_DTYPE_Q8) total[r] = v_fma(minima, v_set1(scale * (float)of_row), total[r]);
         }
     }
     for (size_t r = 0; r < rows; r++) v_store_tail(c + r * g->c_row, total[r], n);
 }
 
-static inline void half_panel(const qn_group_gemm *g, size_t column, int half, bool four) {
-    const uint8_t *b = g->b + column / QN_GROUP_PANEL * qn_group_panel(g->groups, four);
+static inline __attribute__((always_inline)) void half_panel(const qn_group_gemm *g, size_t column, int half,
+                                                             const qn_compute form) {
+    const uint8_t *b = g->b + column / QN_GROUP_PANEL * qn_group_panel(g->groups, form);
     size_t row = qn_group_row(g->groups), i = 0;
     column += (size_t)half * V_WIDTH;
     if (column >= g->n) return;
     size_t n = g->n - column < V_WIDTH ? g->n - column : V_WIDTH;
-    for (; i + ROWS <= g->m; i += ROWS) tile(g, g->a + i * row, b, ROWS, half, four, g->c + i * g->c_row + column, n);
-    for (; i < g->m; i++) tile(g, g->a + i * row, b, 1, half, four, g->c + i * g->c_row + column, n);
+    for (; i + ROWS <= g->m; i += ROWS) tile(g, g->a + i * row, b, ROWS, half, form, g->c + i * g->c_row + column, n);
+    for (; i < g->m; i++) tile(g, g->a + i * row, b, 1, half, form, g->c + i * g->c_row + column, n);
 }
 
+// A function for each form keeps what depends on it out of the loops.
+#define FORM(name)                                                                                                     \
+    static void of_##name(const qn_group_gemm *g) {                                                                    \
+        for (size_t column = 0; column < g->n; column += QN_GROUP_PANEL)                                               \
+            for (int half = 0; half < 2; half++) half_panel(g, column, half, QN_DTYPE_##name);                         \
+    }
+FORM(Q8)
+FORM(Q4)
+FORM(K8)
+FORM(K4)
+#undef FORM
+
 void QN_V_NAME(gemm_groups)(const qn_group_gemm *g) {
-    for (size_t column = 0; column < g->n; column += QN_GROUP_PANEL)
-        for (int half = 0; half < 2; half++)
-            if (g->four)
-                half_panel(g, column, half, true);
-            else
-                half_panel(g, column, half, false);
+    if (g->form == QN_DTYPE_Q8) of_Q8(g);
+    if (g->form == QN_DTYPE_Q4) of_Q4(g);
+    if (g->form == QN_DTYPE_K8) of_K8(g);
+    if (g->form == QN_DTYPE_K4) of_K4(g);
 }
 
 void QN_V_NAME(quantize_groups)(size_t n, const float *x, int8_t *row) {

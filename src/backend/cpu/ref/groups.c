@@ -4,10 +4,14 @@
 #include <math.h>
 #include <string.h>
 
-static float half_at(const uint8_t *at, size_t i) {
+// Number i behind a group's q.
+static float number_at(const uint8_t *at, size_t i, bool fine) {
     uint16_t half;
+    float value;
     memcpy(&half, at + i * sizeof half, sizeof half);
-    return qn_f16_to_f32(half);
+    if (!fine) return qn_f16_to_f32(half);
+    memcpy(&value, at + i * sizeof value, sizeof value);
+    return value;
 }
 
 // q of one output of a group at input p.
@@ -18,22 +22,28 @@ static int32_t weight_at(const uint8_t *group, bool four, size_t output, size_t 
 }
 
 void qn_ref_gemm_groups(const qn_group_gemm *g) {
-    size_t row = qn_group_row(g->groups), panel = qn_group_panel(g->groups, g->four), bytes = panel / g->groups;
+    size_t row = qn_group_row(g->groups), panel = qn_group_panel(g->groups, g->form), bytes = panel / g->groups;
+    const bool four = qn_group_four(g->form), fine = qn_group_fine(g->form);
+    const size_t width = qn_scale_width(g->form);
     for (size_t i = 0; i < g->m; i++)
         for (size_t j = 0; j < g->n; j++) {
             const int8_t *a = g->a + i * row;
             float total = 0;
             for (size_t k = 0; k < g->groups; k++) {
                 const uint8_t *b = g->b + j / QN_GROUP_PANEL * panel + k * bytes;
-                const uint8_t *scales = b + QN_GROUP * QN_GROUP_PANEL / (g->four ? 2 : 1);
-                size_t output = j % QN_GROUP_PANEL;
-                int32_t sum = 0, of_row;
+                const uint8_t *numbers = b + qn_group_quants(g->form);
+                size_t at = j % QN_GROUP_PANEL;
+                int32_t of_row;
                 float scale;
                 memcpy(&scale, a + g->groups * QN_GROUP + k * sizeof scale, sizeof scale);
                 memcpy(&of_row, a + g->groups * (QN_GROUP + sizeof scale) + k * sizeof of_row, sizeof of_row);
-                for (size_t p = 0; p < QN_GROUP; p++) sum += a[k * QN_GROUP + p] * weight_at(b, g->four, output, p);
-                total = fmaf((float)sum * half_at(scales, output), scale, total);
-                if (g->four) total = fmaf(half_at(scales, QN_GROUP_PANEL + output), scale * (float)of_row, total);
+                for (size_t first = 0; first < QN_GROUP; first += width, at += QN_GROUP_PANEL) {
+                    int32_t sum = 0;
+                    for (size_t p = first; p < first + width; p++)
+                        sum += a[k * QN_GROUP + p] * weight_at(b, four, j % QN_GROUP_PANEL, p);
+                    total = fmaf((float)sum * number_at(numbers, at, fine), scale, total);
+                }
+                if (g->form != QN_DTYPE_Q8) total = fmaf(number_at(numbers, at, fine), scale * (float)of_row, total);
             }
             g->c[i * g->c_row + j] = total;
         }
