@@ -167,7 +167,7 @@ qn_status qn_infer_pack_head(qn_model *m) {
 }
 
 qn_status qn_fill_mask(qn_model *m, const qn_text *text, size_t top, qn_fill_receiver receive, void *user) {
-    if (!(m->network->heads & QN_HEAD_MASKED_LM))
+    if (!(m->network->heads & QN_HEAD_LM))
         return qn_fail(QN_ERROR_UNSUPPORTED,
                        "%s: this model has no masked-language head (expected \"architectures\" [\"%s\"])",
                        m->network->config.source, m->network->config.family->class_masked_lm);

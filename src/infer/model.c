@@ -281,11 +281,11 @@ const char *qn_model_label(const qn_model *model, size_t index) {
 }
 
 bool qn_model_is_decoder(const qn_model *m) {
-    return m->network->config.encoder.causal && (m->network->heads & QN_HEAD_MASKED_LM);
+    return m->network->config.encoder.causal && (m->network->heads & QN_HEAD_LM);
 }
 
 bool qn_model_is_translator(const qn_model *m) {
-    return m->network->config.encoder_decoder && (m->network->heads & QN_HEAD_MASKED_LM);
+    return m->network->config.encoder_decoder && (m->network->heads & QN_HEAD_LM);
 }
 
 qn_task_kind qn_model_task(const qn_model *model) {
@@ -316,7 +316,7 @@ static json_t *describe_heads(unsigned heads) {
         const char *name;
     } names[] = {{QN_HEAD_POOLER, "pooler"},
                  {QN_HEAD_CLASSIFIER, "classifier"},
-                 {QN_HEAD_MASKED_LM, "masked-lm"},
+                 {QN_HEAD_LM, "masked-lm"},
                  {QN_HEAD_NEXT_SENTENCE, "next-sentence"},
                  {QN_HEAD_TAGGER, "tagger"},
                  {QN_HEAD_SPAN, "span"},

@@ -506,9 +506,9 @@ static void read_heads(qn_model_config *config) {
     config->heads = 0;
     if (!class) return;
     if (strcmp(class, f->class_base) == 0) config->heads = f->pooler ? QN_HEAD_POOLER : 0;
-    if (strcmp(class, f->class_masked_lm) == 0) config->heads = QN_HEAD_MASKED_LM;
+    if (strcmp(class, f->class_masked_lm) == 0) config->heads = QN_HEAD_LM;
     if (f->class_pretraining && strcmp(class, f->class_pretraining) == 0)
-        config->heads = QN_HEAD_MASKED_LM | QN_HEAD_POOLER | QN_HEAD_NEXT_SENTENCE;
+        config->heads = QN_HEAD_LM | QN_HEAD_POOLER | QN_HEAD_NEXT_SENTENCE;
     if (f->class_classifier && strcmp(class, f->class_classifier) == 0)
         config->heads = QN_HEAD_POOLER | QN_HEAD_CLASSIFIER;
     if (f->class_tagger && strcmp(class, f->class_tagger) == 0) config->heads = QN_HEAD_TAGGER;
@@ -635,7 +635,7 @@ qn_status qn_model_config_write(qn_model_config *config, unsigned heads, const c
                         : heads & QN_HEAD_SPAN          ? f->class_span
                         : heads & QN_HEAD_DISCRIMINATOR ? f->class_discriminator
                         : heads & QN_HEAD_NEXT_SENTENCE ? f->class_pretraining
-                        : heads & QN_HEAD_MASKED_LM     ? f->class_masked_lm
+                        : heads & QN_HEAD_LM     ? f->class_masked_lm
                                                         : f->class_base;
     json_t *json = config->json;
     int failed = json_object_set_new(json, "architectures", json_pack("[s]", class));

@@ -228,7 +228,7 @@ static qn_status add_all(qn_network *n, const qn_lora *lora, const size_t *ranks
             ((qn_adapter *)(uintptr_t)p->tensor.adapter)->next = n->parameters.items[next]->tensor.adapter;
     }
     // A language model's head is the model's own; others are new.
-    bool heads = !(n->heads & QN_HEAD_MASKED_LM);
+    bool heads = !(n->heads & QN_HEAD_LM);
     for (size_t i = 0; i < count; i++) {
         qn_parameter *p = n->parameters.items[i];
         p->frozen = !p->module && (!heads || !is_head(n, p));

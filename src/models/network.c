@@ -73,7 +73,7 @@ static qn_status add_token_heads(qn_network *n, int last) {
 
 static qn_status add_heads(qn_network *n) {
     const qn_family *f = n->config.family;
-    if ((n->config.encoder.causal || n->config.encoder_decoder) && n->heads & ~(unsigned)QN_HEAD_MASKED_LM)
+    if ((n->config.encoder.causal || n->config.encoder_decoder) && n->heads & ~(unsigned)QN_HEAD_LM)
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s: a decoder has no such head (expected its language model)",
                        n->config.source);
     qn_parameters *set = &n->parameters;
@@ -86,7 +86,7 @@ static qn_status add_heads(qn_network *n) {
     if (classifies && f->classifier_norm)
         QN_TRY(add_dense(set, f->classifier_norm, d, 0, last, plain_norm, &n->pooler_norm));
     if (classifies) QN_TRY(qn_dense_add(set, f->classifier, n->config.labels, d, last, true, &n->classifier));
-    if (n->heads & QN_HEAD_MASKED_LM) QN_TRY(qn_network_add_language_head(n, width, last));
+    if (n->heads & QN_HEAD_LM) QN_TRY(qn_network_add_language_head(n, width, last));
     if (n->heads & QN_HEAD_NEXT_SENTENCE) {
         if (!f->next_sentence)
             return qn_fail(QN_ERROR_UNSUPPORTED, "%s: this family has no next-sentence head", n->config.source);
@@ -135,7 +135,7 @@ static qn_status build(qn_model_config *config, const qn_network_options *option
     if (status == QN_OK) status = qn_sentence_add(n);
     if (status == QN_OK && options->text_decoder) status = qn_text_decoder_add(n);
     // Every row of a table that is also the output projection of a language model has a gradient in every step.
-    if (status == QN_OK && options->by_rows && !(n->heads & QN_HEAD_MASKED_LM) && !n->config.decoder_tied)
+    if (status == QN_OK && options->by_rows && !(n->heads & QN_HEAD_LM) && !n->config.decoder_tied)
         qn_parameters_find(&n->parameters, word_name(&n->config))->by_rows = true;
     for (size_t i = 0; status == QN_OK && i < n->parameters.count; i++)
         n->parameters.items[i]->frozen =

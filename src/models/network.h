@@ -9,7 +9,7 @@
 enum {
     QN_HEAD_POOLER = 1,        // f(W h_first + b): tanh, or as the family's classifier has it
     QN_HEAD_CLASSIFIER = 2,    // on the pooled vector: classes, labels or numbers
-    QN_HEAD_MASKED_LM = 4,     // scores over the vocabulary: of a masked word, or in a decoder of the next one
+    QN_HEAD_LM = 4,     // scores over the vocabulary: of a masked word, or in a decoder of the next one
     QN_HEAD_NEXT_SENTENCE = 8, // on the pooled vector: 0 follows, 1 does not
     QN_HEAD_TAGGER = 16,       // on each token: tags
     QN_HEAD_SPAN = 32,         // on each token: whether an answer begins there, and whether it ends there

@@ -68,7 +68,7 @@ static qn_status add_layer(qn_network *n, const qn_sbert_module *m, size_t numbe
 qn_status qn_sentence_add(qn_network *n) {
     const qn_sbert *s = &n->sentence;
     size_t width = n->config.encoder.hidden * s->pooling_count;
-    if (s->sparse && !(n->heads & QN_HEAD_MASKED_LM))
+    if (s->sparse && !(n->heads & QN_HEAD_LM))
         return qn_fail(QN_ERROR_UNSUPPORTED,
                        "%s: sparse vectors are made by a masked-language head (expected \"architectures\" [\"%s\"])",
                        n->config.source, n->config.family->class_masked_lm);

@@ -119,7 +119,7 @@ qn_status qn_text_decoder_add(qn_network *n) {
     size_t first = n->parameters.count, d = config->decoder.hidden;
     size_t width = qn_sbert_width(&n->sentence, d, config->encoder.vocabulary);
     int last = qn_model_layers(config) + 1;
-    if (n->heads & QN_HEAD_MASKED_LM || n->sentence.sparse)
+    if (n->heads & QN_HEAD_LM || n->sentence.sparse)
         return qn_fail(QN_ERROR_UNSUPPORTED, "%s: a decoder of texts beside a masked-language head", config->source);
     QN_TRY(config->decoder_tied
                ? qn_encoder_add_tied(&n->decoder_stack, &n->encoder, &config->decoder, &names, &n->parameters)

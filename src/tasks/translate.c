@@ -152,7 +152,7 @@ static qn_status measure(const qn_job *j, qn_model *m, const qn_dataset *d, qn_o
 
 const qn_task qn_task_translate = {.name = "translate",
                                    .title = "Translation",
-                                   .heads = QN_HEAD_MASKED_LM,
+                                   .heads = QN_HEAD_LM,
                                    .problem = QN_PROBLEM_SINGLE_LABEL,
                                    .best_metric = "bleu",
                                    .check = check,

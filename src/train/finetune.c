@@ -75,7 +75,7 @@ static qn_status make_network(const qn_training *o, const char *folder, const ch
     }
     if (o->dropout >= 0) qn_model_config_set_dropout(&config, (float)o->dropout);
     qn_lora lora = {0};
-    qn_network_options options = {.heads = j->task.task->heads | (j->task.sentence.sparse ? QN_HEAD_MASKED_LM : 0),
+    qn_network_options options = {.heads = j->task.task->heads | (j->task.sentence.sparse ? QN_HEAD_LM : 0),
                                   .trainable = true,
                                   .seed = o->seed,
                                   .by_rows = o->ema == 0, // a mean of the weights reads every row

@@ -138,7 +138,7 @@ static bool has_weights(const char *path) {
 static qn_status make_network(const qn_training *o, const char *from, const char *checkpoint, qn_model_config *config,
                               job *j, qn_network **out) {
     if (o->dropout >= 0) qn_model_config_set_dropout(config, (float)o->dropout);
-    qn_network_options options = {QN_HEAD_MASKED_LM | (o->next_sentence ? QN_HEAD_POOLER | QN_HEAD_NEXT_SENTENCE : 0u),
+    qn_network_options options = {QN_HEAD_LM | (o->next_sentence ? QN_HEAD_POOLER | QN_HEAD_NEXT_SENTENCE : 0u),
                                   true, o->seed, false, .frozen = (int)(o->freeze_layers + 1)};
     if (j->kind == DENOISE && j->denoiser.autoencodes) {
         options.heads = 0;

@@ -73,7 +73,7 @@ static void search_case(const char *name, int threads, size_t batch_tokens) {
     qn_weights *golden;
     qn_context c = {.arena = qn_arena_create(1 << 20), .records = qn_arena_create(1 << 16), .loss_scale = 1};
     assert_ok(qn_model_config_read(folder, &config));
-    assert_ok(qn_network_load(&config, folder, &(qn_network_options){.heads = QN_HEAD_MASKED_LM}, &network));
+    assert_ok(qn_network_load(&config, folder, &(qn_network_options){.heads = QN_HEAD_LM}, &network));
     assert_ok(qn_weights_open(file, &golden));
     assert_ok(qn_backend_create_cpu(threads, NULL, &c.backend));
     assert_ok(qn_encoder_pack(&network->encoder, c.backend, QN_DTYPE_F32, NULL));

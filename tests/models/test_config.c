@@ -171,7 +171,7 @@ static void test_wrong_weights(void **state) {
     assert_fails(qn_network_load(&c, from, &(qn_network_options){.heads = QN_HEAD_POOLER}, &n), QN_ERROR_FORMAT,
                  "word_embeddings");
     assert_ok(qn_model_config_read(from, &c));
-    assert_fails(qn_network_load(&c, from, &(qn_network_options){.heads = QN_HEAD_MASKED_LM}, &n), QN_ERROR_FORMAT,
+    assert_fails(qn_network_load(&c, from, &(qn_network_options){.heads = QN_HEAD_LM}, &n), QN_ERROR_FORMAT,
                  "cls.predictions");
     assert_ok(qn_model_config_read(from, &c));
     assert_fails(qn_network_load(&c, folder, &(qn_network_options){.heads = 0}, &n), QN_ERROR_IO, "model.safetensors");

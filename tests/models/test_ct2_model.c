@@ -11,7 +11,7 @@ static qn_network *load(const char *folder) {
     qn_model_config config;
     qn_network *network;
     assert_ok(qn_model_config_read(folder, &config));
-    assert_ok(qn_network_load(&config, folder, &(qn_network_options){.heads = QN_HEAD_MASKED_LM}, &network));
+    assert_ok(qn_network_load(&config, folder, &(qn_network_options){.heads = QN_HEAD_LM}, &network));
     return network;
 }
 

@@ -131,7 +131,7 @@ static double forward(fixture *f, bool check) {
         else
             assert_ok(qn_mean_squared_error(c, logits, f->real_targets, &loss));
     }
-    if (n->heads & QN_HEAD_MASKED_LM) {
+    if (n->heads & QN_HEAD_LM) {
         qn_tensor *logits = qn_network_masked_lm(c, n, hidden, f->tokens.tokens, f->all);
         assert_non_null(logits);
         if (check) compare(f, "logits", logits->data, 1e-5);

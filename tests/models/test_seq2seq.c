@@ -36,8 +36,8 @@ static void open_case(fixture *f, const char *name, const char *isa, int threads
     snprintf(file, sizeof file, "%s/golden.safetensors", folder);
     qn_model_config config;
     assert_ok(qn_model_config_read(folder, &config));
-    assert_int_equal(config.heads, QN_HEAD_MASKED_LM);
-    assert_ok(qn_network_load(&config, folder, &(qn_network_options){.heads = QN_HEAD_MASKED_LM, .trainable = true},
+    assert_int_equal(config.heads, QN_HEAD_LM);
+    assert_ok(qn_network_load(&config, folder, &(qn_network_options){.heads = QN_HEAD_LM, .trainable = true},
                               &f->network));
     assert_int_equal(f->network->fresh, 0);
     assert_ok(qn_weights_open(file, &f->golden));

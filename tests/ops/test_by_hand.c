@@ -183,7 +183,7 @@ static void test_steady_step(void **state) {
     qn_model_config config;
     assert_ok(qn_model_config_read(QN_SOURCE_DIR "/tests/golden/bert/mlm-gelu-w8", &config));
     assert_ok(qn_network_create(
-        &config, &(qn_network_options){.heads = QN_HEAD_MASKED_LM, .trainable = true, .seed = 1}, &r.network));
+        &config, &(qn_network_options){.heads = QN_HEAD_LM, .trainable = true, .seed = 1}, &r.network));
     assert_ok(qn_backend_create_cpu(2, NULL, &r.backend));
     assert_ok(qn_optimizer_create(r.backend, &r.network->parameters, &(qn_optimizer_options){0.9, 0.999, 1e-8, 0.01, 1},
                                   &r.optimizer));
