@@ -1,6 +1,6 @@
 // Attention over a cache: equal to the formula in double precision, for shared key heads, several sequences and any cut
 // of a prompt into steps; and the bits are those of the whole prompt at once, whatever stands beside it and however
-// many threads run. Tokens that branches share are kept once.
+// many threads run. Tokens that branches share are kept once, with and without a bias by distance.
 #include "backend/backend.h"
 #include "base/memory.h"
 #include "base/rng.h"
@@ -14,8 +14,19 @@
 enum { HEADS = 6, KEY_HEADS = 2, H = 12, STRIDE = (HEADS + 2 * KEY_HEADS) * H, MOST = 150 };
 static qn_rng rng = {3, 1, 0};
 
-// One sequence alone, in double precision: token t sees those up to it.
-static void expect(size_t count, const float *qkv, bool causal, double *out) {
+enum { BUCKETS = 5 };
+static float bias[BUCKETS * HEADS];
+static int32_t bias_bucket[2 * MOST - 1]; // for key - query + MOST - 1
+
+static int make_bias(void **state) {
+    (void)state;
+    for (size_t i = 0; i < BUCKETS * HEADS; i++) bias[i] = (float)(qn_rng_real(&rng) * 4 - 2);
+    for (size_t i = 0; i < 2 * MOST - 1; i++) bias_bucket[i] = (int32_t)(i % BUCKETS);
+    return 0;
+}
+
+// One sequence alone, in double precision: with `causal` token t sees those up to it.
+static void expect(size_t count, const float *qkv, bool causal, bool biased, double *out) {
     for (size_t t = 0; t < count; t++)
         for (size_t head = 0; head < HEADS; head++) {
             const float *q = qkv + t * STRIDE + head * H;
@@ -26,6 +37,7 @@ static void expect(size_t count, const float *qkv, bool causal, double *out) {
                 p[j] = 0;
                 for (size_t i = 0; i < H; i++) p[j] += (double)q[i] * key[i];
                 p[j] *= 0.3;
+                if (biased) p[j] += bias[(size_t)bias_bucket[j + MOST - 1 - t] * HEADS + head];
                 top = fmax(top, p[j]);
             }
             for (size_t j = 0; j < seen; j++) total += p[j] = exp(p[j] - top);
@@ -91,7 +103,7 @@ static void test_prompt_and_steps(void **state) {
         outs[2 * MOST * HEADS * H];
     static double right[MOST * HEADS * H];
     for (size_t i = 0; i < MOST * STRIDE; i++) qkv[i] = (float)(qn_rng_real(&rng) * 4 - 2);
-    expect(MOST, qkv, true, right);
+    expect(MOST, qkv, true, false, right);
     for (int i = 0; i < 3; i++) {
         qn_backend *b = backend(isas[i], 1), *two = backend(isas[i], 2);
         if (!b) continue;
@@ -119,7 +131,7 @@ static void test_cross_attention(void **state) {
     static float qkv[20 * STRIDE], out[20 * HEADS * H];
     static double right[20 * HEADS * H];
     for (size_t i = 0; i < 20 * STRIDE; i++) qkv[i] = (float)(qn_rng_real(&rng) * 4 - 2);
-    expect(20, qkv, false, right);
+    expect(20, qkv, false, false, right);
     qn_backend *b = backend(NULL, 2);
     slot s = new_slot(b, 20);
     qn_cache_args a = {.sequences = 1,
@@ -149,47 +161,68 @@ static void test_cross_attention(void **state) {
 }
 
 // Tokens with memory of their own: two sequences that have their first tokens in common and then go apart.
-static void test_branches(void **state) {
-    (void)state;
-    enum { SHARED = 9, ALL = 21 };
-    static const char *const isas[] = {"ref", "avx2", "avx512"};
-    static float qkv[2][ALL * STRIDE], step_rows[2 * STRIDE], out[2 * HEADS * H], keep[2 * ALL][3 + 2 * KEY_HEADS * H];
-    static double right[2][ALL * HEADS * H];
+enum { SHARED = 9, ALL = 21, TOKEN = 3 + 2 * KEY_HEADS * H };
+typedef struct {
+    float memory[2][ALL][TOKEN], *path[2][ALL], out[2][ALL * HEADS * H];
+} branches;
+
+// Sequences first .. last - 1 grow from nothing to ALL tokens, side by side.
+static void grow(qn_backend *b, bool biased, const float qkv[2][ALL * STRIDE], size_t first, size_t last, branches *r) {
+    for (size_t t = 0; t < ALL; t++) {
+        size_t n = t < SHARED ? 1 : last - first; // what they have in common is computed once
+        float rows[2 * STRIDE], out[2 * HEADS * H];
+        for (size_t k = first; k < last; k++) {
+            r->path[k][t] = r->memory[t < SHARED ? first : k][t];
+            memcpy(rows + (k - first) * STRIDE, qkv[k] + t * STRIDE, STRIDE * sizeof(float));
+        }
+        b->ops->token_attention(b, &(qn_token_args){.sequences = n,
+                                                    .lengths = (int32_t[]){(int32_t)t, (int32_t)t},
+                                                    .tokens = (float *const *[]){r->path[first], r->path[last - 1]},
+                                                    .first = 3,
+                                                    .heads = HEADS,
+                                                    .key_heads = KEY_HEADS,
+                                                    .head_width = H,
+                                                    .query = rows,
+                                                    .key = rows + HEADS * H,
+                                                    .value = rows + (HEADS + KEY_HEADS) * H,
+                                                    .stride = STRIDE,
+                                                    .scale = 0.3f,
+                                                    .bias = biased ? bias : NULL,
+                                                    .bias_reach = MOST - 1,
+                                                    .bias_bucket = bias_bucket,
+                                                    .out = out});
+        for (size_t k = first; k < last; k++)
+            memcpy(r->out[k] + t * HEADS * H, out + (n > 1 ? k - first : 0) * HEADS * H, HEADS * H * sizeof(float));
+    }
+}
+
+static void check_branches(const char *isa, bool biased) {
+    static float qkv[2][ALL * STRIDE];
+    static double right[ALL * HEADS * H];
+    static branches both, alone;
+    qn_backend *one = backend(isa, 1), *two = backend(isa, 2);
+    if (!one) return;
     for (size_t i = 0; i < ALL * STRIDE; i++) qkv[0][i] = (float)(qn_rng_real(&rng) * 4 - 2);
     memcpy(qkv[1], qkv[0], sizeof qkv[0]);
     for (size_t i = SHARED * STRIDE; i < ALL * STRIDE; i++) qkv[1][i] = (float)(qn_rng_real(&rng) * 4 - 2);
-    for (size_t k = 0; k < 2; k++) expect(ALL, qkv[k], true, right[k]);
-    for (int i = 0; i < 3; i++) {
-        qn_backend *b = backend(isas[i], 2);
-        if (!b) continue;
-        float *path[2][ALL], *const *tokens[2] = {path[0], path[1]};
-        for (size_t t = 0; t < ALL; t++) {
-            size_t n = t < SHARED ? 1 : 2;
-            for (size_t k = 0; k < 2; k++) path[k][t] = keep[t < SHARED ? t : k * ALL + t];
-            for (size_t k = 0; k < n; k++) memcpy(step_rows + k * STRIDE, qkv[k] + t * STRIDE, STRIDE * sizeof(float));
-            b->ops->token_attention(b, &(qn_token_args){.sequences = n,
-                                                        .lengths = (int32_t[]){(int32_t)t, (int32_t)t},
-                                                        .tokens = tokens,
-                                                        .first = 3,
-                                                        .heads = HEADS,
-                                                        .key_heads = KEY_HEADS,
-                                                        .head_width = H,
-                                                        .query = step_rows,
-                                                        .key = step_rows + HEADS * H,
-                                                        .value = step_rows + (HEADS + KEY_HEADS) * H,
-                                                        .stride = STRIDE,
-                                                        .scale = 0.3f,
-                                                        .out = out});
-            for (size_t k = 0; k < n; k++)
-                for (size_t c = 0; c < HEADS * H; c++)
-                    assert_true(fabs(out[k * HEADS * H + c] - right[k][t * HEADS * H + c]) < 1e-5);
-        }
-        qn_backend_destroy(b);
+    grow(two, biased, qkv, 0, 2, &both);
+    for (size_t k = 0; k < 2; k++) {
+        grow(one, biased, qkv, k, k + 1, &alone);
+        assert_memory_equal(both.out[k], alone.out[k], sizeof both.out[k]);
+        expect(ALL, qkv[k], true, biased, right);
+        for (size_t i = 0; i < ALL * HEADS * H; i++) assert_true(fabs(both.out[k][i] - right[i]) < 1e-5);
     }
+    qn_backend_destroy(one), qn_backend_destroy(two);
+}
+
+static void test_branches(void **state) {
+    (void)state;
+    static const char *const isas[] = {"ref", "avx2", "avx512"};
+    for (int i = 0; i < 6; i++) check_branches(isas[i % 3], i >= 3);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_prompt_and_steps), cmocka_unit_test(test_cross_attention),
                                        cmocka_unit_test(test_branches)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_bias, NULL);
 }

@@ -141,6 +141,64 @@ static void test_attention(void **state) {
         }
 }
 
+// Queries of their own: some rows of each sequence, or none.
+static double crossed(qn_context *c, qn_tensor **p) {
+    static const int32_t offsets[BATCHES][7] = {{0}, {0, 0, 0}, {0, 1}, {0, 2, 2, 3, 5, 8}, {0, 4, 4}};
+    static const int32_t positions[] = {0, 0, 0, 1, 4, 0, 3, 6}, first[] = {0, 5, 11, 16};
+    static int32_t bucket[2 * 18 + 1];
+    for (int i = -18; i <= 18; i++) bucket[i + 18] = i < -2 ? 0 : i > 1 ? 4 : i + 3;
+    qn_attention_bias bias = {p[2], bucket, 18};
+    qn_attention_form form = {.heads = 4,
+                              .key_heads = now.heads,
+                              .dropout = now.dropout,
+                              .causal = now.sub,
+                              .bias = now.bias ? &bias : NULL};
+    qn_ragged queries = {now.batch.sequences, offsets[now.rows]};
+    const int32_t *places = now.rows < 4 ? positions : first;
+    return weighed(c, qn_attention_of(c, p[0], queries, places, p[1], now.batch, &form));
+}
+
+// Key heads that query heads share, no later keys, a bias by distance, each also alone.
+static void test_crossed(void **state) {
+    (void)state;
+    static const size_t queries[BATCHES] = {0, 0, 1, 8, 4}, h = 3;
+    for (size_t i = 0; i < BATCHES; i++)
+        for (int k = 0; k < 8; k++) {
+            now.rows = i;
+            now.batch = ragged(i);
+            now.heads = k & 1 ? 2 : 4;
+            now.bias = k & 2;
+            now.sub = k & 4;
+            now.dropout = k % 3 ? 0 : 0.3f;
+            qn_tensor *p[] = {random_matrix(queries[i], 4 * h, 1),
+                              random_matrix(batches[i].tokens, 2 * now.heads * h, 2), random_matrix(5, 4, 3)};
+            check_gradients("attention to other rows", crossed, p, 3, TOLERANCE);
+        }
+}
+
+// The same of rows that are queries and keys.
+static double grouped(qn_context *c, qn_tensor **p) {
+    static int32_t bucket[2 * 18 + 1];
+    for (int i = -18; i <= 18; i++) bucket[i + 18] = (i + 18) % 5;
+    qn_attention_bias bias = {p[1], bucket, 18};
+    qn_attention_form form = {
+        .heads = 4, .key_heads = now.heads, .causal = now.sub, .bias = now.bias ? &bias : NULL, .scale = 0.4f};
+    return weighed(c, qn_self_attention_of(c, p[0], now.batch, &form));
+}
+
+static void test_grouped(void **state) {
+    (void)state;
+    for (size_t i = 0; i < BATCHES; i++)
+        for (int k = 0; k < 8; k++) {
+            now.batch = ragged(i);
+            now.heads = k & 1 ? 1 : 2;
+            now.bias = k & 2;
+            now.sub = k & 4;
+            qn_tensor *p[] = {random_matrix(batches[i].tokens, (4 + 2 * now.heads) * 5, 1), random_matrix(5, 4, 2)};
+            check_gradients("attention with shared key heads", grouped, p, 2, TOLERANCE);
+        }
+}
+
 // A window, of every kind of attention, and rotary positions before it.
 static double windowed(qn_context *c, qn_tensor **p) {
     static float cosine[19 * 2], sine[19 * 2];
@@ -284,6 +342,22 @@ static void test_shared_attention(void **state) {
     check_gradients("queries, keys and values used more than once", shared_attention, p, 2, TOLERANCE);
 }
 
+// Twice, so that the second gradient is added to the first.
+static double scaled(qn_context *c, qn_tensor **p) {
+    return weighed(c, qn_scale(c, p[0], 0.7f)) + weighed(c, qn_activate(c, qn_scale(c, p[0], -3), QN_ACTIVATION_TANH));
+}
+
+static void test_scale(void **state) {
+    (void)state;
+    static const size_t rows[] = {0, 1, 37};
+    for (size_t i = 0; i < 3; i++) {
+        qn_tensor *p[] = {random_matrix(rows[i], 3, 1)};
+        check_gradients("scale", scaled, p, 1, TOLERANCE);
+    }
+    qn_tensor *vector[] = {random_parameter(0, 5, 2)};
+    check_gradients("scale of a vector", scaled, vector, 1, TOLERANCE);
+}
+
 static double drop(qn_context *c, qn_tensor **p) {
     return weighed(c, qn_drop(c, qn_drop(c, p[0], 0.4f), 0.1f));
 }
@@ -417,16 +491,16 @@ static void test_gaussian(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear),        cmocka_unit_test(test_activation),
-        cmocka_unit_test(test_linear_relu),   cmocka_unit_test(test_embedding),
-        cmocka_unit_test(test_attention),     cmocka_unit_test(test_norm),
-        cmocka_unit_test(test_shared),        cmocka_unit_test(test_shared_attention),
-        cmocka_unit_test(test_rows),          cmocka_unit_test(test_pooling),
-        cmocka_unit_test(test_columns),
-        cmocka_unit_test(test_losses),        cmocka_unit_test(test_windowed),
-        cmocka_unit_test(test_gated_and_rms), cmocka_unit_test(test_span_loss),
-        cmocka_unit_test(test_disentangled),
-        cmocka_unit_test(test_adapters),
+        cmocka_unit_test(test_linear),           cmocka_unit_test(test_adapters),
+        cmocka_unit_test(test_activation),       cmocka_unit_test(test_linear_relu),
+        cmocka_unit_test(test_scale),            cmocka_unit_test(test_embedding),
+        cmocka_unit_test(test_attention),        cmocka_unit_test(test_crossed),
+        cmocka_unit_test(test_grouped),          cmocka_unit_test(test_windowed),
+        cmocka_unit_test(test_disentangled),     cmocka_unit_test(test_gated_and_rms),
+        cmocka_unit_test(test_norm),             cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_shared_attention), cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_pooling),          cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_span_loss),        cmocka_unit_test(test_losses),
         cmocka_unit_test(test_gaussian),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
