@@ -52,7 +52,7 @@ typedef struct {
     const char *decoder,
         *decoder_own_bias; // of masked LM where its weight is not the word table; NULL: as decoder_bias
     const char *class_base, *class_masked_lm, *class_pretraining, *class_classifier; // "architectures"
-    const char *class_text_decoder;                 // of a decoder that reads a text's vector (rebuild.h); NULL: none in transformers
+    const char *class_text_decoder;                 // of a decoder that reads a text's vector (text_decoder.h); NULL: none in transformers
     const char *class_tagger, *class_span;       // NULL: no such head
     const char *span;                            // NULL: "qa_outputs"
     bool token_layer;                            // heads on tokens, too, read the classifier's own layer

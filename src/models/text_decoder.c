@@ -30,26 +30,39 @@ static const char *layers_key(const qn_model_config *config) {
     return (older ? f->older_keys : f->keys)->layers;
 }
 
-// What the file says of the decoder; its sizes are checked with its weights.
-static qn_status read_file(const qn_model_config *config, const char *file, qn_text_decoder *out) {
-    json_t *json = NULL;
+static qn_status parse(const qn_model_config *config, const json_t *json, const char *file, qn_text_decoder *out) {
     const char *type = NULL;
     bool crosses = false;
     int64_t layers = 0;
-    qn_status status = qn_json_load(file, &json);
-    if (status == QN_OK && !json_is_object(json)) status = qn_fail(QN_ERROR_FORMAT, "%s: not a JSON object", file);
-    if (status == QN_OK) status = qn_json_string(json, file, "model_type", true, &type);
-    if (status == QN_OK) status = qn_json_bool(json, file, "add_cross_attention", false, &crosses);
-    if (status == QN_OK) status = qn_json_bool(json, file, "tie_encoder_decoder", false, &out->tied);
-    if (status == QN_OK) status = qn_json_bool(json, file, "variational", false, &out->variational);
-    if (status == QN_OK) status = qn_json_int(json, file, layers_key(config), true, 0, QN_MOST_LAYERS, &layers);
-    if (status == QN_OK && (!crosses || strcmp(type, config->family->model_type) != 0))
-        status = qn_fail(QN_ERROR_FORMAT, "%s: not a decoder of vectors (expected \"%s\" with \"add_cross_attention\")",
-                         file, config->family->model_type);
-    if (status == QN_OK && out->tied && (size_t)layers != config->encoder.layers)
-        status = qn_fail(QN_ERROR_FORMAT, "%s: %lld layers that are tied to the encoder's (expected %zu)", file,
-                         (long long)layers, config->encoder.layers);
+    if (!json_is_object(json)) return qn_fail(QN_ERROR_FORMAT, "%s: not a JSON object", file);
+    QN_TRY(qn_json_string(json, file, "model_type", true, &type));
+    QN_TRY(qn_json_bool(json, file, "add_cross_attention", false, &crosses));
+    QN_TRY(qn_json_bool(json, file, "tie_encoder_decoder", false, &out->tied));
+    QN_TRY(qn_json_bool(json, file, "variational", false, &out->variational));
+    QN_TRY(qn_json_int(json, file, layers_key(config), true, 0, QN_MOST_LAYERS, &layers));
+    if (!crosses || strcmp(type, config->family->model_type) != 0)
+        return qn_fail(QN_ERROR_FORMAT, "%s: not a decoder of vectors (expected \"%s\" with \"add_cross_attention\")",
+                       file, config->family->model_type);
+    if (out->tied && (size_t)layers != config->encoder.layers)
+        return qn_fail(QN_ERROR_FORMAT, "%s: %lld layers that are tied to the encoder's (expected %zu)", file,
+                       (long long)layers, config->encoder.layers);
     out->layers = (size_t)layers;
+    return QN_OK;
+}
+
+qn_status qn_text_decoder_parse(const qn_model_config *config, const char *text, size_t size, const char *source,
+                                qn_text_decoder *out) {
+    json_t *json = NULL;
+    QN_TRY(qn_json_parse(text, size, source, &json));
+    qn_status status = parse(config, json, source, out);
+    json_decref(json);
+    return status;
+}
+
+static qn_status read_file(const qn_model_config *config, const char *file, qn_text_decoder *out) {
+    json_t *json = NULL;
+    QN_TRY(qn_json_load(file, &json));
+    qn_status status = parse(config, json, file, out);
     json_decref(json);
     return status;
 }

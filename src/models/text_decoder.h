@@ -14,6 +14,10 @@ struct qn_text_decoder { // qn_network_options.text_decoder
                         // masked-language head of the network's folder, where there are any, and random elsewhere
 };
 
+// What a decoder's config.json, as text, says of it beside the encoder's own; its sizes are checked with its weights.
+qn_status qn_text_decoder_parse(const qn_model_config *config, const char *text, size_t size, const char *source,
+                                qn_text_decoder *out);
+
 // The decoder's hidden states [T, d] of `target`, sequence i of which reads vectors[i]: [n, width of a text's vector].
 qn_tensor *qn_text_decoder_hidden(qn_context *c, qn_network *network, qn_tensor *vectors, const qn_tokens *target);
 // The vectors of the sequences of `source` that the decoder is to read: [n, width]. Of a variational one they are drawn
