@@ -31,7 +31,7 @@ static const option options[] = {
     {"measure", FIELD(settings, measures), "WHAT",
      .help = "bulk, latency, batch, length, threads, all of these, prefill, decode or translate; may be repeated",
      .fallback = "bulk and latency; of a decoder prefill and decode; of an encoder-decoder translate"},
-    {"dtype", FIELD(settings, dtype), "TYPE", .help = "of products", .choices = "f32|bf16|int8|q8|q4|all",
+    {"dtype", FIELD(settings, dtype), "TYPE", .help = "of products", .choices = DTYPE_CHOICES("|all"),
      .fallback = "f32; of a GGUF file as its blocks are"},
     {"max-texts", FIELD(settings, texts), "N", .help = "the first so many texts are used", .min = 1, .max = 4096},
     {"lengths", FIELD(settings, lengths), "N", .help = "tokens of the texts of latency and length; may be repeated",

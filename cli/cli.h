@@ -121,6 +121,9 @@ typedef struct {
         const char *const *: OPTION_LIST)
 #define FIELD(structure, field) FIELD_TYPE(structure, field), offsetof(structure, field)
 #define FIELD_AS(type, structure, field) type, offsetof(structure, field)
+// The choices of an option for a dtype: their names, and `more` ("" or "|all").
+#define DTYPE_CHOICE(text, dtype) "|" text
+#define DTYPE_CHOICES(more) &(QN_DTYPE_MAP(DTYPE_CHOICE) more)[1]
 #define HEADING(text)                                                                                                  \
     { .help = text, .heading = true }
 // The arguments that are no options; `field` is a list. Without this entry there may be none.

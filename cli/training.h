@@ -162,7 +162,7 @@ typedef struct {
         {"resume-from-checkpoint", FIELD(training_settings, checkpoint), "DIR", .help = "go on from this checkpoint"}, \
         {"overwrite-output-dir", TRAINING(overwrite), NULL, .help = "replace the run that is in the output folder", .alias = "overwrite"}, \
         {"seed", TRAINING(seed), "N", .help = "of weights, order, masks and dropout"},                                 \
-        {"dtype", TRAINING(dtype), "TYPE", .help = "of what products read; weights stay float32", .choices = "f32|bf16", .fallback = "f32"}, \
+        {"dtype", TRAINING(dtype), "TYPE", .help = "of what products read; weights stay float32", .choices = DTYPE_CHOICES(""), .fallback = "f32"}, \
         {"threads", TRAINING(threads), "N", .help = "threads; they do not change the result", .fallback = "all"},      \
         {"quiet", FIELD(training_settings, quiet), NULL, .help = "nothing on standard error but errors", .letter = 'q'}, \
         ARGUMENTS(training_settings, more_files, "FILE")

@@ -52,7 +52,7 @@ typedef struct {
          FIELD(structure, use.options.dtype),                                                                          \
          "TYPE",                                                                                                       \
          .help = "of products",                                                                                        \
-         .choices = "f32|bf16|int8|q8|q4",                                                                                   \
+         .choices = DTYPE_CHOICES(""),                                                                                 \
          .fallback = "f32; of a GGUF file as its blocks are"},                                                          \
         {"batch-tokens",                                                                                               \
          FIELD(structure, use.options.batch_tokens),                                                                   \

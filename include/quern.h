@@ -212,9 +212,13 @@ typedef enum { QN_OVERFLOW_USUAL, QN_OVERFLOW_TRUNCATE, QN_OVERFLOW_ERROR, QN_OV
  * name, and for QN_FOR_ANYTHING, it is the folder's default prompt, if it has one. */
 typedef enum { QN_FOR_ANYTHING, QN_FOR_QUERIES, QN_FOR_DOCUMENTS } qn_purpose;
 
+/* Names of the dtypes that products read: name, enumerator of the library. The first name of each is its own. */
+#define QN_DTYPE_MAP(X)                                                                                                \
+    X("f32", F32) X("float32", F32) X("bf16", BF16) X("bfloat16", BF16) X("int8", INT8) X("q8", Q8) X("q4", Q4)
+
 typedef struct {
     int threads;         /* 0: all processors of this process */
-    const char *dtype;   /* of products: "f32" (NULL; of a GGUF file NULL is its own blocks where they can be computed), "bf16" or "int8", refused where this CPU would only emulate it; "q8" or "q4": weights in
+    const char *dtype;   /* of products, one of QN_DTYPE_MAP: "f32" (NULL; of a GGUF file NULL is its own blocks where they can be computed), "bf16" or "int8", refused where this CPU would only emulate it; "q8" or "q4": weights in
                           * groups of 32 with a scale each, which take a quarter and a seventh of the memory */
     size_t batch_tokens; /* tokens computed at once; 0: a size that suits the caches. Memory grows with it, results do not change */
     size_t max_length;   /* tokens per text, special ones included; 0: what the folder says */

@@ -54,6 +54,7 @@ static void restoring_json(const qn_training *o, json_t *json) {
 
 json_t *qn_training_json(const qn_training *o, bool pretraining) {
     json_t *json = json_object(), *train = json_array();
+    qn_compute compute;
     if (!json || !train) return NULL;
     for (size_t i = 0; i < o->train_count; i++) json_array_append_new(train, json_string(o->train[i]));
     set_text(json, "command", o->command);
@@ -64,7 +65,7 @@ json_t *qn_training_json(const qn_training *o, bool pretraining) {
     set_text(json, "validation_file", o->validation);
     set_text(json, "test_file", o->test);
     set_text(json, "lr_scheduler_type", o->schedule);
-    set_text(json, "dtype", o->dtype ? o->dtype : "f32");
+    set_text(json, "dtype", qn_compute_parse(o->dtype, &compute) == QN_OK ? qn_compute_name(compute) : o->dtype);
 #define REAL(key, field) json_object_set_new(json, key, json_real(o->field))
 #define INTEGER(key, field) json_object_set_new(json, key, json_integer((json_int_t)o->field))
 #define FLAG(key, field) json_object_set_new(json, key, json_boolean(o->field))

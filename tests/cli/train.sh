@@ -50,10 +50,10 @@ tune="finetune --model config.json --tokenizer words --max-steps 2 --output-dir 
 # Products in bf16 train, and say so; or the reason why not, where the CPU has none.
 for objective in "finetune --train-file train.tsv" "pretrain --train-file text.txt"; do
     # shellcheck disable=SC2086
-    if "$quern" $objective --quiet --model config.json --tokenizer words --max-steps 3 --output-dir narrow --overwrite-output-dir --dtype bf16 >/dev/null 2>err; then
+    if "$quern" $objective --quiet --model config.json --tokenizer words --max-steps 3 --output-dir narrow --overwrite-output-dir --dtype bfloat16 >/dev/null 2>err; then
         grep -q '"dtype": "bf16"' narrow/args.json || { echo "FAIL: args.json of bf16: $(cat narrow/args.json)"; failures=$((failures + 1)); }
     else
-        grep -q 'dtype bf16: .' err || { echo "FAIL: --dtype bf16: $(cat err)"; failures=$((failures + 1)); }
+        grep -q 'dtype bfloat16: .' err || { echo "FAIL: --dtype bfloat16: $(cat err)"; failures=$((failures + 1)); }
     fi
 done
 [ $failures -eq 0 ] && echo "training refuses what it should"

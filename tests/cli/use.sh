@@ -90,7 +90,10 @@ expect 0 '' embed --model $C --pooling none --output t.npy
 [ "$(wc -c <t.npy)" = $((128 + 9 * 64 * 4)) ] || fail "embed: t.npy has $(wc -c <t.npy) bytes"
 [ "$(wc -c <t.offsets.npy)" = $((128 + 4 * 8)) ] || fail "embed: t.offsets.npy has $(wc -c <t.offsets.npy) bytes"
 expect 0 '"tokens": \["\[CLS\]", "w5", "w6", "\[SEP\]"\], "vectors": \[\[' embed --model $C --pooling none
-expect 2 'is not known' embed --model $C --dtype f8
+expect 2 '(expected f32.float32.bf16.bfloat16.int8.q8.q4)' embed --model $C --dtype f8
+printf 'w5 w6\n\nw7\n' >input
+expect 0 '' embed --model $C --dtype float32
+cmp -s three out || fail "embed: float32 is not f32"
 for dtype in bf16 int8; do # computed, or refused with the reason where this CPU would only emulate it
     "$quern" embed --model $C --dtype $dtype w5 >out 2>err || grep -q "dtype $dtype: ." err || fail "--dtype $dtype: $(cat err)"
 done

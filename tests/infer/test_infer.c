@@ -645,7 +645,7 @@ static void test_open(void **state) {
     qn_model *model;
     make_folder(folder, sizeof folder, "classify-relu-w32");
     assert_fails(qn_model_open("/nowhere", NULL, &model), QN_ERROR_IO, "/nowhere");
-    assert_fails(qn_model_open(folder, &(qn_model_options){.dtype = "f8"}, &model), QN_ERROR_ARGUMENT, "f8");
+    assert_fails(qn_model_open(folder, &(qn_model_options){.dtype = "f8"}, &model), QN_ERROR_ARGUMENT, "expected one of f32, float32, bf16, bfloat16, int8, q8, q4");
     assert_fails(qn_model_open(folder, &(qn_model_options){.threads = -1}, &model), QN_ERROR_ARGUMENT, "threads");
     assert_fails(qn_model_open(folder, &(qn_model_options){.max_length = 81}, &model), QN_ERROR_ARGUMENT, "at most 80");
     assert_fails(qn_model_open(folder, &(qn_model_options){.max_length = 1}, &model), QN_ERROR_ARGUMENT, folder);
