@@ -2,19 +2,13 @@
 // every instruction set that this CPU has. What each case covers is in tests/golden/bert/README.md and
 // tests/golden/families/README.md.
 #include "models/golden.h"
-#include "train/optimizer.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct {
-    qn_backend *backend;
-    qn_network *network;
-    qn_optimizer *optimizer;
-    qn_weights *golden;
-    qn_context c;
-    qn_tape tape;
+    golden_case g;
     qn_tokens tokens;
     int32_t *all, *targets, *next_targets;
     float *real_targets, *class_weights;
@@ -22,71 +16,45 @@ typedef struct {
 } fixture;
 
 static const qn_st_tensor *golden(fixture *f, const char *name) {
-    return qn_weights_find(f->golden, name);
+    return qn_weights_find(f->g.golden, name);
 }
 
 static int32_t *read_i32(fixture *f, const char *name, size_t *count) {
-    return golden_i32(f->golden, name, count);
+    return golden_i32(f->g.golden, name, count);
 }
 
 static float *read_f32(fixture *f, const char *name, size_t *count) {
-    return golden_f32(f->golden, name, count);
+    return golden_f32(f->g.golden, name, count);
 }
 
 static void compare(fixture *f, const char *name, const float *ours, double tolerance) {
-    golden_compare(f->golden, name, ours, tolerance);
+    golden_compare(f->g.golden, name, ours, tolerance);
 }
 
 static void open_case(fixture *f, const char *name, const char *isa, int threads) {
-    char folder[512], file[600];
     *f = (fixture){0};
-    snprintf(folder, sizeof folder, "%s/tests/golden/%s", QN_SOURCE_DIR, name);
-    snprintf(file, sizeof file, "%s/golden.safetensors", folder);
+    golden_open(&f->g, name, isa, threads);
     qn_model_config config;
-    assert_ok(qn_model_config_read(folder, &config));
+    assert_ok(qn_model_config_read(f->g.folder, &config));
     unsigned heads = config.heads;
     assert_int_not_equal(heads, 0);
-    assert_ok(qn_network_load(&config, folder, &(qn_network_options){.heads = heads, .trainable = true, .by_rows = true}, &f->network));
-    assert_int_equal(f->network->fresh, 0);
-    assert_ok(qn_weights_open(file, &f->golden));
-    assert_ok(qn_backend_create_cpu(threads, isa, &f->backend));
-    assert_ok(qn_optimizer_create(f->backend, &f->network->parameters,
-                                  &(qn_optimizer_options){0.9, 0.999, 1e-8, 0.01, 1}, &f->optimizer));
-    size_t tokens, offsets;
-    f->tokens.ids = read_i32(f, "ids", &tokens);
-    f->tokens.types = read_i32(f, "types", NULL);
-    f->tokens.ragged.offsets = read_i32(f, "offsets", &offsets);
-    f->tokens.tokens = tokens;
-    f->tokens.ragged.sequences = f->sequences = offsets - 1;
-    int32_t *positions = malloc(tokens * sizeof *positions);
-    f->all = malloc(tokens * sizeof *f->all);
-    for (size_t i = 0; i + 1 < offsets; i++)
-        for (int32_t t = f->tokens.ragged.offsets[i]; t < f->tokens.ragged.offsets[i + 1]; t++)
-            positions[t] = t - f->tokens.ragged.offsets[i];
-    for (size_t t = 0; t < tokens; t++) f->all[t] = (int32_t)t;
-    f->tokens.positions = positions;
+    assert_ok(qn_network_load(&config, f->g.folder,
+                              &(qn_network_options){.heads = heads, .trainable = true, .by_rows = true},
+                              &f->g.network));
+    golden_train(&f->g);
+    golden_tokens(&f->g, "ids", "offsets", &f->tokens);
+    f->sequences = f->tokens.ragged.sequences;
+    f->all = malloc(f->tokens.tokens * sizeof *f->all);
+    for (size_t t = 0; t < f->tokens.tokens; t++) f->all[t] = (int32_t)t;
     f->real_targets = read_f32(f, "targets", NULL);
     f->targets = f->real_targets ? NULL : read_i32(f, "targets", NULL);
     f->next_targets = read_i32(f, "next_sentence_targets", NULL);
     f->class_weights = read_f32(f, "class_weights", NULL);
-    f->c = (qn_context){.backend = f->backend,
-                        .arena = qn_arena_create(1 << 20),
-                        .records = qn_arena_create(1 << 16),
-                        .tape = &f->tape,
-                        .loss_scale = 1};
 }
 
 static void close_case(fixture *f) {
-    qn_arena_destroy(f->c.arena);
-    qn_arena_destroy(f->c.records);
-    qn_optimizer_free(f->optimizer);
-    qn_network_free(f->network);
-    qn_weights_close(f->golden);
-    qn_backend_destroy(f->backend);
-    free((void *)f->tokens.ids);
-    free((void *)f->tokens.types);
-    free((void *)f->tokens.positions);
-    free((void *)f->tokens.ragged.offsets);
+    golden_close(&f->g);
+    golden_free_tokens(&f->tokens);
     free(f->all);
     free(f->targets);
     free(f->next_targets);
@@ -95,26 +63,25 @@ static void close_case(fixture *f) {
 }
 
 static void begin_step(fixture *f) {
-    qn_arena_reset(f->c.arena);
-    qn_arena_reset(f->c.records);
-    assert_ok(qn_optimizer_use(f->optimizer, f->network->encoder.word, f->tokens.tokens, f->tokens.ids));
+    golden_begin_step(&f->g);
+    assert_ok(qn_optimizer_use(f->g.optimizer, f->g.network->encoder.word, f->tokens.tokens, f->tokens.ids));
 }
 
 static double span_loss(fixture *f, qn_tensor *hidden, bool check) {
     int32_t starts[16], ends[16];
     double loss;
     for (size_t i = 0; i < f->sequences && i < 16; i++) starts[i] = f->targets[2 * i], ends[i] = f->targets[2 * i + 1];
-    qn_tensor *logits = qn_network_answer(&f->c, f->network, hidden);
+    qn_tensor *logits = qn_network_answer(&f->g.c, f->g.network, hidden);
     assert_non_null(logits);
     if (check) compare(f, "logits", logits->data, 1e-5);
-    assert_ok(qn_span_cross_entropy(&f->c, logits, f->tokens.ragged, starts, ends, &loss));
+    assert_ok(qn_span_cross_entropy(&f->g.c, logits, f->tokens.ragged, starts, ends, &loss));
     return loss;
 }
 
 // Forward and loss; the outputs are compared when `check` is set.
 static double forward(fixture *f, bool check) {
-    qn_network *n = f->network;
-    qn_context *c = &f->c;
+    qn_network *n = f->g.network;
+    qn_context *c = &f->g.c;
     double loss = 0, part = 0;
     begin_step(f);
     qn_tensor *hidden = qn_encoder_forward(c, &n->encoder, &f->tokens);
@@ -163,8 +130,8 @@ static double forward(fixture *f, bool check) {
 
 // The same loss when the last layer computes only the rows that the head reads.
 static double forward_rows(fixture *f) {
-    qn_network *n = f->network;
-    qn_context *c = &f->c;
+    qn_network *n = f->g.network;
+    qn_context *c = &f->g.c;
     double loss = 0;
     begin_step(f);
     if (n->heads & QN_HEAD_CLASSIFIER) {
@@ -216,7 +183,7 @@ static float *turned_gradient(const qn_network *n, const qn_parameter *p) {
 
 static void compare_gradients(fixture *f) {
     char name[512];
-    qn_network *n = f->network;
+    qn_network *n = f->g.network;
     for (size_t i = 0; i < n->parameters.count; i++) {
         qn_parameter *p = n->parameters.items[i];
         snprintf(name, sizeof name, "grad.%s%s", n->config.family->prefix, p->name);
@@ -231,31 +198,17 @@ static void compare_gradients(fixture *f) {
 static void run_case(const char *name, const char *isa, int threads) {
     fixture f;
     open_case(&f, name, isa, threads);
-    size_t count;
-    float *expected = read_f32(&f, "loss", NULL), *steps = read_f32(&f, "adamw_losses", &count);
-    double loss = forward(&f, true);
-    if (!(fabs(loss - expected[0]) <= 1e-5 * fabs(expected[0])))
-        fail_msg("%s on %s: loss %.8g, expected %.8g", name, isa, loss, expected[0]);
-    assert_ok(qn_backward(&f.c));
+    golden_check_loss(&f.g, "loss", 0, forward(&f, true), 1e-5);
+    assert_ok(qn_backward(&f.g.c));
     compare_gradients(&f);
-    qn_optimizer_skip(f.optimizer);
-    if (!(f.network->heads & (QN_HEAD_NEXT_SENTENCE | QN_HEAD_SPAN | QN_HEAD_DISCRIMINATOR))) { // these read every row
-        loss = forward_rows(&f);
-        assert_true(fabs(loss - expected[0]) <= 1e-5 * fabs(expected[0]));
-        if (f.network->heads & QN_HEAD_CLASSIFIER) assert_ok(qn_backward(&f.c));
+    qn_optimizer_skip(f.g.optimizer);
+    if (!(f.g.network->heads & (QN_HEAD_NEXT_SENTENCE | QN_HEAD_SPAN | QN_HEAD_DISCRIMINATOR))) { // these read every row
+        golden_check_loss(&f.g, "loss", 0, forward_rows(&f), 1e-5);
+        if (f.g.network->heads & QN_HEAD_CLASSIFIER) assert_ok(qn_backward(&f.g.c));
         compare_gradients(&f);
-        qn_optimizer_skip(f.optimizer);
+        qn_optimizer_skip(f.g.optimizer);
     }
-    for (size_t step = 0; step < count; step++) {
-        loss = forward(&f, false);
-        if (!(fabs(loss - steps[step]) <= 1e-4 * fabs(steps[step])))
-            fail_msg("%s on %s: loss %.8g before step %zu, expected %.8g", name, isa, loss, step + 1, steps[step]);
-        assert_ok(qn_backward(&f.c));
-        double norm = qn_optimizer_norm(f.optimizer);
-        qn_optimizer_step(f.optimizer, 1e-3, norm > 1 ? 1 / (norm + 1e-6) : 1);
-    }
-    free(expected);
-    free(steps);
+    for (size_t step = 0; step < golden_steps(&f.g); step++) golden_step(&f.g, step, forward(&f, false));
     close_case(&f);
 }
 
@@ -263,19 +216,19 @@ static void run_case(const char *name, const char *isa, int threads) {
 static void inference_equals_training(const char *name) {
     fixture f;
     open_case(&f, name, NULL, 2);
-    qn_context *c = &f.c;
+    qn_context *c = &f.g.c;
     begin_step(&f);
-    qn_tensor *recorded = qn_encoder_forward(c, &f.network->encoder, &f.tokens);
+    qn_tensor *recorded = qn_encoder_forward(c, &f.g.network->encoder, &f.tokens);
     assert_non_null(recorded);
     qn_context plain = *c;
     plain.tape = NULL;
     for (int packed = 0; packed < 2; packed++) {
-        if (packed) assert_ok(qn_encoder_pack(&f.network->encoder, f.backend, QN_DTYPE_F32, NULL));
-        qn_tensor *x = qn_encoder_forward(&plain, &f.network->encoder, &f.tokens);
+        if (packed) assert_ok(qn_encoder_pack(&f.g.network->encoder, f.g.backend, QN_DTYPE_F32, NULL));
+        qn_tensor *x = qn_encoder_forward(&plain, &f.g.network->encoder, &f.tokens);
         assert_non_null(x);
         assert_memory_equal(x->data, recorded->data, qn_count(x) * sizeof(float));
     }
-    qn_encoder_unpack(&f.network->encoder, f.backend);
+    qn_encoder_unpack(&f.g.network->encoder, f.g.backend);
     close_case(&f);
 }
 
@@ -285,11 +238,11 @@ static void packed_is_near(const char *name, qn_compute compute, double toleranc
     open_case(&f, name, NULL, 3);
     qn_backend *one;
     assert_ok(qn_backend_create_cpu(1, NULL, &one));
-    if (f.backend->ops->computes(f.backend, compute)) {
-        qn_context c = f.c;
+    if (f.g.backend->ops->computes(f.g.backend, compute)) {
+        qn_context c = f.g.c;
         c.tape = NULL;
-        qn_encoder *e = &f.network->encoder;
-        assert_ok(qn_encoder_pack(e, f.backend, compute, NULL));
+        qn_encoder *e = &f.g.network->encoder;
+        assert_ok(qn_encoder_pack(e, f.g.backend, compute, NULL));
         qn_tensor *x = qn_encoder_forward(&c, e, &f.tokens);
         assert_non_null(x);
         float *expected = read_f32(&f, "last_hidden_state", NULL);
@@ -314,7 +267,7 @@ static void packed_is_near(const char *name, qn_compute compute, double toleranc
             assert_non_null(y);
             assert_memory_equal(y->data, x->data + (size_t)first * qn_width(x), qn_count(y) * sizeof *y->data);
         }
-        qn_encoder_unpack(e, f.backend);
+        qn_encoder_unpack(e, f.g.backend);
     }
     qn_backend_destroy(one);
     close_case(&f);
@@ -323,7 +276,7 @@ static void packed_is_near(const char *name, qn_compute compute, double toleranc
 static void written_equals_read(const char *name) {
     fixture f;
     open_case(&f, name, NULL, 1);
-    golden_written(f.network, name);
+    golden_written(f.g.network, name);
     close_case(&f);
 }
 
@@ -332,16 +285,16 @@ static void test_bias_alone(void **state) {
     (void)state;
     fixture f;
     open_case(&f, "families/mpnet-classify", NULL, 2);
-    qn_parameters *set = &f.network->parameters;
+    qn_parameters *set = &f.g.network->parameters;
     for (size_t i = 0; i < set->count; i++)
-        if (strcmp(set->items[i]->name, f.network->config.family->names.relative_bias) != 0) {
+        if (strcmp(set->items[i]->name, f.g.network->config.family->names.relative_bias) != 0) {
             set->items[i]->frozen = true;
             set->items[i]->tensor.requires_grad = false;
         }
-    assert_ok(qn_encoder_bind(&f.network->encoder, set));
+    assert_ok(qn_encoder_bind(&f.g.network->encoder, set));
     forward(&f, false);
-    assert_ok(qn_backward(&f.c));
-    compare(&f, "grad.mpnet.encoder.relative_attention_bias.weight", f.network->encoder.bias.weight->grad, 1e-5);
+    assert_ok(qn_backward(&f.g.c));
+    compare(&f, "grad.mpnet.encoder.relative_attention_bias.weight", f.g.network->encoder.bias.weight->grad, 1e-5);
     close_case(&f);
 }
 
@@ -402,13 +355,7 @@ static const char *const cases[] = {
 enum { CASES = sizeof cases / sizeof *cases };
 
 static void test_case(void **state) {
-    static const char *const isas[] = {"ref", "avx2", "avx512"};
-    for (size_t i = 0; i < 3; i++) {
-        qn_backend *probe;
-        if (qn_backend_create_cpu(1, isas[i], &probe) != QN_OK) continue;
-        qn_backend_destroy(probe);
-        run_case(*state, isas[i], 1 + (int)i);
-    }
+    golden_everywhere(run_case, *state);
     inference_equals_training(*state);
     packed_is_near(*state, QN_DTYPE_F32, 1e-5);
     packed_is_near(*state, QN_DTYPE_BF16, 0.05);
