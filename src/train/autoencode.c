@@ -157,8 +157,9 @@ static qn_status plan(const qn_training *o, job *j, qn_trainer *t) {
     QN_TRY(qn_sampler_create(&j->dataset.sequences, &s, &j->sampler));
     double epochs = o->max_steps > 0 || o->epochs <= 0 ? 1e9 : o->epochs;
     t->total_steps = o->max_steps;
+    uint64_t batches = qn_sampler_batches(j->sampler);
     if (o->max_steps <= 0 && o->epochs > 0)
-        t->total_steps = (int64_t)ceil(epochs * (double)qn_sampler_batches(j->sampler) / o->accumulation - 1e-9);
+        t->total_steps = qn_training_steps(o, (uint64_t)floor(epochs) * batches, (uint64_t)ceil(epochs) * batches);
     j->loader = (qn_loader){.dataset = &j->dataset, .sampler = j->sampler, .epochs = (uint64_t)ceil(epochs)};
     t->source = qn_loader_source(&j->loader);
     return QN_OK;

@@ -125,8 +125,7 @@ static qn_status plan(const qn_training *o, job *j, qn_trainer *t) {
         uint64_t whole, last;
         QN_TRY(qn_sampler_total(j->sampler, (uint64_t)floor(epochs), &whole));
         QN_TRY(qn_sampler_total(j->sampler, (uint64_t)ceil(epochs), &last));
-        double batches = (double)whole + (epochs - floor(epochs)) * (double)(last - whole);
-        t->total_steps = (int64_t)ceil(batches / o->accumulation - 1e-9);
+        t->total_steps = qn_training_steps(o, whole, last);
     }
     j->loader = (qn_loader){
         .dataset = &j->train, .sampler = j->sampler, .noise = j->task.noise, .epochs = (uint64_t)ceil(epochs)};

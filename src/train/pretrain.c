@@ -167,8 +167,7 @@ static qn_status plan(const qn_training *o, job *j, qn_trainer *t) {
     uint64_t whole, last;
     QN_TRY(qn_corpus_total(j->train, (uint64_t)floor(o->epochs), &whole));
     QN_TRY(qn_corpus_total(j->train, (uint64_t)ceil(o->epochs), &last));
-    double batches = (double)whole + (o->epochs - floor(o->epochs)) * (double)(last - whole);
-    t->total_steps = (int64_t)ceil(batches / o->accumulation - 1e-9);
+    t->total_steps = qn_training_steps(o, whole, last);
     return QN_OK;
 }
 

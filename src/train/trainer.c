@@ -66,6 +66,11 @@ qn_status qn_training_check(const qn_training *o) {
     return QN_OK;
 }
 
+int64_t qn_training_steps(const qn_training *o, uint64_t whole, uint64_t last) {
+    double batches = (double)whole + (o->epochs - floor(o->epochs)) * (double)(last - whole);
+    return (int64_t)ceil(batches / o->accumulation - 1e-9); // rounding makes no step more
+}
+
 qn_status qn_run_folder(const qn_training *o, char **checkpoint) {
     *checkpoint = NULL;
     if (o->resume && *o->resume) {

@@ -60,6 +60,8 @@ struct qn_trainer {
 
 // Checks the options that all objectives share.
 qn_status qn_training_check(const qn_training *options);
+// The steps of the options' epochs: `whole` batches are in floor(epochs) of them, `last` in ceil(epochs).
+int64_t qn_training_steps(const qn_training *options, uint64_t whole, uint64_t last);
 // Prepares the run folder: refuses one that holds another run, removes it with `overwrite`; *checkpoint is what to go
 // on from (free() it) or NULL. Call before anything is loaded.
 qn_status qn_run_folder(const qn_training *options, char **checkpoint);
