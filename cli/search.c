@@ -17,17 +17,17 @@ typedef struct {
 
 static void index_defaults(void *memory) {
     index_settings *s = memory;
-    s->similarity = "cosine";
     s->use.options.purpose = QN_FOR_DOCUMENTS;
 }
 
 static const option index_options[] = {USE_MODEL(index_settings),
                                        USE_INPUT(index_settings),
                                        {"output", FIELD(index_settings, use.output), "DIR",
-                                        .help = "folder of the index: vectors.npy, texts.jsonl, index.json",
+                                        .help = "folder of the index: vectors, texts.jsonl, index.json",
                                         .letter = 'o', .required = true},
                                        {"similarity", FIELD(index_settings, similarity), "HOW",
-                                        .help = "what search compares by", .choices = "cosine|dot"},
+                                        .help = "what search compares by", .choices = "cosine|dot",
+                                        .fallback = "cosine; dot of sparse vectors"},
                                        USE_VECTORS(index_settings),
                                        USE_SPEED(index_settings),
                                        {0}};
@@ -37,10 +37,16 @@ static int join(char path[PATH_MAX], const char *folder, const char *name) {
     return size < 0 || size >= PATH_MAX ? fail("%s: the name is too long", folder) : 0;
 }
 
+// An index's kind, as index.json's "similarity" says it, and its files of vectors.
+static const char SPARSE[] = "sparse-dot", MULTI[] = "maxsim";
+static const char DENSE_FILE[] = "vectors.npy", OFFSETS_FILE[] = "vectors.offsets.npy",
+                  SPARSE_FILE[] = "vectors.safetensors";
+
 typedef struct {
     qn_model *model;
     text_window window;
     qn_npy_writer *vectors;
+    qn_sparse_writer *sparse; // in place of them
     output texts, about;
     text_rows rows; // of a ColBERT's
     size_t count;
@@ -53,14 +59,20 @@ static qn_status index_multi(void *user, size_t index, size_t count, const float
     return qn_npy_writer_rows(x->vectors, vectors, count);
 }
 
+static qn_status index_sparse(void *user, size_t index, const qn_sparse_vector *vector) {
+    (void)index;
+    return qn_sparse_writer_row(((indexer *)user)->sparse, vector);
+}
+
 static int index_vectors(indexer *x) {
     size_t n = x->window.count;
-    if (qn_model_multi_vector(x->model))
-        return qn_embed_multi(x->model, x->window.texts, n, index_multi, x) == QN_OK ? 0 : failed();
+    const qn_text *texts = x->window.texts;
+    if (qn_model_multi_vector(x->model)) return qn_embed_multi(x->model, texts, n, index_multi, x) == QN_OK ? 0 : failed();
+    if (x->sparse) return qn_embed_sparse(x->model, texts, n, index_sparse, x) == QN_OK ? 0 : failed();
     float *vectors = malloc(n * qn_model_width(x->model) * sizeof *vectors);
     if (!vectors) return fail("out of memory");
-    bool done = qn_embed(x->model, x->window.texts, n, NULL, vectors) == QN_OK &&
-                qn_npy_writer_rows(x->vectors, vectors, n) == QN_OK;
+    bool done =
+        qn_embed(x->model, texts, n, NULL, vectors) == QN_OK && qn_npy_writer_rows(x->vectors, vectors, n) == QN_OK;
     free(vectors);
     return done ? 0 : failed();
 }
@@ -79,9 +91,15 @@ static int index_window(indexer *x) {
 
 static int open_index(indexer *x, const index_settings *s) {
     char path[PATH_MAX];
+    size_t width = qn_model_width(x->model);
+    bool sparse = qn_model_sparse(x->model);
+    if (sparse && s->similarity && strcmp(s->similarity, "dot") != 0)
+        return wrong_usage("sparse vectors are compared by their dot product, not by --similarity %s", s->similarity);
     if (mkdir(s->use.output, 0777) != 0 && errno != EEXIST) return fail("%s: %s", s->use.output, strerror(errno));
-    int status = join(path, s->use.output, "vectors.npy");
-    if (!status && qn_npy_writer_open(path, qn_model_width(x->model), &x->vectors) != QN_OK) status = failed();
+    int status = join(path, s->use.output, sparse ? SPARSE_FILE : DENSE_FILE);
+    if (!status && (sparse ? qn_sparse_writer_open(path, width, &x->sparse)
+                           : qn_npy_writer_open(path, width, &x->vectors)) != QN_OK)
+        status = failed();
     if (!status) status = join(path, s->use.output, "texts.jsonl");
     if (!status) status = output_open(&x->texts, path);
     if (!status) status = join(path, s->use.output, "index.json");
@@ -92,10 +110,29 @@ static int open_index(indexer *x, const index_settings *s) {
 static void describe_index(indexer *x, const index_settings *s) {
     char full[PATH_MAX];
     const char *model = realpath(s->use.model, full) ? full : s->use.model;
+    const char *similarity = s->similarity ? s->similarity : "cosine";
     output_text(&x->about, "{\"model\": ");
     output_quoted(&x->about, model, strlen(model));
     output_printf(&x->about, ", \"similarity\": \"%s\", \"count\": %zu, \"width\": %zu}\n",
-                  qn_model_multi_vector(x->model) ? "maxsim" : s->similarity, x->count, qn_model_width(x->model));
+                  qn_model_multi_vector(x->model) ? MULTI
+                  : x->sparse                     ? SPARSE
+                                                  : similarity,
+                  x->count, qn_model_width(x->model));
+}
+
+// The vectors appear under their names, or after a failure are gone.
+static int close_vectors(indexer *x, const index_settings *s, int status) {
+    char path[PATH_MAX];
+    bool multi = qn_model_multi_vector(x->model);
+    if (status) {
+        qn_npy_writer_abort(x->vectors);
+        qn_sparse_writer_abort(x->sparse);
+        return status;
+    }
+    if ((x->sparse ? qn_sparse_writer_commit(x->sparse) : qn_npy_writer_commit(x->vectors)) != QN_OK) return failed();
+    status = join(path, s->use.output, DENSE_FILE);
+    if (!status && multi) status = text_rows_write(&x->rows, path);
+    return status;
 }
 
 static int index_run(const void *memory) {
@@ -107,15 +144,7 @@ static int index_run(const void *memory) {
     while (!status && !(status = window_next(&x.window)) && x.window.count > 0) status = index_window(&x);
     if (!status && x.count == 0) status = fail("%s: no texts", s->use.input ? s->use.input : "standard input");
     if (!status) describe_index(&x, s);
-    if (x.vectors && status)
-        qn_npy_writer_abort(x.vectors);
-    else if (x.vectors && qn_npy_writer_commit(x.vectors) != QN_OK)
-        status = failed();
-    if (!status && qn_model_multi_vector(x.model)) {
-        char path[PATH_MAX];
-        status = join(path, s->use.output, "vectors.npy");
-        if (!status) status = text_rows_write(&x.rows, path);
-    }
+    status = close_vectors(&x, s, status);
     free(x.rows.offsets);
     status = output_close(&x.texts, status);
     status = output_close(&x.about, status);
@@ -173,7 +202,7 @@ typedef struct {
     qn_vectors *vectors;
     text_window window;
     output out;
-    bool dot, multi;
+    bool dot, multi, sparse; // by index.json
     qn_match *matches; // [queries, top]
     size_t *found;     // [queries]
     char **texts;      // [queries, top]
@@ -200,7 +229,7 @@ static int read_texts(searcher *x, wanted *list_, size_t count) {
                 status = failed();
             else if (!text.text)
                 status =
-                    fail("%s: only %zu texts (expected %zu, as vectors.npy)", path, at, qn_vectors_count(x->vectors));
+                    fail("%s: only %zu texts (expected %zu, as vectors)", path, at, qn_vectors_count(x->vectors));
         }
         if (!status && !(x->texts[list_[i].place] = strndup(text.text, text.size))) status = fail("out of memory");
     }
@@ -253,9 +282,15 @@ static qn_status search_multi(void *user, size_t index, size_t count, const floa
                                    &x->found[index]);
 }
 
+static qn_status search_sparse(void *user, size_t index, const qn_sparse_vector *query) {
+    searcher *x = user;
+    return qn_vectors_search_sparse(x->vectors, query, x->s->top, x->matches + index * x->s->top, &x->found[index]);
+}
+
 // Fills in matches and found of all queries.
 static int find_matches(searcher *x) {
     size_t n = x->window.count, top = x->s->top, width = qn_model_width(x->model);
+    if (x->sparse) return qn_embed_sparse(x->model, x->window.texts, n, search_sparse, x) == QN_OK ? 0 : failed();
     if (x->multi) return qn_embed_multi(x->model, x->window.texts, n, search_multi, x) == QN_OK ? 0 : failed();
     float *queries = malloc(n * width * sizeof *queries);
     if (!queries) return fail("out of memory");
@@ -283,8 +318,12 @@ static int search_window(searcher *x) {
     return status;
 }
 
-// index.json is one line with the model and the similarity: a record like any other.
-static int open_search(searcher *x) {
+static bool is_kind(const qn_text *about, const char *kind) {
+    return about->pair_size == strlen(kind) && memcmp(about->pair, kind, about->pair_size) == 0;
+}
+
+// index.json is one line with the model and the similarity: a record like any other. *model is the caller's to free.
+static int read_about(searcher *x, char **model) {
     char path[PATH_MAX];
     const char *paths[] = {path};
     qn_texts *about = NULL;
@@ -296,32 +335,47 @@ static int open_search(searcher *x) {
         status = failed();
     else if (!line.text || !line.pair)
         status = fail("%s: no model and similarity (expected a file that quern index made)", path);
-    if (!status) {
-        char *model = strndup(line.text, line.size);
-        x->dot = line.pair_size == 3 && !memcmp(line.pair, "dot", 3);
-        const char *chosen = x->s->use.model ? x->s->use.model : model;
-        qn_model_options options = x->s->use.options;
-        if (!status) status = join(path, x->s->index, "vectors.npy");
-        x->multi = line.pair_size == 6 && !memcmp(line.pair, "maxsim", 6);
-        char offsets[PATH_MAX];
-        if (!status) status = join(offsets, x->s->index, "vectors.offsets.npy");
-        if (!status && (x->multi ? qn_vectors_open_multi(path, offsets, &x->vectors)
-                                 : qn_vectors_open(path, &x->vectors)) != QN_OK)
-            status = failed();
-        if (!status) options.dimensions = qn_vectors_width(x->vectors); // the index may have fewer than the model
-        if (!model)
-            status = fail("out of memory");
-        else if (!status && qn_model_open(chosen, &options, &x->model) != QN_OK)
-            status = failed();
-        free(model);
+    else if (!(*model = strndup(line.text, line.size)))
+        status = fail("out of memory");
+    else {
+        x->dot = is_kind(&line, "dot");
+        x->multi = is_kind(&line, MULTI);
+        x->sparse = is_kind(&line, SPARSE);
     }
     qn_texts_close(about);
-    if (!status && x->multi != qn_model_multi_vector(x->model))
-        status = fail("%s: is an index of vectors of %s (expected a model of such)", path, x->multi ? "tokens" : "texts");
-    if (!status && qn_vectors_width(x->vectors) != qn_model_width(x->model))
-        status = fail("%s: vectors of %zu values (expected %zu, as the model's)", path, qn_vectors_width(x->vectors),
-                      qn_model_width(x->model));
     return status;
+}
+
+static int open_vectors(searcher *x) {
+    char path[PATH_MAX], offsets[PATH_MAX];
+    int status = join(path, x->s->index, x->sparse ? SPARSE_FILE : DENSE_FILE);
+    if (!status) status = join(offsets, x->s->index, OFFSETS_FILE);
+    if (status) return status;
+    qn_status opened = x->sparse  ? qn_vectors_open_sparse(path, &x->vectors)
+                       : x->multi ? qn_vectors_open_multi(path, offsets, &x->vectors)
+                                  : qn_vectors_open(path, &x->vectors);
+    return opened == QN_OK ? 0 : failed();
+}
+
+static int open_search(searcher *x) {
+    char *model = NULL;
+    const char *index = x->s->index;
+    qn_model_options options = x->s->use.options;
+    int status = read_about(x, &model);
+    if (!status) status = open_vectors(x);
+    if (!status && !x->sparse) options.dimensions = qn_vectors_width(x->vectors); // the index may have fewer than the model
+    if (!status && qn_model_open(x->s->use.model ? x->s->use.model : model, &options, &x->model) != QN_OK)
+        status = failed();
+    free(model);
+    if (status) return status;
+    if (x->multi != qn_model_multi_vector(x->model))
+        return fail("%s: is an index of vectors of %s (expected a model of such)", index, x->multi ? "tokens" : "texts");
+    if (x->sparse && !qn_model_sparse(x->model))
+        return fail("%s: is an index of sparse vectors (expected a model of such)", index);
+    if (qn_vectors_width(x->vectors) != qn_model_width(x->model))
+        return fail("%s: vectors of %zu values (expected %zu, as the model's)", index, qn_vectors_width(x->vectors),
+                    qn_model_width(x->model));
+    return 0;
 }
 
 static int search_run(const void *memory) {
@@ -337,7 +391,8 @@ static int search_run(const void *memory) {
 
 const command command_search = {.name = "search",
                                 .help = "Finds the texts of an index that are nearest in meaning.",
-                                .details = "Every vector is compared, so that nothing is missed.",
+                                .details = "Nothing is missed: every vector is compared, of sparse ones each that "
+                                           "shares a word with the query.",
                                 .example = "quern search --index index 'a place to sleep'",
                                 .options = search_options,
                                 .size = sizeof(search_settings),

@@ -294,6 +294,16 @@ QN_API qn_status qn_embed(qn_model *model, const qn_text *texts, size_t count, c
 typedef qn_status (*qn_multi_vectors)(void *user, size_t index, size_t count, const float *vectors);
 QN_API qn_status qn_embed_multi(qn_model *model, const qn_text *texts, size_t count, qn_multi_vectors receive, void *user);
 
+/* A sparse vector: the elements that are not 0, by ascending columns. */
+typedef struct {
+    size_t count;
+    const int32_t *column; /* [count] of a SPLADE: tokens of the vocabulary */
+    const float *value;    /* [count] */
+} qn_sparse_vector;
+/* SPLADE's vectors (qn_model_sparse), without their zeros: `receive` is called once per text, in order, with what is valid during the call. */
+typedef qn_status (*qn_sparse_vectors)(void *user, size_t index, const qn_sparse_vector *vector);
+QN_API qn_status qn_embed_sparse(qn_model *model, const qn_text *texts, size_t count, qn_sparse_vectors receive, void *user);
+
 /* The vector of every token of each text, in the order of the texts: `receive` is called once per text with vectors [tokens, token width]
  * that are valid during the call. Any status but QN_OK from it stops with that status. */
 typedef qn_status (*qn_token_vectors)(void *user, size_t index, const qn_encoding *encoding, const float *vectors);
@@ -645,6 +655,13 @@ QN_API qn_status qn_npy_writer_rows(qn_npy_writer *writer, const float *rows, si
 QN_API qn_status qn_npy_writer_commit(qn_npy_writer *writer);
 QN_API void qn_npy_writer_abort(qn_npy_writer *writer); /* NULL is allowed */
 
+/* The same for sparse vectors, by columns (docs/formats.md); they are kept in memory, 8 bytes for each element, until commit. */
+typedef struct qn_sparse_writer qn_sparse_writer;
+QN_API qn_status qn_sparse_writer_open(const char *path, size_t columns, qn_sparse_writer **out);
+QN_API qn_status qn_sparse_writer_row(qn_sparse_writer *writer, const qn_sparse_vector *row);
+QN_API qn_status qn_sparse_writer_commit(qn_sparse_writer *writer);
+QN_API void qn_sparse_writer_abort(qn_sparse_writer *writer); /* NULL is allowed */
+
 /* A JSON string with its quotes, NUL-terminated; bytes that are not UTF-8 become U+FFFD. The caller frees *quoted with free(). */
 QN_API qn_status qn_json_quote(const char *text, size_t size, char **quoted);
 
@@ -653,6 +670,8 @@ typedef struct qn_vectors qn_vectors;
 QN_API qn_status qn_vectors_open(const char *path, qn_vectors **out);
 /* The same of a ColBERT's vectors, the rows of text i being offsets[i] .. offsets[i+1]-1, as the int64 array of the second file says. */
 QN_API qn_status qn_vectors_open_multi(const char *path, const char *offsets, qn_vectors **out);
+/* Those of qn_sparse_writer's file. */
+QN_API qn_status qn_vectors_open_sparse(const char *path, qn_vectors **out);
 QN_API void qn_vectors_close(qn_vectors *vectors); /* NULL is allowed */
 QN_API size_t qn_vectors_count(const qn_vectors *vectors); /* of a ColBERT's: texts */
 QN_API size_t qn_vectors_width(const qn_vectors *vectors);
@@ -663,10 +682,13 @@ typedef struct {
     size_t index;
     float score;
 } qn_match;
+QN_API qn_status qn_vectors_search(const qn_vectors *vectors, const float *query, bool dot, size_t top, qn_match *matches, size_t *found);
 /* query [rows, width]: the texts whose sums over the query's rows of the largest dot product with any of their own are largest. */
 QN_API qn_status qn_vectors_search_multi(const qn_vectors *vectors, const float *query, size_t rows, size_t top, qn_match *matches,
                                          size_t *found);
-QN_API qn_status qn_vectors_search(const qn_vectors *vectors, const float *query, bool dot, size_t top, qn_match *matches, size_t *found);
+/* Of sparse vectors, by the dot product: the bits of qn_vectors_search on the whole vectors. Only elements in columns of the query are read. */
+QN_API qn_status qn_vectors_search_sparse(const qn_vectors *vectors, const qn_sparse_vector *query, size_t top, qn_match *matches,
+                                          size_t *found);
 
 /* How sentence embeddings are trained (task "embed"). Formulas and papers: docs/mathematics.md. */
 typedef struct {

@@ -1,4 +1,4 @@
-// Vectors of texts: one per text by pooling, or one per token.
+// Vectors of texts: one per text by pooling, one per token, or sparse ones.
 #include "infer/model.h"
 #include <string.h>
 
@@ -143,4 +143,45 @@ qn_status qn_embed_multi(qn_model *model, const qn_text *texts, size_t count, qn
 qn_status qn_infer_multi(qn_model *m, const qn_sequences *sequences, size_t side, qn_multi_vectors receive,
                          void *user) {
     return qn_infer_sequences(m, sequences, true, receive_multi, &(multi_receiver){side, receive, user});
+}
+
+// --- SPLADE: the weights of words, without zeros
+
+typedef struct {
+    qn_sparse_vectors receive;
+    void *user;
+} sparse_receiver;
+
+static qn_status receive_sparse(qn_model *m, qn_context *c, const qn_infer_batch *batch, void *user) {
+    const sparse_receiver *r = user;
+    qn_tensor *y = qn_sentence_pool(c, m->network, batch->hidden, batch->tokens.ragged, NULL, 0);
+    size_t d = qn_model_width(m);
+    int32_t *column = qn_arena_alloc(c->records, d, sizeof *column);
+    if (!y || !column) return c->status != QN_OK ? c->status : QN_ERROR_MEMORY;
+    for (size_t i = 0; i < batch->tokens.ragged.sequences; i++) {
+        float *row = y->data + i * qn_width(y); // its elements that count are put together at its beginning
+        size_t count = 0;
+        for (size_t k = 0; k < d; k++) {
+            if (row[k] == 0) continue;
+            column[count] = (int32_t)k;
+            row[count++] = row[k];
+        }
+        QN_TRY(r->receive(r->user, batch->index[i], &(qn_sparse_vector){count, column, row}));
+    }
+    return QN_OK;
+}
+
+static qn_status need_sparse(qn_model *m) {
+    if (m->network->sentence.sparse) return qn_infer_pack_head(m);
+    return qn_fail(QN_ERROR_UNSUPPORTED, "%s: has no weights of words (expected a folder of a SparseEncoder)", m->folder);
+}
+
+qn_status qn_embed_sparse(qn_model *model, const qn_text *texts, size_t count, qn_sparse_vectors receive, void *user) {
+    QN_TRY(need_sparse(model));
+    return qn_infer_texts(model, texts, count, true, true, receive_sparse, &(sparse_receiver){receive, user});
+}
+
+qn_status qn_infer_sparse(qn_model *m, const qn_sequences *sequences, qn_sparse_vectors receive, void *user) {
+    QN_TRY(need_sparse(m));
+    return qn_infer_sequences(m, sequences, true, receive_sparse, &(sparse_receiver){receive, user});
 }

@@ -101,9 +101,10 @@ static qn_status choose_prompt(qn_model *m, const qn_model_options *options) {
 
 static qn_status choose_dimensions(qn_model *m, size_t wanted) {
     size_t width = qn_model_width(m);
-    if (m->late.on && wanted && wanted != width)
-        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: vectors of tokens have %zu dimensions (expected all of them)",
-                       m->folder, width);
+    bool sparse = qn_model_sparse(m);
+    if ((m->late.on || sparse) && wanted && wanted != width)
+        return qn_fail(QN_ERROR_UNSUPPORTED, "%s: %s have %zu dimensions (expected all of them)", m->folder,
+                       sparse ? "sparse vectors" : "vectors of tokens", width);
     if (wanted > width)
         return qn_fail(QN_ERROR_ARGUMENT, "%s: vectors have %zu dimensions (expected at most that, not %zu)", m->folder,
                        width, wanted);

@@ -77,6 +77,8 @@ qn_status qn_infer_texts(qn_model *model, const qn_text *texts, size_t count, bo
 // A ColBERT's vectors of each sequence's tokens, which are prepared for `side`, in order.
 qn_status qn_infer_multi(qn_model *model, const qn_sequences *sequences, size_t side, qn_multi_vectors receive,
                          void *user);
+// The elements of SPLADE's vectors that are not 0, in order.
+qn_status qn_infer_sparse(qn_model *model, const qn_sequences *sequences, qn_sparse_vectors receive, void *user);
 // A vector per sequence into vectors [count, width], as the model's folder says. skip [count]: tokens of each that are
 // not pooled, as of a prompt, or NULL.
 qn_status qn_infer_vectors(qn_model *model, const qn_sequences *sequences, const int32_t *skip, float *vectors);

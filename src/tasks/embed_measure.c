@@ -118,10 +118,8 @@ static qn_status rank_query(void *user, const qn_embed_search *s, const qn_embed
 }
 
 // How many words a sparse vector has, in the mean.
-static double words_in_use(const qn_model *m, const qn_embed_texts *t) {
-    size_t used = 0, width = qn_model_width(m);
-    for (size_t i = 0; i < t->count * width; i++) used += t->vectors[i] > 0;
-    return (double)used / (double)(t->count ? t->count : 1);
+static double words_in_use(const qn_embed_texts *t) {
+    return t->count ? (double)t->sparse.offsets[t->count] / (double)t->count : 0;
 }
 
 static qn_status measure_retrieval(const qn_job *j, qn_model *m, const qn_dataset *d, qn_outcome *o) {
@@ -135,8 +133,8 @@ static qn_status measure_retrieval(const qn_job *j, qn_model *m, const qn_datase
         r.ranking.documents = s.documents.count;
         o->metric_count = qn_ranking_scalars(&r.ranking, o->metrics);
         if (qn_model_sparse(m)) {
-            o->metrics[o->metric_count++] = (qn_metric){"query_words", words_in_use(m, &s.queries), true};
-            o->metrics[o->metric_count++] = (qn_metric){"document_words", words_in_use(m, &s.documents), true};
+            o->metrics[o->metric_count++] = (qn_metric){"query_words", words_in_use(&s.queries), true};
+            o->metrics[o->metric_count++] = (qn_metric){"document_words", words_in_use(&s.documents), true};
         }
         status = write_json("retrieval", r.ranking.queries, r.ranking.documents, o);
     }

@@ -51,6 +51,18 @@ static qn_status multi_vectors(qn_model *m, size_t side, qn_embed_texts *t) {
     return qn_infer_multi(m, &t->sequences, side, collect_multi, &(multi_collector){t, qn_model_width(m), 0, 0});
 }
 
+// --- Vectors of words' weights
+
+static qn_status collect_sparse(void *user, size_t index, const qn_sparse_vector *vector) {
+    (void)index;
+    return qn_sparse_rows_add(user, vector);
+}
+
+static qn_status sparse_vectors(qn_model *m, qn_embed_texts *t) {
+    t->sparse.columns = qn_model_width(m);
+    return qn_infer_sparse(m, &t->sequences, collect_sparse, &t->sparse);
+}
+
 // --- Texts and answers
 
 static void free_texts(qn_embed_texts *t) {
@@ -58,6 +70,7 @@ static void free_texts(qn_embed_texts *t) {
     free(t->number);
     free(t->vectors);
     free(t->rows);
+    qn_sparse_rows_free(&t->sparse);
     qn_sequences_free(&t->sequences);
 }
 
@@ -131,6 +144,7 @@ bool qn_embed_answers(const qn_embed_found *f, uint32_t document) {
 void qn_embed_search_free(qn_embed_search *s) {
     free_texts(&s->queries);
     free_texts(&s->documents);
+    qn_postings_free(&s->postings);
     free(s->answers);
     *s = (qn_embed_search){0};
 }
@@ -148,6 +162,11 @@ qn_status qn_embed_search_open(const qn_job *j, qn_model *m, const qn_dataset *d
     if (qn_model_multi_vector(m)) {
         QN_TRY(multi_vectors(m, 0, &s->queries));
         return multi_vectors(m, 1, &s->documents);
+    }
+    if (qn_model_sparse(m)) {
+        QN_TRY(sparse_vectors(m, &s->queries));
+        QN_TRY(sparse_vectors(m, &s->documents));
+        return qn_postings_make(&s->documents.sparse, &s->postings);
     }
     QN_TRY(qn_embed_vectors(j, m, &s->queries.sequences, 0, 1, &s->queries.vectors));
     return qn_embed_vectors(j, m, &s->documents.sequences, 1, 1, &s->documents.vectors);
@@ -185,8 +204,20 @@ static qn_status score_multi(const qn_embed_search *s, qn_model *m, size_t first
     return m->backend->status;
 }
 
+static qn_status score_sparse(const qn_embed_search *s, size_t first, size_t count, float *scores) {
+    for (size_t i = 0; i < count; i++) {
+        qn_products products;
+        qn_sparse_vector query = qn_sparse_rows_at(&s->queries.sparse, first + i);
+        QN_TRY(qn_products_begin(&s->postings, &query, &products));
+        for (size_t n; (n = qn_products_next(&products, scores)) > 0;) scores += n;
+        qn_products_end(&products);
+    }
+    return QN_OK;
+}
+
 static qn_status search_some(const qn_embed_search *s, qn_model *m, size_t first, size_t count, float *scores) {
     size_t d = qn_model_width(m);
+    if (s->postings.columns) return score_sparse(s, first, count, scores);
     if (s->documents.rows) return score_multi(s, m, first, count, scores);
     m->backend->ops->linear_forward(
         m->backend, &(qn_linear_forward_args){.rows = count,

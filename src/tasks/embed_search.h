@@ -1,5 +1,6 @@
 // Queries of a data set among all its documents: what measuring retrieval and finding hard negatives share.
 #pragma once
+#include "infer/search.h"
 #include "tasks/embed.h"
 
 // The different texts of some columns, in the order in which they occur.
@@ -9,6 +10,7 @@ typedef struct {
     qn_sequences sequences;
     float *vectors; // [count, width], of length one
     size_t *rows;   // [count + 1] of a ColBERT: where each text's vectors begin, [rows[count], width]; NULL: one for each
+    qn_sparse_rows sparse; // of a SPLADE, in place of vectors
 } qn_embed_texts;
 
 // A query and a document that answers it.
@@ -19,6 +21,7 @@ typedef struct {
 typedef struct {
     const qn_dataset *dataset;
     qn_embed_texts queries, documents; // of the first column, and of all others
+    qn_postings postings;              // of a SPLADE's documents
     qn_embed_answer *answers;          // sorted, each once: the second column's
     size_t answer_count;
 } qn_embed_search;
@@ -28,7 +31,7 @@ typedef struct {
     uint32_t query;
     const qn_embed_answer *answers; // [answer_count] its own, at least one
     size_t answer_count;
-    const float *scores; // [documents] cosines
+    const float *scores; // [documents] cosines; of sparse vectors dot products
     const uint32_t *top; // [count] the best documents, best first, equal scores in their order
     size_t count;
 } qn_embed_found;

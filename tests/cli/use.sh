@@ -169,6 +169,23 @@ expect 0 '{"query": "w90", "results": \[{"score": .*"index": 2, "text": "w90"}' 
 expect 0 '^1\.0000  w5 w6$' search --index ix --input input -k 1
 expect 1 'nowhere' search --index nowhere w5
 expect 1 'dimensions' search --index ix --model $M w5
+# Sparse vectors by their words find what the whole ones find, of which an index may also consist.
+cp -r $M splade && mkdir splade/1_SpladePooling
+echo '[{"path": "", "type": "sentence_transformers.MLMTransformer"}, {"path": "1_SpladePooling", "type": "sentence_transformers.SpladePooling"}]' >splade/modules.json
+echo '{"pooling_strategy": "max", "activation_function": "relu"}' >splade/1_SpladePooling/config.json
+expect 0 '^{"sparse": {"w[0-9]*": ' embed --model splade --input input
+expect 0 '' index --model splade --output sparse --input input
+mkdir whole && cp sparse/texts.jsonl whole && sed 's/sparse-dot/dot/' sparse/index.json >whole/index.json
+expect 0 '' embed --model splade --output whole/vectors.npy
+expect 0 '"score": [1-9]' search --index whole --json --input input
+cp out found
+expect 0 '' search --index sparse --json --input input
+cmp -s out found || fail "search: sparse vectors found $(cat out) (expected $(cat found))"
+expect 1 'sparse: is an index of sparse vectors' search --index sparse --model $C w5
+expect 1 'sparse vectors have 101 dimensions' index --model splade --dimensions 8 --output sparse
+expect 2 'not by --similarity cosine' index --model splade --similarity cosine --output sparse
+head -c 300 sparse/vectors.safetensors >cut && cp cut sparse/vectors.safetensors
+expect 1 'sparse/vectors.safetensors: ' search --index sparse w5
 : >input
 expect 1 'no texts' index --model $C --output ix2
 [ ! -e ix2/index.json ] || fail "index: an empty index was made"

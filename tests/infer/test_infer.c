@@ -776,6 +776,64 @@ static void test_search(void **state) {
     assert_fails(qn_vectors_open(path, &v), QN_ERROR_FORMAT, "vectors.npy");
 }
 
+// Protects: sparse vectors by their columns give the matches of whole ones, with the bits of their scores; ties, rows
+// and columns without elements, and more matches than rows with any among them.
+static void test_search_sparse(void **state) {
+    (void)state;
+    enum { N = 700, W = 61 };
+    static float vectors[N][W];
+    static qn_match dense[N + 5], sparse[N + 5];
+    char npy[300], path[300];
+    snprintf(npy, sizeof npy, "%s", test_path(test_folder(), "whole.npy"));
+    snprintf(path, sizeof path, "%s", test_path(test_folder(), "sparse.safetensors"));
+    qn_npy_writer *whole;
+    qn_sparse_writer *writer;
+    assert_ok(qn_npy_writer_open(npy, W, &whole));
+    assert_ok(qn_sparse_writer_open(path, W, &writer));
+    for (size_t i = 0; i < N; i++) {
+        int32_t column[W];
+        float value[W];
+        size_t count = 0;
+        for (size_t k = 0; k < W && i % 5; k++) {
+            size_t draw = (i * 7919 + k * 104729) % 1009; // some 15 of a row's columns, never column 7
+            vectors[i][k] = draw < 250 && k != 7 ? 0.01f * (float)(1 + draw % 17) : 0;
+            if (vectors[i][k] != 0) column[count] = (int32_t)k, value[count++] = vectors[i][k];
+        }
+        assert_ok(qn_sparse_writer_row(writer, &(qn_sparse_vector){count, column, value}));
+    }
+    assert_ok(qn_npy_writer_rows(whole, vectors[0], N));
+    assert_ok(qn_npy_writer_commit(whole));
+    assert_ok(qn_sparse_writer_commit(writer));
+    qn_vectors *a, *b;
+    assert_ok(qn_vectors_open(npy, &a));
+    assert_ok(qn_vectors_open_sparse(path, &b));
+    assert_int_equal(qn_vectors_count(b), N);
+    assert_int_equal(qn_vectors_width(b), W);
+    size_t found[2];
+    for (size_t q = 0; q < 20; q++) {
+        float query[W] = {0}, value[W];
+        int32_t column[W];
+        size_t count = 0, top = q % 2 ? 10 : N + 5;
+        for (size_t k = q; k < W && q != 3; k += 1 + q % 7) { // also a query without elements
+            query[k] = value[count] = 0.3f + 0.1f * (float)((k + q) % 5);
+            column[count++] = (int32_t)k;
+        }
+        assert_ok(qn_vectors_search(a, query, true, top, dense, &found[0]));
+        assert_ok(qn_vectors_search_sparse(b, &(qn_sparse_vector){count, column, value}, top, sparse, &found[1]));
+        assert_int_equal(found[0], found[1]);
+        for (size_t i = 0; i < found[0]; i++) {
+            assert_int_equal(dense[i].index, sparse[i].index);
+            assert_memory_equal(&dense[i].score, &sparse[i].score, sizeof(float));
+        }
+    }
+    qn_sparse_vector outside = {1, (const int32_t[]){W}, (const float[]){1}};
+    assert_fails(qn_vectors_search_sparse(b, &outside, 1, sparse, &found[1]), QN_ERROR_ARGUMENT, "below 61");
+    assert_fails(qn_vectors_search_sparse(a, &outside, 1, sparse, &found[1]), QN_ERROR_ARGUMENT, "dense vectors");
+    assert_fails(qn_vectors_search(b, vectors[0], true, 1, dense, &found[0]), QN_ERROR_ARGUMENT, "sparse vectors");
+    qn_vectors_close(a);
+    qn_vectors_close(b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_batches),
@@ -793,6 +851,7 @@ int main(void) {
         cmocka_unit_test(test_vocabulary_too_large),
         cmocka_unit_test(test_verify),
         cmocka_unit_test(test_search),
+        cmocka_unit_test(test_search_sparse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -194,7 +194,7 @@ static void test_grouped(void **state) {
             now.heads = k & 1 ? 1 : 2;
             now.bias = k & 2;
             now.sub = k & 4;
-            qn_tensor *p[] = {random_matrix(batches[i].tokens, (4 + 2 * now.heads) * 5, 1), random_matrix(5, 4, 2)};
+            qn_tensor *p[] = {random_matrix(batches[i].tokens, (4 + 2 * now.heads) * 3, 1), random_matrix(5, 4, 2)};
             check_gradients("attention with shared key heads", grouped, p, 2, TOLERANCE);
         }
 }
