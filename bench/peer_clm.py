@@ -57,6 +57,25 @@ def prepare(o, folder):
     return folder
 
 
+def train(o, model, inputs, loss_of, warmup=0.06):
+    """PyTorch's steps over prepared inputs with AdamW, clipping and the schedule as Quern has them: their seconds and losses."""
+    import torch
+    plain, decayed = ([p for p in model.parameters() if (p.dim() > 1) == many] for many in (False, True))
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0}], lr=o.learning_rate,
+                                  betas=(0.9, 0.98), fused=True)
+    losses, begin = [], time.perf_counter()
+    for step, batch in enumerate(inputs):
+        for group in optimizer.param_groups:
+            group["lr"] = rate(step, o.steps, o.learning_rate, warmup)
+        loss = loss_of(batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return time.perf_counter() - begin, losses
+
+
 def peer(o):
     import torch
     from transformers import AutoModelForCausalLM
@@ -76,23 +95,10 @@ def peer(o):
             ids[row, :n] = labels[row, :n] = torch.tensor(texts[i])
             mask[row, :n] = 1
         inputs.append(dict(input_ids=ids, attention_mask=mask, labels=labels))
-    plain = [p for n, p in model.named_parameters() if p.dim() == 1]
-    decayed = [p for n, p in model.named_parameters() if p.dim() > 1]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0}], lr=o.learning_rate,
-                                  betas=(0.9, 0.98), fused=True)
-    begin = time.perf_counter()
-    for step, batch in enumerate(inputs):
-        for group in optimizer.param_groups:
-            group["lr"] = rate(step, o.steps, o.learning_rate, 0.06)
-        loss = model(**batch).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-    seconds = time.perf_counter() - begin
+    seconds, losses = train(o, model, inputs, lambda batch: model(**batch).loss)
     model.save_pretrained(o.output)
     run(o, "tokenizer", "train", "--vocab-size", o.vocab_size, "--output-dir", o.output, o.train_file, capture_output=True)
-    return seconds, float(loss.detach())
+    return seconds, losses[-1]
 
 
 def quern(o):
@@ -129,11 +135,11 @@ def main():
         if not os.path.exists(os.path.join(o.start, "model.safetensors")):
             prepare(o, o.start)
         print(f"before: perplexity {perplexity(o, o.start):.1f}", flush=True)
-        for name, train in (("quern", quern), ("peer", peer)):
+        for name, trained in (("quern", quern), ("peer", peer)):
             if o.only not in (None, name):
                 continue
             o.output = os.path.join(place, name)
-            seconds, loss = train(o)
+            seconds, loss = trained(o)
             results[name] = seconds, perplexity(o, o.output)
             print(f"{name}: {o.steps} steps of {o.batch_size} texts in {seconds:.2f} s, last loss {loss:.4f}, perplexity {results[name][1]:.3f}", flush=True)
         if len(results) == 2:

@@ -12,12 +12,10 @@ import json
 import os
 import shutil
 import tempfile
-import time
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 from noise import Noise
-from peer_clm import batches, run, token_ids
-from peer_embed import rate
+from peer_clm import batches, run, token_ids, train
 
 LONGEST, DELETION = 160, 0.1
 
@@ -125,21 +123,12 @@ def peer(o):
         seen.update(batch)
         source = padded([noise(texts[i], i, epoch) for i in batch])
         inputs.append((source, (source != 0).long(), padded([texts[i] for i in batch])))
-    plain = [p for p in model.parameters() if p.dim() == 1]
-    optimizer = torch.optim.AdamW([{"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": 0.01}, {"params": plain, "weight_decay": 0}],
-                                  lr=o.learning_rate, betas=(0.9, 0.98), fused=True)
-    losses, begin = [], time.perf_counter()
-    for step, batch in enumerate(inputs):
-        for group in optimizer.param_groups:
-            group["lr"] = rate(step, o.steps, o.learning_rate, o.warmup_ratio)
+
+    def loss(batch):
         logits, right = known.logits(*batch)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), right.flatten(), ignore_index=0)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    seconds = time.perf_counter() - begin
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), right.flatten(), ignore_index=0)
+
+    seconds, losses = train(o, model, inputs, loss, o.warmup_ratio)
     shutil.rmtree(o.output, ignore_errors=True)
     shutil.copytree(o.start, o.output)
     known.save(o)
@@ -174,11 +163,11 @@ def main():
             o.encoder_decoder = json.load(f)["model_type"] == "bart"
         if not os.path.exists(os.path.join(o.start, "model.safetensors")):
             prepare(o)
-        for name, train in (("quern", quern), ("peer", peer)):
+        for name, trained in (("quern", quern), ("peer", peer)):
             if o.only not in (None, name):
                 continue
             o.output = os.path.join(o.place, name)
-            seconds, losses = results[name] = train(o)
+            seconds, losses = results[name] = trained(o)
             print(f"{name}: {o.steps} steps of {o.batch_size} texts in {seconds:.2f} s, losses {losses[0]:.5f} .. {losses[-1]:.5f}, "
                   f"{json.dumps(measure(o, o.output))}", flush=True)
         if len(results) == 2:
