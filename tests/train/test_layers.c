@@ -95,7 +95,7 @@ static void checkpointed_layers_train_the_same(void **state) {
 static void frozen_layers_run_once(void **state) {
     (void)state;
     for (size_t i = 0; i < FAMILIES * 3; i++)
-        for (int k = 0; k < dtypes_here(); k++) {
+        for (int k = 0; k < (i % 3 == 2 ? dtypes_here() : 1); k++) { // in bf16 the deepest
             qn_training kept = training(golden(i / 3), "plain"), other;
             kept.freeze_layers = (int64_t)(i % 3);
             kept.dtype = dtypes[k];
