@@ -1,7 +1,7 @@
 """Folders of CTranslate2, converted in float32, float16 and int8: the texts and scores of `quern translate` beside CTranslate2's, which
 computes in float32.
 
-    ct2_search.py [MODEL TEXTS]        a translator's folder and a file of lines; else a small model that learns to repeat definitions
+    ct2_search.py [MODEL TEXTS]        a translator's folder and a file of lines; else a small model of random weights and definitions
 """
 import json
 import os
@@ -15,6 +15,7 @@ import ctranslate2
 from ctranslate2.converters import TransformersConverter
 from tokenizers import Tokenizer
 
+LONGEST = 60  # tokens of a translation: a model of random weights goes on to the end of its positions
 LEAST = 0.99  # of the texts are equal: where two continuations are as likely, the last bits decide
 # Name, the options of `quern translate` and those of translate_batch, and in which dtypes it is tried.
 ALL = ("float32", "float16", "int8")
@@ -31,36 +32,35 @@ CONFIG = dict(model_type="bart", architectures=["BartForConditionalGeneration"],
               decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=256, decoder_ffn_dim=256,
               max_position_embeddings=128, activation_function="gelu", dropout=0.0, attention_dropout=0.0, activation_dropout=0.0,
               scale_embedding=True, normalize_before=False, normalize_embedding=True, tie_word_embeddings=True, is_encoder_decoder=True,
-              pad_token_id=0, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=None)
+              pad_token_id=0, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=None, init_std=0.2)
 
 
-def repeater(place):
-    """The folder of a model that has begun to learn to write its source again, and texts that it has not seen."""
-    texts = [r["text"] for r in wordnet("train", 6000)]
+def translator(place):
+    """The folder of a model whose random weights are so wide that its tokens differ in probability, as those of a trained one; and texts that fit it."""
+    texts = [r["text"] for r in wordnet("test", 300) if len(r["text"]) < 150]
     pairs, folder = place.tsv("pairs.tsv", [dict(source=t, target=t) for t in texts]), place.file("model")
     config = place.file("config.json", json.dumps(CONFIG))
     quern("tokenizer", "train", "--kind", "unigram", "--vocab-size", CONFIG["vocab_size"], "--cls-token", "", "--mask-token", "",
           "--train-file", pairs, "--output-dir", place.file("tokenizer"))
-    quern("finetune", "--task", "translate", "--model", config, "--tokenizer", place.file("tokenizer"), "--train-file", pairs, "--batch-size", 0,
-          "--batch-tokens", 2048, "--group-by-length", "--learning-rate", 2e-3, "--warmup-steps", 50, "--max-steps", 350, "--max-seq-length", 64,
-          "--adam-beta2", 0.98, "--output-dir", folder, "--quiet")
-    return folder, [r["text"] for r in wordnet("test", 300)]
+    quern("finetune", "--task", "translate", "--model", config, "--tokenizer", place.file("tokenizer"), "--train-file", pairs, "--learning-rate", 0,
+          "--warmup-ratio", 0, "--max-steps", 1, "--output-dir", folder, "--quiet")
+    return folder, texts
 
 
 class Peer:
     def __init__(self, folder):
         self.tokenizer = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
-        self.translator = ctranslate2.Translator(folder, compute_type="float32", intra_threads=2)
+        self.translator = ctranslate2.Translator(folder, compute_type="float32", intra_threads=1)
 
     def translate(self, texts, options):
         done = self.translator.translate_batch([self.tokenizer.encode(t).tokens for t in texts], max_batch_size=2048, batch_type="tokens",
-                                               return_scores=True, **options)
+                                               return_scores=True, max_decoding_length=LONGEST, **options)
         return [[(self.tokenizer.decode([self.tokenizer.token_to_id(t) for t in text]), score) for text, score in zip(d.hypotheses, d.scores)]
                 for d in done]
 
 
 def compare(name, folder, texts, ours, theirs):
-    found = json_lines(quern("translate", "--model", folder, "--json", *ours, stdin="\n".join(texts) + "\n"))
+    found = json_lines(quern("translate", "--model", folder, "--json", "--max-tokens", LONGEST, *ours, stdin="\n".join(texts) + "\n"))
     found = [[(t["text"], t["score"]) for t in line["translations"]] for line in found]
     equal = [i for i in range(len(texts)) if [t for t, _ in found[i]] == [t for t, _ in theirs[i]]]
     worst = max([abs(a - b) / max(1, abs(b)) for i in equal for (_, a), (_, b) in zip(found[i], theirs[i])], default=0)
@@ -74,7 +74,7 @@ with Workplace() as place:
     if len(sys.argv) == 3:
         model, texts = sys.argv[1], open(sys.argv[2], encoding="utf-8").read().split("\n")[:-1]
     else:
-        model, texts = repeater(place)
+        model, texts = translator(place)
     for dtype in ALL:
         folder = place.file(dtype)
         TransformersConverter(model, copy_files=["tokenizer.json", "tokenizer_config.json"]).convert(folder, quantization=dtype)
