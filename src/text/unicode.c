@@ -156,7 +156,8 @@ size_t qn_unicode_decompose_compatible(uint32_t code, uint32_t out[18]) {
 }
 
 uint32_t qn_unicode_compose(uint32_t first, uint32_t second) {
-    if (first < 0x3C || second < 0x300) return 0;
+    // Before the first of Hangul's final letters lies U+11A7, which stands for none; utf8proc takes it for one.
+    if (first < 0x3C || second < 0x300 || second == 0x11A7) return 0;
     utf8proc_int32_t pair[2] = {(utf8proc_int32_t)first, (utf8proc_int32_t)second};
     return utf8proc_normalize_utf32(pair, 2, UTF8PROC_COMPOSE | UTF8PROC_STABLE) == 1 ? (uint32_t)pair[0] : 0;
 }

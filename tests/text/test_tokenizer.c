@@ -1,5 +1,6 @@
 // The tokenizer as users meet it: loading, limits, saving, bad files, memory.
 #include "text/tokenizer.h"
+#include "text/unicode.h"
 #include "support.h"
 #include <pthread.h>
 
@@ -189,6 +190,15 @@ static void test_huge_words_of_all_kinds(void **state) {
     free(text);
     qn_encoding_free(&e);
     qn_tokenizer_free(t);
+}
+
+// Protects the composition of Hangul: a syllable takes a final letter, but not the code point before the first of them.
+static void test_compose(void **state) {
+    (void)state;
+    assert_int_equal(qn_unicode_compose(0x1110, 0x1162), 0xD0DC);
+    assert_int_equal(qn_unicode_compose(0xD0DC, 0x11A7), 0);
+    assert_int_equal(qn_unicode_compose(0xD0DC, 0x11A8), 0xD0DD);
+    assert_int_equal(qn_unicode_compose('e', 0x301), 0xE9);
 }
 
 static char *same_file(const char *left, const char *right) {
@@ -489,6 +499,7 @@ int main(void) {
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_huge_words),
         cmocka_unit_test(test_huge_words_of_all_kinds),
+        cmocka_unit_test(test_compose),
         cmocka_unit_test(test_save),
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_json_forms),
