@@ -7,6 +7,7 @@ transformers must load.
     python3 scripts/parity/tokenizer.py --golden tests/golden/tokenizer    # writes the small files that the unit tests read
 """
 import argparse
+import itertools
 import json
 import os
 import random
@@ -117,7 +118,8 @@ def records(encoding):
 
 
 def run(model, inputs, *options, second=None):
-    with tempfile.TemporaryDirectory() as folder:
+    """Yields the command's record of each text."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as errors:
         command = [QUERN, "tokenizer", "encode", "--model", model, "--details", "--format", "text", *options]
         for name, lines in (("--input", inputs), ("--pair-input", second)):
             if lines is None:
@@ -125,21 +127,29 @@ def run(model, inputs, *options, second=None):
             command += [name, os.path.join(folder, name[2:])]
             with open(command[-1], "wb") as file:
                 file.write(b"".join(line + b"\n" for line in lines))
-        done = subprocess.run(command, capture_output=True)  # broken UTF-8 gives a warning
-        if done.returncode != 0:
-            sys.exit(done.stderr.decode())
-    return json_lines(done.stdout.decode())
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as process:  # broken UTF-8 gives a warning
+            yield from map(json.loads, process.stdout)
+        if process.returncode != 0:
+            errors.seek(0)
+            sys.exit(errors.read().decode())
 
 
 def compare(name, inputs, ours, theirs, fields=("ids", "types", "offsets", "words", "sequences")):
-    wrong = [i for i in range(len(inputs)) if any(ours[i][f] != theirs[i][f] for f in fields)]
-    check(name, len(ours) == len(theirs) == len(inputs) and not wrong,
-          f"{len(inputs)} texts, {sum(len(t['ids']) for t in theirs)} tokens, {len(wrong)} texts differ")
-    for i in wrong[:3]:
-        print("  text  ", inputs[i], file=sys.stderr)
-        for field in fields:
-            if ours[i][field] != theirs[i][field]:
-                print(f"  {field}: ours   {ours[i][field]}\n  {field}: theirs {theirs[i][field]}", file=sys.stderr)
+    """Of records that may come one by one, so that any number of texts fits in memory."""
+    texts = tokens = wrong = 0
+    for text, our, their in itertools.zip_longest(inputs, ours, theirs):
+        if text is None or our is None or their is None:
+            check(name, False, f"the numbers of texts and records differ, {len(inputs)} texts, one side ends after {texts}")
+            return
+        texts += 1
+        tokens += len(their["ids"])
+        bad = [f for f in fields if our[f] != their[f]]
+        wrong += bool(bad)
+        if bad and wrong <= 3:
+            print("  text  ", text, file=sys.stderr)
+        for field in bad if wrong <= 3 else ():
+            print(f"  {field}: ours   {our[field]}\n  {field}: theirs {their[field]}", file=sys.stderr)
+    check(name, not wrong, f"{texts} texts, {tokens} tokens, {wrong} texts differ")
 
 
 def reference(model):
@@ -205,7 +215,7 @@ def check_cutting(model, tokenizer, inputs):
 def check_texts(model, lines, seed):
     tokenizer = reference(model)
     inputs = texts(lines, seed)
-    compare("texts", inputs, run(model, inputs), [records(tokenizer.encode(read(t))) for t in inputs])
+    compare("texts", inputs, run(model, inputs), (records(tokenizer.encode(read(t))) for t in inputs))
     some = inputs[:5000]
     plain = [records(tokenizer.encode(read(t), add_special_tokens=False)) for t in some]
     compare("no special tokens", some, run(model, some, "--no-special-tokens"), plain)
