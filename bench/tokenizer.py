@@ -24,6 +24,7 @@ sys.path.insert(0, os.path.join(peer_texts.ROOT, "scripts", "parity"))
 import tokenizer_kinds
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+BYTE_LEVEL = ("gpt2", "roberta", "llama3", "qwen2")
 # Letters of living scripts, in words of 2 to 8 letters; a line keeps to one script.
 SCRIPTS = [[(0x61, 0x7A), (0xDF, 0xFF)], [(0x410, 0x44F)], [(0x3B1, 0x3C9)], [(0x621, 0x64A)], [(0x5D0, 0x5EA)], [(0x905, 0x939), (0x93E, 0x94C)],
            [(0xE01, 0xE30)], [(0x4E00, 0x8000)], [(0x3042, 0x3093), (0x30A2, 0x30F3)], [(0xAC00, 0xD7A3)], [(0x1F600, 0x1F64F)]]
@@ -52,17 +53,24 @@ def xlm_roberta(corpus, size):
     return tokenizer_kinds.changed(t, normalizer={"type": "Sequence", "normalizers": [compiled, json.loads(t.to_str())["normalizer"]]})
 
 
-def make_models(lines, size, folder):
-    """Folders with tokenizers of the kinds that are measured beside WordPiece; what is there already is kept."""
-    made = {}
-    wanted = {"gpt2", "roberta", "llama3"}
-    if not all(os.path.exists(os.path.join(folder, name, "tokenizer.json")) for name in wanted | {"xlm-roberta"}):
-        made = {name: t for name, t in tokenizer_kinds.byte_level(lines, size) if name in wanted}
-        made["xlm-roberta"] = xlm_roberta(lines, size)
-    for name, tokenizer in made.items():
-        os.makedirs(os.path.join(folder, name), exist_ok=True)
-        tokenizer.save(os.path.join(folder, name, "tokenizer.json"))
-    return {name: os.path.join(folder, name) for name in sorted(wanted | {"xlm-roberta"})}
+def make_models(lines, size, folder, only):
+    """Folders with tokenizers of the wanted kinds beside WordPiece; what is there already is kept. It is the reference that learns them, and
+    its Unigram takes minutes on one thread before the first text is encoded: hence a word about it, and nothing that is not asked for."""
+    path = lambda name: os.path.join(folder, name, "tokenizer.json")
+    wanted = [name for name in (*BYTE_LEVEL, "xlm-roberta") if not only or name in only]
+    missing = [name for name in wanted if not os.path.exists(path(name))]
+    families = ((BYTE_LEVEL, lambda: tokenizer_kinds.byte_level(lines, size)), (("xlm-roberta",), lambda: [("xlm-roberta", xlm_roberta(lines, size))]))
+    for names, make in families:
+        if not set(names) & set(missing):
+            continue
+        print(f"-- the reference learns vocabularies for {', '.join(names)} (--models DIR keeps them)", flush=True)
+        start = time.time()
+        for name, tokenizer in make():
+            if name in missing:
+                os.makedirs(os.path.join(folder, name), exist_ok=True)
+                tokenizer.save(path(name))
+        print(f"-- in {time.time() - start:.0f} s", flush=True)
+    return {name: os.path.join(folder, name) for name in wanted}
 
 
 def encoding(a, model, name, lines, folder):
@@ -132,7 +140,7 @@ def main():
     parser.add_argument("--megabytes", type=float, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--models", metavar="DIR", help="folder that keeps the tokenizers that are learned for this")
-    parser.add_argument("--only", nargs="*", help="wordpiece, gpt2, llama3, roberta, xlm-roberta, learning")
+    parser.add_argument("--only", nargs="*", help="wordpiece, gpt2, roberta, llama3, qwen2, xlm-roberta, learning, or folders that have a tokenizer.json")
     parser.add_argument("--lines", metavar="NAME=FILE", nargs="*", default=[], help="files whose lines are encoded too")
     parser.add_argument("--json", help="file for all figures")
     a = parser.parse_args()
@@ -144,7 +152,8 @@ def main():
             texts[name] = [line for line in file.read().split("\n") if line]
     result = {}
     with tempfile.TemporaryDirectory() as folder:
-        named = {"wordpiece": a.model, **make_models(vocabulary, 30000, a.models or folder)}
+        named = {"wordpiece": a.model, **make_models(vocabulary, 30000, a.models or folder, a.only)}
+        named.update({kind: kind for kind in a.only or () if os.path.isdir(kind)})
         for kind, model in named.items():
             if a.only and kind not in a.only:
                 continue
