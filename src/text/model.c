@@ -72,34 +72,65 @@ static qn_status encode_new(const qn_word_model *model, qn_model_room *room, con
     return id >= 0 ? put_piece(pieces, id, 0, size) : put_unknown(model->unknown, size, pieces);
 }
 
-static void remember(qn_model_cached *slot, const uint64_t key[QN_MODEL_CACHE_KEY], size_t size,
-                     const qn_span_piece *pieces, size_t count) {
+typedef struct {
+    uint64_t key[QN_MODEL_CACHE_KEY];
+    size_t slot;
+    uint16_t tag;
+} cache_key;
+
+static inline cache_key find_slot(const char *word, size_t size) {
+    cache_key c = {.key = {0}};
+    memcpy(c.key, word, size);
+    const uint64_t *key = c.key;
+    uint64_t hash = (key[0] ^ (key[1] << 29 | key[1] >> 35) ^ (key[2] << 43 | key[2] >> 21)) * 0x9E3779B97F4A7C15u;
+    hash = (hash ^ hash >> 29) * 0xBF58476D1CE4E5B9u;
+    c.slot = hash >> 40 & (QN_MODEL_CACHE_WORDS - 1);
+    c.tag = (uint16_t)(hash >> 24 | 1);
+    return c;
+}
+
+// NULL where the word is not there.
+static inline const qn_model_cached *recall(const qn_model_cache *cache, const cache_key *c, size_t size) {
+    if (cache->tags[c->slot].kept != c->tag) return NULL;
+    const qn_model_cached *word = &cache->words[c->slot];
+    bool same = word->size == size && memcmp(word->key, c->key, sizeof c->key) == 0;
+    return same ? word : NULL;
+}
+
+static void remember(qn_model_cache *cache, const cache_key *c, size_t size, const qn_span_piece *pieces,
+                     size_t count) {
+    qn_model_tag *tag = &cache->tags[c->slot];
+    if (tag->kept != 0 && tag->seen != c->tag) {
+        tag->seen = c->tag;
+        return;
+    }
     if (count > QN_MODEL_CACHE_PIECES) return;
     for (size_t i = 0; i < count; i++)
         if (pieces[i].start != (i > 0 ? pieces[i - 1].end : 0)) return; // bytes of one character
-    *slot = (qn_model_cached){.key = {key[0], key[1], key[2]}, .count = (uint8_t)count, .size = (uint8_t)size};
+    *tag = (qn_model_tag){.kept = c->tag};
+    qn_model_cached *word = &cache->words[c->slot];
+    memcpy(word->key, c->key, sizeof c->key);
+    word->count = (uint8_t)count;
+    word->size = (uint8_t)size;
     for (size_t i = 0; i < count; i++) {
-        slot->ids[i] = pieces[i].id;
-        slot->ends[i] = (uint8_t)pieces[i].end;
+        word->ids[i] = pieces[i].id;
+        word->ends[i] = (uint8_t)pieces[i].end;
     }
 }
 
 // Adds the pieces of a word that begins at byte `begin` of a larger one.
 static qn_status encode_cached(const qn_word_model *model, qn_model_room *room, const char *word, size_t size,
                                bool bytes, uint32_t begin, qn_pieces *pieces) {
-    uint64_t key[QN_MODEL_CACHE_KEY] = {0};
-    qn_model_cached *slot = NULL;
+    cache_key key;
     if (size <= KEY_BYTES) {
-        memcpy(key, word, size);
-        uint64_t hash = (key[0] ^ (key[1] << 29 | key[1] >> 35) ^ (key[2] << 43 | key[2] >> 21)) * 0x9E3779B97F4A7C15u;
-        hash = (hash ^ hash >> 29) * 0xBF58476D1CE4E5B9u;
-        slot = &room->cache[hash >> 40 & (QN_MODEL_CACHE_WORDS - 1)];
-        if (slot->size == size && slot->key[0] == key[0] && slot->key[1] == key[1] && slot->key[2] == key[2]) {
-            QN_TRY(qn_pieces_reserve(pieces, slot->count));
+        key = find_slot(word, size);
+        const qn_model_cached *known = recall(room->cache, &key, size);
+        if (known) {
+            QN_TRY(qn_pieces_reserve(pieces, known->count));
             uint32_t last = begin;
-            for (size_t i = 0; i < slot->count; i++) {
-                uint32_t end = begin + slot->ends[i];
-                pieces->pieces[pieces->count++] = (qn_span_piece){slot->ids[i], last, end};
+            for (size_t i = 0; i < known->count; i++) {
+                uint32_t end = begin + known->ends[i];
+                pieces->pieces[pieces->count++] = (qn_span_piece){known->ids[i], last, end};
                 last = end;
             }
             return QN_OK;
@@ -110,7 +141,7 @@ static qn_status encode_cached(const qn_word_model *model, qn_model_room *room, 
     QN_TRY(encode_new(model, room, word, size, bytes, pieces));
     qn_span_piece *found = pieces->pieces + first;
     size_t count = pieces->count - first;
-    if (slot) remember(slot, key, size, found, count);
+    if (size <= KEY_BYTES) remember(room->cache, &key, size, found, count);
     for (size_t i = 0; i < count && begin > 0; i++) {
         found[i].start += begin;
         found[i].end += begin;
@@ -123,7 +154,7 @@ qn_status qn_word_model_encode(const qn_word_model *model, qn_model_room *room, 
     pieces->count = 0;
     if (!room->cache || room->serial != model->serial) {
         free(room->cache);
-        room->cache = qn_calloc(QN_MODEL_CACHE_WORDS, sizeof *room->cache);
+        room->cache = qn_calloc(1, sizeof *room->cache);
         if (!room->cache) return QN_ERROR_MEMORY;
         room->serial = model->serial;
     }

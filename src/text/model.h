@@ -22,8 +22,20 @@ typedef struct {
     uint64_t key[QN_MODEL_CACHE_KEY];
     int32_t ids[QN_MODEL_CACHE_PIECES];
     uint8_t ends[QN_MODEL_CACHE_PIECES];
-    uint8_t count, size; // size 0: free
+    uint8_t count, size;
 } qn_model_cached;
+
+// A few bits of the hash of a slot's word, and of the word that last came to this slot and was another; 0: none. The
+// newer word takes the slot when it comes again. Words that never come again, as in random text, so touch nothing but
+// this, and drive nothing else out of the processor's cache.
+typedef struct {
+    uint16_t kept, seen;
+} qn_model_tag;
+
+typedef struct {
+    qn_model_tag tags[QN_MODEL_CACHE_WORDS];
+    qn_model_cached words[QN_MODEL_CACHE_WORDS];
+} qn_model_cache;
 
 // What a model needs; belongs to one thread. Start from zeros.
 typedef struct {
@@ -31,7 +43,7 @@ typedef struct {
     qn_unigram_room unigram;
     qn_piece *wordpiece;
     size_t wordpiece_capacity;
-    qn_model_cached *cache;
+    qn_model_cache *cache;
     uint64_t serial; // of the model that the cache is for
 } qn_model_room;
 
