@@ -8,41 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHORT_WORD = 32 };
-#define FREE UINT64_MAX
+enum { PLACE_BITS = 5, SHORT_WORD = 1 << PLACE_BITS };
 static const char sign[] = "\xE2\x96\x81";
 
 // --- The model ------------------------------------------------------------------------------------------------------
-
-static inline size_t hash_pair(uint64_t pair) {
-    pair *= 0x9E3779B97F4A7C15u;
-    return (size_t)(pair >> 24 ^ pair >> 45);
-}
-
-static inline const qn_merge_slot *find_merge(const qn_bpe *bpe, int32_t left, int32_t right) {
-    uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    size_t hash = hash_pair(pair), bit = hash & bpe->filter_mask;
-    if (!(bpe->filter[bit / 64] >> bit % 64 & 1)) return NULL;
-    for (size_t at = hash & bpe->slot_mask;; at = (at + 1) & bpe->slot_mask) {
-        const qn_merge_slot *slot = &bpe->slots[at];
-        if (slot->pair == pair) return slot;
-        if (slot->pair == FREE) return NULL;
-    }
-}
-
-qn_status qn_bpe_reserve(qn_bpe *bpe, size_t merges) {
-    size_t slots = 16;
-    while (slots < 2 * merges) slots *= 2;
-    bpe->slots = qn_malloc(slots, sizeof *bpe->slots);
-    if (!bpe->slots) return QN_ERROR_MEMORY;
-    for (size_t i = 0; i < slots; i++) bpe->slots[i] = (qn_merge_slot){FREE, -1, 0};
-    bpe->slot_mask = slots - 1;
-    size_t bits = 8 * slots;
-    bpe->filter = qn_calloc(bits / 64, sizeof *bpe->filter);
-    if (!bpe->filter) return QN_ERROR_MEMORY;
-    bpe->filter_mask = bits - 1;
-    return QN_OK;
-}
 
 qn_status qn_bpe_add_merge(qn_bpe *bpe, const char *path, size_t number, const char *left, size_t left_size,
                            const char *right, size_t right_size) {
@@ -58,13 +27,7 @@ qn_status qn_bpe_add_merge(qn_bpe *bpe, const char *path, size_t number, const c
         return qn_fail(
             QN_ERROR_FORMAT, "%s: merge %zu, \"%.*s\" and \"%.*s\", has a token that is not in the vocabulary", path,
             number, (int)(left_size < 100 ? left_size : 100), left, (int)(right_size < 100 ? right_size : 100), right);
-    uint64_t pair = (uint64_t)(uint32_t)a << 32 | (uint32_t)b;
-    size_t hash = hash_pair(pair), bit = hash & bpe->filter_mask, at = hash & bpe->slot_mask;
-    bpe->filter[bit / 64] |= (uint64_t)1 << bit % 64;
-    while (bpe->slots[at].pair != FREE && bpe->slots[at].pair != pair) at = (at + 1) & bpe->slot_mask;
-    bpe->slots[at] = (qn_merge_slot){pair, id, (uint32_t)number}; // of equal ones the last, as in the reference
-    bpe->merge_count++;
-    return QN_OK;
+    return qn_merge_table_add(&bpe->merges, (qn_bpe_merge){a, b, id});
 }
 
 // Whether the sign of white space stands behind another character in a token that merging makes.
@@ -74,7 +37,8 @@ static bool has_inner_sign(const char *token, size_t size) {
     return false;
 }
 
-void qn_bpe_finish(qn_bpe *bpe) {
+qn_status qn_bpe_finish(qn_bpe *bpe) {
+    QN_TRY(qn_merge_table_build(&bpe->merges));
     bpe->all_bytes = true;
     for (int byte = 0; byte < 256; byte++) {
         char name[8];
@@ -91,19 +55,19 @@ void qn_bpe_finish(qn_bpe *bpe) {
     for (int byte = 0; byte < 256 && bpe->unknown < 0; byte++) complete &= bpe->bytes[byte] >= 0;
     bpe->splits = complete && !bpe->prefix && !bpe->suffix && !bpe->ignore_merges &&
                   qn_vocabulary_id(bpe->vocabulary, sign, 3) >= 0;
-    for (size_t i = 0; i <= bpe->slot_mask && bpe->splits; i++) {
+    for (size_t i = 0; i < bpe->merges.count && bpe->splits; i++) {
         size_t size;
-        if (bpe->slots[i].pair == FREE) continue;
-        const char *token = qn_vocabulary_token(bpe->vocabulary, bpe->slots[i].id, &size);
+        const char *token = qn_vocabulary_token(bpe->vocabulary, bpe->merges.merges[i].id, &size);
         bpe->splits = !token || !has_inner_sign(token, size);
     }
+    return bpe->all_bytes ? qn_early_build(&bpe->early, bpe->vocabulary, &bpe->merges, bpe->characters) : QN_OK;
 }
 
 void qn_bpe_clear(qn_bpe *bpe) {
     free(bpe->prefix);
     free(bpe->suffix);
-    free(bpe->slots);
-    free(bpe->filter);
+    qn_merge_table_free(&bpe->merges);
+    qn_early_free(&bpe->early);
     *bpe = (qn_bpe){.unknown = -1};
 }
 
@@ -115,12 +79,15 @@ void qn_bpe_room_free(qn_bpe_room *room) {
 
 // --- A word as a row of symbols -------------------------------------------------------------------------------------
 
-static qn_status put_symbol(qn_bpe_room *room, size_t *count, int32_t id, uint32_t size) {
-    if (*count == room->symbols_capacity)
-        QN_TRY(qn_grow((void **)&room->symbols, &room->symbols_capacity, *count + 1, sizeof *room->symbols));
-    room->symbols[*count] = (qn_symbol){id, size, (int32_t)*count - 1, (int32_t)*count + 1};
+// Of a word of `size` bytes, and one that ends the row.
+static qn_status reserve_symbols(qn_bpe_room *room, size_t size) {
+    if (size < room->symbols_capacity) return QN_OK;
+    return qn_grow((void **)&room->symbols, &room->symbols_capacity, size + 1, sizeof *room->symbols);
+}
+
+static inline void put_symbol(qn_bpe_room *room, size_t *count, int32_t id, size_t size) {
+    room->symbols[*count] = (qn_symbol){id, (uint32_t)size, (int32_t)*count - 1, (int32_t)*count + 1};
     ++*count;
-    return QN_OK;
 }
 
 // The token of one character with the prefix or suffix that its place asks for.
@@ -139,53 +106,87 @@ static bool has_bytes(const qn_bpe *bpe, const char *text, size_t size) {
     return true;
 }
 
-static qn_status put_characters(const qn_bpe *bpe, qn_bpe_room *room, const char *word, size_t size, size_t *count) {
-    uint32_t unknown = 0; // bytes of the unknown characters that wait
+static size_t put_characters(const qn_bpe *bpe, qn_bpe_room *room, const char *word, size_t size) {
+    size_t count = 0, unknown = 0; // bytes of the unknown characters that wait
     for (size_t i = 0; i < size;) {
         uint32_t code;
         size_t length = qn_form_next(word + i, &code);
         int32_t id = find_character(bpe, word + i, length, i == 0, i + length == size);
         if (id >= 0) {
-            if (unknown > 0) QN_TRY(put_symbol(room, count, bpe->unknown, unknown));
+            if (unknown > 0) put_symbol(room, &count, bpe->unknown, unknown);
             unknown = 0;
-            QN_TRY(put_symbol(room, count, id, (uint32_t)length));
+            put_symbol(room, &count, id, length);
         } else if (bpe->byte_fallback && has_bytes(bpe, word + i, length)) {
             // What is unknown goes on waiting, as in the reference; it cannot be where all 256 bytes are tokens.
-            for (size_t j = 0; j < length; j++) QN_TRY(put_symbol(room, count, bpe->bytes[(uint8_t)word[i + j]], 1));
+            for (size_t j = 0; j < length; j++) put_symbol(room, &count, bpe->bytes[(uint8_t)word[i + j]], 1);
         } else if (bpe->unknown >= 0) {
             if (unknown > 0 && !bpe->fuse_unknown) {
-                QN_TRY(put_symbol(room, count, bpe->unknown, unknown));
+                put_symbol(room, &count, bpe->unknown, unknown);
                 unknown = 0;
             }
-            unknown += (uint32_t)length;
+            unknown += length;
         }
         i += length;
     }
-    return unknown > 0 ? put_symbol(room, count, bpe->unknown, unknown) : QN_OK;
+    if (unknown > 0) put_symbol(room, &count, bpe->unknown, unknown);
+    return count;
 }
 
-static qn_status put_bytes(const qn_bpe *bpe, qn_bpe_room *room, const char *word, size_t size, size_t *count) {
-    for (size_t i = 0; i < size; i++) QN_TRY(put_symbol(room, count, bpe->characters[(uint8_t)word[i]], 1));
-    return QN_OK;
+// The tokens that word[begin, end), a character of such a form, becomes early; false where its bytes must be looked at.
+static inline bool put_early(const qn_bpe *bpe, qn_bpe_room *room, size_t *count, int form, uint32_t code,
+                             const char *word, size_t size, size_t begin, size_t end) {
+    const qn_early_entry *entry = qn_early_find(&bpe->early, form, code);
+    if (!qn_early_holds(&bpe->early, entry, word, size, begin, end)) return false;
+    size_t first = entry->first >> QN_EARLY_SIZE_SHIFT;
+    put_symbol(room, count, (int32_t)(entry->first & QN_EARLY_ID), first);
+    if (first < end - begin) put_symbol(room, count, (int32_t)entry->second, end - begin - first);
+    return true;
+}
+
+static size_t put_bytes(const qn_bpe *bpe, qn_bpe_room *room, const char *word, size_t size) {
+    size_t count = 0;
+    for (size_t i = 0; i < size;) {
+        bool spaced = word[i] == ' ' && i + 1 < size;
+        size_t begin = i + spaced, end = begin + 1;
+        uint8_t lead = (uint8_t)word[begin];
+        if (lead >= 0xC0) end = begin + (lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4);
+        if (end > begin + 1 && end <= size) {
+            uint32_t code;
+            qn_form_next(word + begin, &code);
+            if (spaced && put_early(bpe, room, &count, QN_EARLY_SPACED, code, word, size, i, end)) {
+                i = end;
+                continue;
+            }
+            if (spaced) put_symbol(room, &count, bpe->characters[' '], 1);
+            i = begin;
+            if (put_early(bpe, room, &count, QN_EARLY_ALONE, code, word, size, i, end)) {
+                i = end;
+                continue;
+            }
+        }
+        for (end = end < size ? end : size; i < end; i++)
+            put_symbol(room, &count, bpe->characters[(uint8_t)word[i]], 1);
+    }
+    return count;
 }
 
 // --- Merging --------------------------------------------------------------------------------------------------------
 
-// Moves what is left of the linked symbols together; returns how many.
-static size_t keep_linked(qn_symbol *symbols) {
+// Moves what is left of the linked symbols together; returns how many. The last one leads to `end`.
+static size_t keep_linked(qn_symbol *symbols, int32_t end) {
     size_t kept = 0;
-    for (int32_t i = 0; i >= 0; i = symbols[i].next) symbols[kept++] = symbols[i];
+    for (int32_t i = 0; i != end; i = symbols[i].next) symbols[kept++] = symbols[i];
     return kept;
 }
 
 // Few symbols: the pair of the lowest rank is looked for each time, and of equal ranks the first place. A key is the
 // rank of a symbol with its right neighbour above its place, so that the smallest key is found without a branch;
 // symbols that are gone and pairs that do not merge have NO_KEY.
-#define NO_KEY UINT64_MAX
-static_assert(SHORT_WORD == 32, "a place has five bits of a key");
+#define NO_KEY UINT32_MAX
+static_assert(SHORT_WORD == 1 << PLACE_BITS && QN_MAX_MERGES < NO_KEY >> PLACE_BITS, "a key has 32 bits");
 
-static inline uint64_t smallest(const uint64_t *keys, size_t count) {
-    uint64_t even = NO_KEY, odd = NO_KEY; // two chains, so that the processor compares two at once
+static inline uint32_t smallest(const uint32_t *keys, size_t count) {
+    uint32_t even = NO_KEY, odd = NO_KEY; // two chains, so that the processor compares two at once
     for (size_t i = 0; i < count; i += 2) {
         even = keys[i] < even ? keys[i] : even;
         odd = keys[i + 1] < odd ? keys[i + 1] : odd;
@@ -193,35 +194,33 @@ static inline uint64_t smallest(const uint64_t *keys, size_t count) {
     return even < odd ? even : odd;
 }
 
-static inline void look_up(const qn_bpe *bpe, const qn_symbol *left, const qn_symbol *right, size_t place,
-                           uint64_t *keys, int32_t *made) {
-    const qn_merge_slot *merge = find_merge(bpe, left->id, right->id);
-    keys[place] = merge ? (uint64_t)merge->rank << 5 | place : NO_KEY;
-    if (merge) made[place] = merge->id;
+static inline uint32_t find_key(const qn_bpe *bpe, const qn_symbol *symbols, int32_t left, int32_t right) {
+    uint32_t rank = qn_merge_rank(&bpe->merges, symbols[left].id, symbols[right].id);
+    return rank == QN_NO_RANK ? NO_KEY : rank << PLACE_BITS | (uint32_t)left;
 }
 
+// The symbols are a ring, closed by one that merges with nothing, so that all have two neighbours.
 static size_t merge_short(const qn_bpe *bpe, qn_symbol *symbols, size_t count) {
-    uint64_t keys[SHORT_WORD + 2];
-    int32_t made[SHORT_WORD];
-    for (size_t i = 0; i + 1 < count; i++) look_up(bpe, &symbols[i], &symbols[i + 1], i, keys, made);
-    keys[count - 1] = keys[count] = NO_KEY; // of the last symbol, and of one that makes their number even
-    symbols[count - 1].next = -1;
+    uint32_t keys[SHORT_WORD + 2];
+    int32_t ring = (int32_t)count;
+    symbols[ring] = (qn_symbol){.id = -1, .previous = ring - 1, .next = 0};
+    symbols[0].previous = ring;
+    for (int32_t i = 0; i < ring; i++) keys[i] = find_key(bpe, symbols, i, i + 1);
+    keys[ring] = keys[ring + 1] = NO_KEY;
     for (;;) {
-        uint64_t best = smallest(keys, count);
+        uint32_t best = smallest(keys, count);
         if (best == NO_KEY) break;
-        size_t place = (size_t)best & (SHORT_WORD - 1);
+        int32_t place = (int32_t)(best & (SHORT_WORD - 1));
         qn_symbol *left = &symbols[place], *right = &symbols[left->next];
-        left->id = made[place];
+        left->id = bpe->merges.merges[best >> PLACE_BITS].id;
         left->size += right->size;
-        keys[left->next] = keys[place] = NO_KEY;
+        keys[left->next] = NO_KEY;
         left->next = right->next;
-        if (left->next >= 0) {
-            symbols[left->next].previous = (int32_t)place;
-            look_up(bpe, left, &symbols[left->next], place, keys, made);
-        }
-        if (left->previous >= 0) look_up(bpe, &symbols[left->previous], left, (size_t)left->previous, keys, made);
+        symbols[left->next].previous = place;
+        keys[place] = find_key(bpe, symbols, place, left->next);
+        keys[left->previous] = find_key(bpe, symbols, left->previous, place);
     }
-    return keep_linked(symbols);
+    return keep_linked(symbols, ring);
 }
 
 static inline bool before(const qn_merge_event *a, const qn_merge_event *b) {
@@ -242,12 +241,12 @@ static void sift_down(qn_merge_event *heap, size_t count, size_t at) {
 }
 
 static qn_status push(const qn_bpe *bpe, qn_bpe_room *room, int32_t place, int32_t next, bool ordered) {
-    const qn_merge_slot *merge = find_merge(bpe, room->symbols[place].id, room->symbols[next].id);
-    if (!merge) return QN_OK;
+    uint32_t rank = qn_merge_rank(&bpe->merges, room->symbols[place].id, room->symbols[next].id);
+    if (rank == QN_NO_RANK) return QN_OK;
     size_t at = room->heap_count;
     if (at == room->heap_capacity)
         QN_TRY(qn_grow((void **)&room->heap, &room->heap_capacity, at + 1, sizeof *room->heap));
-    qn_merge_event event = {merge->rank, (uint32_t)place, merge->id};
+    qn_merge_event event = {rank, (uint32_t)place, bpe->merges.merges[rank].id};
     room->heap_count++;
     while (ordered && at > 0 && before(&event, &room->heap[(at - 1) / 2])) {
         room->heap[at] = room->heap[(at - 1) / 2];
@@ -271,8 +270,8 @@ static qn_status merge_long(const qn_bpe *bpe, qn_bpe_room *room, size_t *count)
         qn_symbol *left = &symbols[top.place];
         if (left->size == 0 || left->next < 0) continue;
         qn_symbol *right = &symbols[left->next];
-        const qn_merge_slot *merge = find_merge(bpe, left->id, right->id);
-        if (!merge || merge->id != top.id) continue; // it was about other symbols
+        uint32_t rank = qn_merge_rank(&bpe->merges, left->id, right->id);
+        if (rank == QN_NO_RANK || bpe->merges.merges[rank].id != top.id) continue; // it was about other symbols
         left->id = top.id;
         left->size += right->size;
         right->size = 0;
@@ -283,7 +282,7 @@ static qn_status merge_long(const qn_bpe *bpe, qn_bpe_room *room, size_t *count)
         }
         if (left->previous >= 0) QN_TRY(push(bpe, room, left->previous, (int32_t)top.place, true));
     }
-    *count = keep_linked(symbols);
+    *count = keep_linked(symbols, -1);
     return QN_OK;
 }
 
@@ -316,8 +315,8 @@ qn_status qn_bpe_encode(const qn_bpe *bpe, qn_bpe_room *room, const char *word, 
         int32_t id = whole_word(bpe, word, size, bytes);
         if (id >= 0) return add_pieces(pieces, &(qn_symbol){.id = id, .size = (uint32_t)size}, 1);
     }
-    size_t count = 0;
-    QN_TRY(bytes ? put_bytes(bpe, room, word, size, &count) : put_characters(bpe, room, word, size, &count));
+    QN_TRY(reserve_symbols(room, size));
+    size_t count = bytes ? put_bytes(bpe, room, word, size) : put_characters(bpe, room, word, size);
     if (count > SHORT_WORD)
         QN_TRY(merge_long(bpe, room, &count));
     else if (count > 1)

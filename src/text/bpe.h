@@ -1,26 +1,18 @@
 // Byte-pair encoding: a word is a row of characters, and of all neighbours that are in the list of merges the earliest
 // in the list become one token, again and again (Sennrich, Haddow, Birch, 2016).
 #pragma once
-#include "text/vocabulary.h"
+#include "text/early.h"
 #include "text/pieces.h"
-
-typedef struct {
-    uint64_t pair; // left id << 32 | right id; UINT64_MAX: free
-    int32_t id;    // what they become
-    uint32_t rank;
-} qn_merge_slot;
 
 typedef struct {
     int32_t unknown; // -1: characters without a token are passed over
     bool fuse_unknown, byte_fallback, ignore_merges;
     char *prefix, *suffix; // of characters that continue a word, and of the last one; NULL: none
-    // Filled by qn_bpe_add_merge and qn_bpe_finish:
     const qn_vocabulary *vocabulary;
-    qn_merge_slot *slots;
-    size_t slot_mask, merge_count;
-    uint64_t *filter;   // one bit for each pair's hash: most pairs are found not to merge without touching the slots
-    size_t filter_mask; // of bits
-    int32_t bytes[256]; // tokens <0x00> to <0xFF>, -1
+    qn_merge_table merges; // filled by qn_bpe_add_merge
+    // Filled by qn_bpe_finish:
+    qn_early early;          // of byte-level models
+    int32_t bytes[256];      // tokens <0x00> to <0xFF>, -1
     int32_t characters[256]; // tokens of GPT-2's characters for bytes, -1
     bool all_bytes;          // none of them is -1
     bool splits;             // no token has U+2581 behind another character, so that a word can be cut before it
@@ -49,8 +41,7 @@ void qn_bpe_room_free(qn_bpe_room *room);
 // Two tokens, which must be in the vocabulary together with what they become; `path` is for messages.
 qn_status qn_bpe_add_merge(qn_bpe *bpe, const char *path, size_t number, const char *left, size_t left_size,
                            const char *right, size_t right_size);
-qn_status qn_bpe_reserve(qn_bpe *bpe, size_t merges); // before the first qn_bpe_add_merge
-void qn_bpe_finish(qn_bpe *bpe);
+qn_status qn_bpe_finish(qn_bpe *bpe);
 void qn_bpe_clear(qn_bpe *bpe);
 
 // Adds the pieces of a word of valid UTF-8. With `bytes` (all_bytes must be true) its bytes, whatever they are, are

@@ -9,11 +9,12 @@
 enum { KEY_BYTES = 8 * QN_MODEL_CACHE_KEY };
 static const char sign[] = "\xE2\x96\x81";
 
-void qn_word_model_finish(qn_word_model *model) {
+qn_status qn_word_model_finish(qn_word_model *model) {
     static atomic_uint_fast64_t serials = 1;
     model->serial = atomic_fetch_add(&serials, 1);
-    if (model->kind == QN_MODEL_BPE) qn_bpe_finish(&model->bpe);
+    if (model->kind == QN_MODEL_BPE) return qn_bpe_finish(&model->bpe);
     if (model->kind == QN_MODEL_UNIGRAM) qn_unigram_finish(&model->unigram, model->vocabulary);
+    return QN_OK;
 }
 
 void qn_word_model_clear(qn_word_model *model) {

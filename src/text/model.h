@@ -47,7 +47,7 @@ typedef struct {
     uint64_t serial; // of the model that the cache is for
 } qn_model_room;
 
-void qn_word_model_finish(qn_word_model *model);
+qn_status qn_word_model_finish(qn_word_model *model);
 void qn_word_model_clear(qn_word_model *model);
 void qn_model_room_free(qn_model_room *room);
 // Pieces of word[0, size), size > 0, of valid UTF-8, in place of those in `pieces`. With `bytes` (of BPE) the bytes of

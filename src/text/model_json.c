@@ -84,7 +84,6 @@ static qn_status read_bpe(qn_tokenizer *t, const char *path, const json_t *part,
     QN_TRY(qn_json_bool(part, path, "ignore_merges", false, &bpe->ignore_merges));
     QN_TRY(qn_json_array(part, path, "merges", true, &merges));
     bpe->vocabulary = &t->vocabulary;
-    QN_TRY(qn_bpe_reserve(bpe, json_array_size(merges)));
     for (size_t i = 0; i < json_array_size(merges); i++) QN_TRY(read_merge(bpe, path, json_array_get(merges, i), i));
     return QN_OK;
 }

@@ -91,7 +91,7 @@ static qn_status finish_parts(qn_tokenizer *t, const qn_bert_options *options) {
     if (t->general) {
         t->words.vocabulary = &t->vocabulary;
         t->words.wordpiece = &t->model;
-        qn_word_model_finish(&t->words);
+        QN_TRY(qn_word_model_finish(&t->words));
         size_t count = t->splitters.count;
         t->raw_bytes = count > 0 && t->splitters.steps[count - 1].kind == QN_STEP_BYTES &&
                        t->words.kind == QN_MODEL_BPE && t->words.bpe.all_bytes;
