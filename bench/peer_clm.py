@@ -57,12 +57,12 @@ def prepare(o, folder):
     return folder
 
 
-def train(o, model, inputs, loss_of, warmup=0.06):
+def train(o, model, inputs, loss_of, warmup=0.06, beta2=0.98):
     """PyTorch's steps over prepared inputs with AdamW, clipping and the schedule as Quern has them: their seconds and losses."""
     import torch
     plain, decayed = ([p for p in model.parameters() if (p.dim() > 1) == many] for many in (False, True))
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0}], lr=o.learning_rate,
-                                  betas=(0.9, 0.98), fused=True)
+                                  betas=(0.9, beta2), fused=True)
     losses, begin = [], time.perf_counter()
     for step, batch in enumerate(inputs):
         for group in optimizer.param_groups:
