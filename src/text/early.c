@@ -153,7 +153,7 @@ static bool is_worth_it(const builder *b, uint32_t code) {
 }
 
 static qn_status add_characters(qn_early *early, const builder *b) {
-    for (uint32_t code = 0x80; code < 0x110000; code++) {
+    for (uint32_t code = 0x80; code < QN_EARLY_LIMIT; code++) {
         if (code == 0xD800) code = 0xE000; // surrogates
         if (code % QN_EARLY_BLOCK == 0 && !is_worth_it(b, code))
             code += QN_EARLY_BLOCK - 1;

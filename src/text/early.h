@@ -19,7 +19,8 @@ typedef struct {
     uint64_t before[2], behind[2];
 } qn_early_context;
 
-enum { QN_EARLY_BLOCK = 64, QN_EARLY_BLOCKS = 0x110000 / QN_EARLY_BLOCK };
+// Characters above this are rare, and there are many.
+enum { QN_EARLY_LIMIT = 0x20000, QN_EARLY_BLOCK = 64, QN_EARLY_BLOCKS = QN_EARLY_LIMIT / QN_EARLY_BLOCK };
 enum { QN_EARLY_ALONE, QN_EARLY_SPACED, QN_EARLY_FORMS }; // a character, and one with the space before it
 
 typedef struct {
@@ -36,7 +37,8 @@ qn_status qn_early_build(qn_early *early, const qn_vocabulary *vocabulary, const
 void qn_early_free(qn_early *early);
 
 static inline const qn_early_entry *qn_early_find(const qn_early *early, int form, uint32_t code) {
-    return &early->blocks[early->starts[form][code / QN_EARLY_BLOCK]][code % QN_EARLY_BLOCK];
+    size_t block = code < QN_EARLY_LIMIT ? early->starts[form][code / QN_EARLY_BLOCK] : 0;
+    return &early->blocks[block][code % QN_EARLY_BLOCK];
 }
 
 // Whether an entry's tokens stand at word[begin, end) whatever becomes of the rest of the word.

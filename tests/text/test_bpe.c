@@ -26,7 +26,7 @@ static const char *const letters[] = {" ",
                                       "\xE4\x81\x81",
                                       "\xF0\x9F\x80\x80",
                                       "\xF0\x9F\x80\x81",
-                                      "\xF0\x9F\x81\x80"};
+                                      "\xF0\xA0\x81\x80"};
 
 typedef struct {
     qn_vocabulary vocabulary;
