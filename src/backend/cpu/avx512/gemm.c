@@ -10,5 +10,6 @@ typedef v_float g_sum;
 #define g_columns_of(g, column, n) 0
 #define G_VALUE(g, columns, row, bits) ((void)(columns), (bits))
 #define G_RAW true
+#define G_AHEAD false
 #define GEMM QN_V_NAME(gemm)
 #include "backend/cpu/vector/gemm.inc.h"

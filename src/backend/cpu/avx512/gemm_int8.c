@@ -8,6 +8,7 @@ typedef __m512i g_sum;
 #define g_from(bits) _mm512_castps_si512(bits)
 #define G_VALUE(g, columns, row, bits) dequantized(g, &(columns), row, bits)
 #define G_RAW false
+#define G_AHEAD false
 #define GEMM QN_V_NAME(gemm_int8)
 
 // Most products have one exact channel, and it costs nothing to have it always: without one its weights are 0.
