@@ -457,10 +457,11 @@ def job_tokenizer(bench):
     """WordPiece encoding on one thread, and learning a vocabulary from 100 MB"""
     path = os.path.join(bench.work, "tokenizer.json")
     command = [sys.executable, os.path.join(HERE, "tokenizer.py"), "--bench", os.path.abspath(bench.a.bench_tokenizer), "--quern", bench.quern_command,
-               "--model", bench.model, "--megabytes", str(bench.a.megabytes), "--rounds", str(bench.a.rounds), "--json", path]
+               "--model", bench.model, "--megabytes", str(bench.a.megabytes), "--rounds", str(bench.a.rounds), "--only", "wordpiece", "learning", "--json", path]
     subprocess.run(command, check=True, stdout=sys.stderr, env=bench.environment)
     with open(path, encoding="utf-8") as file:
-        raw = bench.raw["tokenizer"] = json.load(file)
+        found = json.load(file)
+    raw = bench.raw["tokenizer"] = dict(found["wordpiece"], learning=found["learning"])
     for name, part in raw["encoding"].items():
         bench.row(f"WordPiece encoding, {name}, one thread", "tokenizers", "20 x", f"{part['ratio']:.1f} x", part["ratio"] >= 20 and part["equal_ids"],
                   f"{part['quern_mb_per_second']:.0f} MB/s; " + ("equal ids" if part["equal_ids"] else "IDS DIFFER"))
