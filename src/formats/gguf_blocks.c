@@ -119,15 +119,16 @@ static void from_Q6_K(const uint8_t *b, float *out) {
     for (int i = 0; i < 256; i++) out[i] = d * (float)(int8_t)b[192 + i / 16] * (float)value_of_6(b, i);
 }
 
-void qn_gguf_to_f32(const qn_gguf_tensor *t, int64_t first, int64_t count, float *out) {
-    static const struct {
-        void (*read)(const uint8_t *block, float *out);
-        int64_t elements, bytes;
-    } blocks[] = {
+static const struct {
+    void (*read)(const uint8_t *block, float *out);
+    int64_t elements, bytes;
+} blocks[] = {
 #define BLOCK(name, number, elements_, bytes_) {from_##name, elements_, bytes_},
-        QN_GGUF_DTYPE_MAP(BLOCK)
+    QN_GGUF_DTYPE_MAP(BLOCK)
 #undef BLOCK
-    };
+};
+
+void qn_gguf_to_f32(const qn_gguf_tensor *t, int64_t first, int64_t count, float *out) {
     const int64_t elements = blocks[t->dtype].elements, bytes = blocks[t->dtype].bytes;
     const uint8_t *block = t->data + first / elements * bytes;
     for (int64_t i = 0; i < count; i += elements, block += bytes) blocks[t->dtype].read(block, out + i);
@@ -218,20 +219,14 @@ qn_compute qn_gguf_group_form(qn_gguf_dtype dtype) {
 }
 
 void qn_gguf_to_groups(const qn_gguf_tensor *t, int64_t row, qn_compute form, int8_t *q, float *scale, float *minimum) {
-    bool large =
-        t->dtype == QN_GGUF_Q3_K || t->dtype == QN_GGUF_Q4_K || t->dtype == QN_GGUF_Q5_K || t->dtype == QN_GGUF_Q6_K;
-    int64_t groups = t->shape[t->dims - 1] / 32, of_block = large ? 8 : 1;
-    size_t bytes = t->size / (size_t)(t->count / (32 * of_block));
-    const uint8_t *b = t->data + (size_t)(row * groups / of_block) * bytes;
+    const int64_t groups = t->shape[t->dims - 1] / 32, of_block = blocks[t->dtype].elements / 32;
+    const int64_t bytes = blocks[t->dtype].bytes;
+    const uint8_t *b = t->data + row * groups / of_block * bytes;
     for (int64_t g = 0; g < groups; g++, q += 32) {
         group taken = {.q = q};
-        take_group(t->dtype, b + (size_t)(g / of_block) * bytes, (int)(g % of_block), &taken);
-        if (form == QN_DTYPE_K8) {
-            *scale++ = taken.first;
-            *scale++ = taken.last;
-        } else {
-            *scale++ = taken.first;
-        }
+        take_group(t->dtype, b + g / of_block * bytes, (int)(g % of_block), &taken);
+        *scale++ = taken.first;
+        if (form == QN_DTYPE_K8) *scale++ = taken.last;
         if (form != QN_DTYPE_Q8) minimum[g] = taken.minimum;
     }
 }

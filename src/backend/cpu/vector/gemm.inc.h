@@ -7,10 +7,9 @@
 //   g_columns                 what finished sums of some columns have in common: g_columns_of(g, column, n)
 //   G_VALUE(g, columns, row, bits)   a finished sum of C[row, column ..] as a float32
 //   G_RAW                     whether a sum as it is can be C
-//   G_AHEAD                   whether a panel's second tile fetches the next panel into the second-level cache. Else
-//   the
-//                             first tile of each panel waits for memory, which with few rows is a third of the time of
-//                             AVX2's small tiles; AVX-512's large ones gain nothing.
+//   G_AHEAD                   whether a panel's second tile fetches the next panel into the second-level cache.
+//                             Without it the first tile of each panel waits for memory, with few rows a third of the
+//                             time of AVX2's small tiles; AVX-512's large ones gain nothing.
 // Each element is one chain of fused multiply-adds over p, whatever the tile: see kernels.h.
 
 // Rows are addressed in groups of three (base, base + row, base + 2 row), which keeps the pointers of a whole tile in
